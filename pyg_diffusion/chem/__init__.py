@@ -1,0 +1,17 @@
+"""RDKit lives here: molecules in and out of files, features, stereo."""
+
+from .features import molecule_from_mol
+from .records import Record, RecordError, read_records, read_sdf, read_smiles
+from .stereo import Stereo, check_stereo, stereo_of
+
+__all__ = [
+    "Record",
+    "RecordError",
+    "Stereo",
+    "check_stereo",
+    "molecule_from_mol",
+    "read_records",
+    "read_sdf",
+    "read_smiles",
+    "stereo_of",
+]

@@ -1,0 +1,189 @@
+"""Reading SDF and SMILES files record by record, so that nothing is lost: what cannot be used comes back with its reason."""
+
+import gzip
+import io
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TextIO
+
+import numpy as np
+from rdkit import Chem, rdBase
+
+
+class RecordError(ValueError):
+    """An input that cannot be read at all."""
+
+
+@dataclass
+class Record:
+    """One record of an input file.
+
+    Attributes:
+        index: position in the file, from 0.
+        name: the record's name, or "record N" / the SMILES where it has none.
+        mol: the molecule with explicit hydrogens in the input's atom order (added ones last), or None.
+        problem: why `mol` is None.
+        notes: what was done to it, such as hydrogens added.
+    """
+
+    index: int
+    name: str
+    mol: Chem.Mol | None
+    problem: str = ""
+    notes: list[str] = field(default_factory=list)
+
+
+@contextmanager
+def open_text(path: str) -> Iterator[TextIO]:
+    """A text file, plain or gzipped (recognised by its first bytes), or stdin for "-"."""
+    if path == "-":
+        raw = sys.stdin.buffer
+    else:
+        if not Path(path).is_file():
+            raise RecordError(f"{path}: no such file")
+        raw = open(path, "rb")  # noqa: SIM115  (closed below)
+    try:
+        buffered = raw if isinstance(raw, io.BufferedReader) else io.BufferedReader(raw)
+        zipped = buffered.peek(2)[:2] == b"\x1f\x8b"
+        stream = gzip.open(buffered) if zipped else buffered
+        yield io.TextIOWrapper(stream, encoding="utf-8", errors="replace")  # type: ignore[type-var]
+    finally:
+        if path != "-":
+            raw.close()
+
+
+def sdf_blocks(path: str) -> Iterator[str]:
+    """The text of each SDF record, `$$$$` excluded."""
+    lines: list[str] = []
+    seen = False
+    try:
+        with open_text(path) as stream:
+            for line in stream:
+                if line.startswith("$$$$"):
+                    seen = True
+                    yield "".join(lines)
+                    lines = []
+                else:
+                    lines.append(line)
+    except (EOFError, gzip.BadGzipFile, OSError) as error:
+        if not seen:
+            raise RecordError(f"{path}: cannot be read: {error}") from error
+        lines.append(f"(file ends here: {error})\n")
+    rest = "".join(lines)
+    if rest.strip():
+        if not seen and "M  END" not in rest:
+            raise RecordError(f"{path}: not an SDF file (no record ends with $$$$)")
+        yield rest
+    elif not seen:
+        raise RecordError(f"{path}: empty file")
+
+
+def _parse_block(text: str) -> tuple[Chem.Mol | None, str]:
+    """(molecule with its properties, "") or (None, RDKit's reason)."""
+    supplier = Chem.SDMolSupplier()
+    with rdBase.BlockLogs():
+        supplier.SetData(text + "$$$$\n", sanitize=False, removeHs=False)
+        mol = next(iter(supplier), None)
+        if mol is None:
+            return None, "RDKit cannot parse this record"
+        try:
+            Chem.SanitizeMol(mol)
+        except ValueError as error:
+            return None, f"RDKit cannot sanitize it: {str(error).strip().splitlines()[0]}"
+    return mol, ""
+
+
+def is_3d(mol: Chem.Mol) -> bool:
+    """Whether the first conformer holds usable 3D coordinates.
+
+    A flat conformer is accepted where the file marks it as 3D; all-zero or non-finite coordinates never are.
+    """
+    if mol.GetNumConformers() == 0:
+        return False
+    pos = mol.GetConformer(0).GetPositions()
+    if not np.isfinite(pos).all() or (len(pos) > 1 and np.ptp(pos, axis=0).max() < 1e-6):
+        return False
+    return mol.GetConformer(0).Is3D() or len(pos) == 1
+
+
+def with_hydrogens(mol: Chem.Mol, coordinates: bool) -> tuple[Chem.Mol, int]:
+    """The molecule with explicit hydrogens (appended, so input atoms keep their order) and how many were added."""
+    full = Chem.AddHs(mol, addCoords=coordinates)
+    return full, full.GetNumAtoms() - mol.GetNumAtoms()
+
+
+def record_from_block(index: int, text: str, need_3d: bool) -> Record:
+    """Parse, perceive stereo from 3D (else from the record's wedges), add missing hydrogens."""
+    first = text.split("\n", 1)[0].strip()
+    record = Record(index, first or f"record {index + 1}", None)
+    mol, record.problem = _parse_block(text)
+    if mol is None:
+        return record
+    if mol.GetNumAtoms() == 0:
+        record.problem = "no atoms"
+        return record
+    spatial = is_3d(mol)
+    if need_3d and not spatial:
+        record.problem = "no 3D coordinates (2D-only or missing)"
+        return record
+    with rdBase.BlockLogs():
+        mol, added = with_hydrogens(mol, coordinates=spatial)
+        if added:
+            record.notes.append(f"{added} missing hydrogens added")
+        if spatial:
+            Chem.AssignStereochemistryFrom3D(mol)
+        else:
+            Chem.AssignChiralTypesFromBondDirs(mol)
+            Chem.AssignStereochemistry(mol, cleanIt=True, force=True)
+    record.mol = mol
+    return record
+
+
+def read_sdf(path: str, need_3d: bool = True) -> Iterator[Record]:
+    """Every record of an SDF file, usable or not.
+
+    Raises:
+        RecordError: the file is missing, empty or not SDF.
+    """
+    for index, text in enumerate(sdf_blocks(path)):
+        yield record_from_block(index, text, need_3d)
+
+
+def record_from_smiles(index: int, smiles: str, name: str = "") -> Record:
+    """One SMILES with explicit hydrogens added."""
+    record = Record(index, name or smiles, None)
+    with rdBase.BlockLogs():
+        mol = Chem.MolFromSmiles(smiles)
+        if mol is None or mol.GetNumAtoms() == 0:
+            record.problem = f"not a valid SMILES: {smiles!r}"
+            return record
+        mol = Chem.AddHs(mol)
+    mol.SetProp("_Name", record.name)
+    record.mol = mol
+    return record
+
+
+def read_smiles(path: str) -> Iterator[Record]:
+    """Every line "SMILES [name]" of a file; blank lines and lines starting with # are no records."""
+    index = 0
+    with open_text(path) as stream:
+        for line in stream:
+            smiles, _, name = line.strip().partition(" ") if " " in line.strip() else line.strip().partition("\t")
+            if smiles and not smiles.startswith("#"):
+                yield record_from_smiles(index, smiles, name.strip())
+                index += 1
+    if index == 0:
+        raise RecordError(f"{path}: empty file")
+
+
+def is_sdf_name(path: str) -> bool:
+    """Whether a file name says SDF."""
+    return path.lower().removesuffix(".gz").endswith((".sdf", ".sd", ".mol"))
+
+
+def read_records(path: str, need_3d: bool = True) -> Iterator[Record]:
+    """SDF or SMILES records by the file's name (`.sdf`, `.mol`, or `.smi`, `.smiles`, `.txt`, each also `.gz`)."""
+    return read_sdf(path, need_3d) if is_sdf_name(path) else read_smiles(path)

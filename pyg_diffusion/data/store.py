@@ -1,0 +1,243 @@
+"""Ragged HDF5 store of molecules and their conformers.
+
+Layout, version 1. Every ragged column is one flat dataset; `molecule/*_ptr` says where each molecule begins.
+
+    attrs       format, version, complete, molecules, conformers
+    molecule/   atom_ptr bond_ptr tetra_ptr ez_ptr conformer_ptr name_ptr smiles_ptr
+    atom/       z uint8, x uint8 [., F]
+    bond/       index uint16 [., 2] (one direction), type uint8
+    tetra/      index uint16 [., 5]
+    ez/         index uint16 [., 4], type uint8
+    conformer/  pos int32 [., 3] in units of 1e-4 Å, the conformers of a molecule one after the other
+    text/       name uint8, smiles uint8 (UTF-8)
+
+Spectra are never inside: they follow from the bonds. `complete` is written last and the file is moved into place when whole.
+"""
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import h5py
+import numpy as np
+import torch
+
+from . import schema
+from .molecule import MoleculeData
+
+FORMAT = "pyg_diffusion.store"
+UNIT = 1e-4  # Å per stored integer
+
+# ragged column -> (pointer, dtype, trailing shape)
+_COLUMNS: dict[str, tuple[str, type, tuple[int, ...]]] = {
+    "atom/z": ("atom", np.uint8, ()),
+    "atom/x": ("atom", np.uint8, (len(schema.ATOM_FEATURES),)),
+    "bond/index": ("bond", np.uint16, (2,)),
+    "bond/type": ("bond", np.uint8, ()),
+    "tetra/index": ("tetra", np.uint16, (5,)),
+    "ez/index": ("ez", np.uint16, (4,)),
+    "ez/type": ("ez", np.uint8, ()),
+    "conformer/pos": ("pos", np.int32, (3,)),
+    "text/name": ("name", np.uint8, ()),
+    "text/smiles": ("smiles", np.uint8, ()),
+}
+
+
+class StoreError(ValueError):
+    """A file that is not a whole store of this version."""
+
+
+@dataclass
+class Molecule:
+    """One molecule as plain arrays, the unit of the store."""
+
+    z: np.ndarray  # [N] uint8
+    x: np.ndarray  # [N, F] uint8
+    bond_index: np.ndarray  # [B, 2] uint16
+    bond_type: np.ndarray  # [B] uint8
+    tetra: np.ndarray  # [T, 5] uint16
+    ez: np.ndarray  # [Z, 4] uint16
+    ez_type: np.ndarray  # [Z] uint8
+    name: str
+    smiles: str
+    pos: list[np.ndarray] = field(default_factory=list)  # K conformers [N, 3] in Å
+
+    def topology(self) -> bytes:
+        """Equal exactly for records that are conformers of one molecule in one atom order."""
+        return b"|".join(a.tobytes() for a in (self.z, self.x, self.bond_index, self.bond_type, self.tetra, self.ez, self.ez_type))
+
+    def data(self, conformer: int | None = 0) -> MoleculeData:
+        """As a PyG `Data`; without `pos` if `conformer` is None."""
+        bonds = torch.from_numpy(self.bond_index.astype(np.int64)).T
+        types = torch.from_numpy(self.bond_type.astype(np.int64))
+        data = MoleculeData(
+            x=torch.from_numpy(self.x.astype(np.int64)),
+            z=torch.from_numpy(self.z.astype(np.int64)),
+            edge_index=torch.cat([bonds, bonds.flip(0)], dim=1),
+            edge_attr=torch.cat([types, types]),
+            tetra_index=torch.from_numpy(self.tetra.astype(np.int64)).T.contiguous(),
+            ez_index=torch.from_numpy(self.ez.astype(np.int64)).T.contiguous(),
+            ez_attr=torch.from_numpy(self.ez_type.astype(np.int64)),
+            name=self.name,
+            smiles=self.smiles,
+            num_nodes=len(self.z),
+        )
+        if conformer is not None:
+            data.pos = torch.from_numpy(np.asarray(self.pos[conformer], dtype=np.float32))
+        return data
+
+    def _columns(self) -> dict[str, np.ndarray]:
+        pos = [np.round((p - p.mean(0)) / UNIT) for p in np.asarray(self.pos, dtype=np.float64)]
+        return {
+            "atom/z": self.z,
+            "atom/x": self.x,
+            "bond/index": self.bond_index,
+            "bond/type": self.bond_type,
+            "tetra/index": self.tetra,
+            "ez/index": self.ez,
+            "ez/type": self.ez_type,
+            "conformer/pos": np.concatenate(pos) if pos else np.zeros((0, 3)),
+            "text/name": np.frombuffer(self.name.encode(), np.uint8),
+            "text/smiles": np.frombuffer(self.smiles.encode(), np.uint8),
+        }
+
+
+def write_store(path: str | os.PathLike, molecules: Iterable[Molecule], block: int = 4096) -> tuple[int, int]:
+    """Write molecules to `path`, in blocks, by way of a temporary file beside it.
+
+    Returns:
+        Number of molecules and of conformers written.
+    """
+    path = Path(path)
+    temporary = path.with_name(path.name + ".tmp")
+    conformers: list[int] = []
+    lengths: dict[str, list[int]] = {pointer: [] for pointer, _, _ in _COLUMNS.values()}
+    try:
+        with h5py.File(temporary, "w") as file:
+            for name, (_, dtype, shape) in _COLUMNS.items():
+                file.create_dataset(
+                    name,
+                    shape=(0, *shape),
+                    maxshape=(None, *shape),
+                    dtype=dtype,
+                    chunks=(1 << 15, *shape),
+                    compression="gzip",
+                    shuffle=True,
+                )
+            for group in _blocks(molecules, block):
+                columns = [m._columns() for m in group]
+                conformers += [len(m.pos) for m in group]
+                for name, (pointer, dtype, shape) in _COLUMNS.items():
+                    parts = [c[name].reshape(-1, *shape) for c in columns]
+                    if name in ("atom/z", "bond/type", "tetra/index", "ez/type") or name.split("/")[0] in ("conformer", "text"):
+                        lengths[pointer] += [len(p) for p in parts]
+                    values = np.concatenate(parts).astype(dtype)
+                    dataset = file[name]
+                    dataset.resize(dataset.shape[0] + len(values), axis=0)
+                    if len(values):
+                        dataset[-len(values) :] = values
+            lengths["conformer"] = conformers
+            for pointer, sizes in lengths.items():
+                ptr = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+                file.create_dataset(f"molecule/{pointer}_ptr", data=ptr, compression="gzip", shuffle=True)
+            file.attrs.update(format=FORMAT, version=schema.VERSION, molecules=len(conformers), conformers=sum(conformers))
+            file.attrs["complete"] = True
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return len(conformers), sum(conformers)
+
+
+def _blocks(items: Iterable[Molecule], size: int) -> Iterator[list[Molecule]]:
+    group: list[Molecule] = []
+    for item in items:
+        group.append(item)
+        if len(group) == size:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+class MoleculeStore:
+    """Read access to a store; `store[i]` is a `Molecule`.
+
+    The file is opened lazily, once in every process that reads it, read into memory (all of QM9 is 60 MB) and closed.
+    """
+
+    def __init__(self, path: str | os.PathLike):
+        self.path = Path(path)
+        self._arrays: dict[str, np.ndarray] | None = None
+        with self._open() as file:
+            self.num_molecules, self.num_conformers = int(file.attrs["molecules"]), int(file.attrs["conformers"])
+
+    def _open(self) -> h5py.File:
+        if not self.path.is_file():
+            raise StoreError(f"{self.path}: no such file; make it with 'pyg-diffusion prepare INPUT -o {self.path}'")
+        try:
+            file = h5py.File(self.path, "r")
+        except OSError as error:
+            raise StoreError(f"{self.path}: not a readable HDF5 file (truncated, or of another kind): {error}") from error
+        try:
+            if file.attrs.get("format") != FORMAT or not file.attrs.get("complete", False):
+                raise StoreError(f"{self.path}: not a whole molecule store; make one with 'pyg-diffusion prepare'")
+            if int(file.attrs["version"]) != schema.VERSION:
+                raise StoreError(
+                    f"{self.path}: store version {file.attrs['version']}, this program reads {schema.VERSION}; prepare it again"
+                )
+        except BaseException:
+            file.close()
+            raise
+        return file
+
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Every column, read once per process."""
+        if self._arrays is None:
+            with self._open() as file:
+                try:
+                    names = [*_COLUMNS, *(f"molecule/{k}" for k in file["molecule"])]
+                    self._arrays = {name: file[name][...] for name in names}
+                except (KeyError, OSError) as error:
+                    raise StoreError(f"{self.path}: damaged store: {error}") from error
+        return self._arrays
+
+    def __getstate__(self) -> dict:
+        return {**self.__dict__, "_arrays": None}  # a worker reads for itself
+
+    def __len__(self) -> int:
+        return self.num_molecules
+
+    def _slice(self, name: str, pointer: str, i: int) -> np.ndarray:
+        ptr = self.arrays[f"molecule/{pointer}_ptr"]
+        return self.arrays[name][ptr[i] : ptr[i + 1]]
+
+    def sizes(self) -> np.ndarray:
+        """Number of atoms of each molecule, `[num_molecules]`."""
+        return np.diff(self.arrays["molecule/atom_ptr"])
+
+    def conformer_index(self) -> np.ndarray:
+        """(molecule, conformer) of every conformer, `[num_conformers, 2]`."""
+        counts = np.diff(self.arrays["molecule/conformer_ptr"])
+        molecule = np.repeat(np.arange(len(self)), counts)
+        start = np.repeat(np.cumsum(counts) - counts, counts)
+        return np.stack([molecule, np.arange(len(molecule)) - start], axis=1)
+
+    def __getitem__(self, i: int) -> Molecule:
+        if not 0 <= i < len(self):
+            raise IndexError(f"molecule {i} of {len(self)}")
+        z = self._slice("atom/z", "atom", i)
+        pos = self._slice("conformer/pos", "pos", i).reshape(-1, len(z), 3) if len(z) else np.zeros((0, 0, 3))
+        return Molecule(
+            z=z,
+            x=self._slice("atom/x", "atom", i),
+            bond_index=self._slice("bond/index", "bond", i),
+            bond_type=self._slice("bond/type", "bond", i),
+            tetra=self._slice("tetra/index", "tetra", i),
+            ez=self._slice("ez/index", "ez", i),
+            ez_type=self._slice("ez/type", "ez", i),
+            name=self._slice("text/name", "name", i).tobytes().decode(),
+            smiles=self._slice("text/smiles", "smiles", i).tobytes().decode(),
+            pos=[(p * UNIT).astype(np.float32) for p in pos],
+        )

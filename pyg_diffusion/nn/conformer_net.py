@@ -1,0 +1,236 @@
+"""ConformerNet: an attention network over all atom pairs of a molecule that predicts where the atoms belong."""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch_geometric.data import Data
+
+from ..data.schema import ATOM_FEATURES, BOND_TYPES
+from ..denoise import Noisy
+from ..spectral import DenseOperator, heat
+from .encodings import Fourier, GaussianBasis, graph_distance
+
+HEAT_TIMES = (0.25, 1.0, 4.0, 16.0)
+MAX_DISTANCE = 8  # bonds
+ANGSTROM = 2.0  # coordinates enter the network in this unit
+
+
+class Encoded(NamedTuple):
+    """All of a batch of molecules that does not depend on the noisy signal; computed once, used in every step."""
+
+    node: Tensor  # [B, N, W]
+    pair: Tensor  # [B, N, N, P]
+    mask: Tensor  # [B, 1, 1, N] additive, 0 on atoms and -1e4 on padding
+    exists: Tensor  # [B, N, 1] float
+    neighbours: Tensor  # [B, N, N] row-normalised adjacency
+    tetra: Tensor  # [5, T] positions in the padded layout, flat
+    tetra_weight: Tensor  # [T, 1], 0 for fillers
+
+
+def chirality(pos: Tensor, tetra: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Signed volume of each stereocentre and its gradient, both scaled to be of order 1.
+
+    With edges e₁ = a-d, e₂ = b-d, e₃ = c-d and ρ their root mean square length: χ = e₁·(e₂×e₃)/ρ³, positive in the wanted
+    configuration, and ∂V/∂a/ρ² = (e₂×e₃)/ρ² for a (likewise b, c; d takes the negative sum), the direction that
+    makes the centre more so.
+
+    Args:
+        pos: `[nodes, 3]`; tetra: `[5, T]`; weight: `[T, 1]`.
+
+    Returns:
+        χ `[T, 1]` and gradients `[4, T, 3]` for a, b, c, d. Under a reflection χ changes sign.
+    """
+    a, b, c, d = (pos[tetra[k]] for k in range(1, 5))
+    e1, e2, e3 = a - d, b - d, c - d
+    rho2 = (e1.square().sum(-1, keepdim=True) + e2.square().sum(-1, keepdim=True) + e3.square().sum(-1, keepdim=True)) / 3
+    rho2 = rho2 + 0.01
+    ga, gb, gc = (torch.linalg.cross(u, v) * (weight / rho2) for u, v in ((e2, e3), (e3, e1), (e1, e2)))
+    chi = (e1 * ga).sum(-1, keepdim=True) * rho2.rsqrt()
+    return chi, torch.stack([ga, gb, gc, -(ga + gb + gc)])
+
+
+class _Block(nn.Module):
+    """Pre-norm attention with a given pair bias, then a feed-forward layer; both modulated by time (adaLN)."""
+
+    def __init__(self, width: int, heads: int, expansion: int):
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.out = nn.Linear(width, width, bias=False)
+        self.up = nn.Linear(width, expansion * width)
+        self.down = nn.Linear(expansion * width, width, bias=False)
+
+    def forward(self, h: Tensor, bias: Tensor, mod: Tensor) -> Tensor:
+        b, n, w = h.shape
+        shift1, scale1, gate1, shift2, scale2, gate2 = mod.unsqueeze(1).unbind(-2)
+        x = F.layer_norm(h, (w,)) * (1 + scale1) + shift1
+        q, k, v = self.qkv(x).view(b, n, 3, self.heads, w // self.heads).permute(2, 0, 3, 1, 4)
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias.to(q.dtype))
+        h = h + gate1 * self.out(y.transpose(1, 2).reshape(b, n, w))
+        x = F.layer_norm(h, (w,)) * (1 + scale2) + shift2
+        return h + gate2 * self.down(F.relu(self.up(x)).square())
+
+
+class _Stage(nn.Module):
+    """Reads geometry once, runs a few blocks under the resulting pair bias, proposes F."""
+
+    def __init__(self, width: int, depth: int, heads: int, pair_width: int, expansion: int):
+        super().__init__()
+        self.heads, self.depth = heads, depth
+        self.basis = GaussianBasis()
+        self.rbf = nn.Linear(self.basis.size, pair_width, bias=False)
+        self.time_pair = nn.Linear(width, pair_width)
+        self.pair_bias = nn.Linear(pair_width, (depth + 1) * heads)
+        self.vectors = nn.Linear(3 * 5, width, bias=False)
+        self.chi = nn.Linear(2, width, bias=False)
+        self.modulation = nn.Linear(width, depth * 6 * width)
+        self.blocks = nn.ModuleList(_Block(width, heads, expansion) for _ in range(depth))
+        # F = linear read-out + Σ_j f_ij (x_i - x_j)/d_ij + Σ_centres s_k ∂V_k/∂x_i
+        self.read = nn.Linear(width, 3, bias=False)
+        self.pair_qk = nn.Linear(width, 2 * width, bias=False)
+        self.pair_read = nn.Linear(heads, 1, bias=False)
+        self.tetra_read = nn.Linear(width, 1, bias=False)
+
+    def forward(self, h: Tensor, code: Encoded, x: Tensor, signal: Tensor, white: Tensor, time: Tensor) -> tuple[Tensor, Tensor]:
+        b, n, w = h.shape
+        device = x.device.type
+        with torch.autocast(device, enabled=False):  # lengths decide to the hundredth of an Å; bf16 would lose them
+            offset = x - code.neighbours @ x
+            d2 = (x.unsqueeze(2) - x.unsqueeze(1)).square().sum(-1)
+            distance = (d2 + 1e-4).sqrt()
+            chi, gradient = chirality(x.reshape(b * n, 3), code.tetra, code.tetra_weight)
+            ends = code.tetra[1:].reshape(-1)
+            parity = torch.zeros_like(x).view(b * n, 3).index_add(0, ends, gradient.view(-1, 3))
+            at_center = torch.zeros_like(parity[:, :1]).index_add(0, code.tetra[0], chi)
+            at_ends = torch.zeros_like(at_center).index_add(0, ends, chi.repeat(4, 1))
+            vectors = torch.cat([x, signal, white * ANGSTROM, offset, parity.view(b, n, 3)], dim=-1) / ANGSTROM
+            chis = torch.cat([at_center, at_ends], dim=-1).view(b, n, 2)
+        h = h + self.vectors(vectors) + self.chi(chis)
+        pair = F.silu(code.pair + self.rbf(self.basis(distance)) + self.time_pair(time)[:, None, None])
+        bias = self.pair_bias(pair).view(b, n, n, self.depth + 1, self.heads).permute(3, 0, 4, 1, 2)
+        mod = self.modulation(time).view(b, self.depth, 6, w)
+        for k, block in enumerate(self.blocks):
+            h = block(h, bias[k] + code.mask, mod[:, k])
+        y = F.layer_norm(h, (w,))
+        q, k = self.pair_qk(y).view(b, n, 2, self.heads, w // self.heads).permute(2, 0, 3, 1, 4)
+        score = q @ k.mT * (w // self.heads) ** -0.5 + bias[-1]
+        push = self.pair_read(F.silu(score).permute(0, 2, 3, 1)).squeeze(-1)
+        linear, turn = self.read(y), self.tetra_read(y)
+        with torch.autocast(device, enabled=False):
+            push = push.float() * code.exists.mT / (distance + 0.5)
+            out = linear.float() + push.sum(-1, keepdim=True) * x - push @ x
+            turn = turn.float().reshape(b * n, 1)[code.tetra[0]]
+            out = out + torch.zeros_like(parity).index_add(0, ends, (gradient * turn).view(-1, 3)).view(b, n, 3)
+        return h, out * code.exists
+
+
+class ConformerNet(nn.Module):
+    r"""F(S_t, t | molecule): a transformer over atoms, in stages that look at their own estimate.
+
+    The attention bias of a pair is one small network of its distance, bond, graph distance, cis/trans relation and heat
+    kernels exp(-sL)_ij, which do not depend on the sign or basis of eigenvectors. Tetrahedral parity enters as the signed
+    volume of each stereocentre and its gradient, and leaves through an output term along that gradient. The first stage
+    reads the noisy coordinates; every later one reads D = skip + c_out(L) F of the stage before, so that lengths, and the
+    handedness of every centre, are judged on an estimate and not on noise.
+
+    Not equivariant under rotations; it is trained on random ones. Equivariant under permutations.
+
+    Args:
+        width: features per atom, a multiple of `heads`.
+        depths: attention blocks of each stage.
+        heads: attention heads.
+        pair_width: hidden features per pair.
+        expansion: hidden over outer width of the feed-forward layers.
+    """
+
+    def __init__(
+        self,
+        width: int = 192,
+        depths: tuple[int, ...] = (3, 3),
+        heads: int = 8,
+        pair_width: int = 64,
+        expansion: int = 3,
+    ):
+        super().__init__()
+        if width % heads:
+            raise ValueError(f"width {width} is not a multiple of heads {heads}")
+        self.atom = nn.ModuleList(nn.Embedding(size, width) for size in ATOM_FEATURES.values())
+        self.atom_heat = nn.Linear(len(HEAT_TIMES), width)
+        self.bond = nn.Embedding(len(BOND_TYPES), pair_width)
+        self.hops = nn.Embedding(MAX_DISTANCE + 2, pair_width)
+        self.side = nn.Embedding(3, pair_width)
+        self.pair_heat = nn.Linear(len(HEAT_TIMES), pair_width)
+        self.fourier = Fourier()
+        self.time = nn.Sequential(nn.Linear(32, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())
+        self.stages = nn.ModuleList(_Stage(width, depth, heads, pair_width, expansion) for depth in depths)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Modulated branches start closed; read-outs start small."""
+        for embedding in [*self.atom, self.bond, self.hops, self.side]:
+            nn.init.normal_(embedding.weight, std=0.5)
+        for stage in self.stages:
+            nn.init.zeros_(stage.modulation.weight)
+            bias = torch.zeros(stage.depth, 6, stage.modulation.out_features // (6 * stage.depth))
+            bias[:, (2, 5)] = 0.3
+            stage.modulation.bias.data.copy_(bias.flatten())
+            for layer in (stage.read, stage.pair_read, stage.tetra_read):
+                nn.init.normal_(layer.weight, std=1e-3)
+
+    def encode(self, data: Data, operator: DenseOperator) -> Encoded:
+        """Everything that depends on the molecules alone. `data` needs x, edge_index, edge_attr, tetra_index, ez_*."""
+        with torch.autocast(data.x.device.type, enabled=False):
+            return self._encode(data, operator)
+
+    def _encode(self, data: Data, operator: DenseOperator) -> Encoded:
+        x = operator.pack(sum(table(data.x[:, k]) for k, table in enumerate(self.atom)))
+        b, n = operator.num_graphs, operator.max_nodes
+        slots = operator._slots
+        kernels = torch.stack([operator.matrix(heat(s)) for s in HEAT_TIMES], dim=-1)
+
+        bond = torch.zeros(b * n, n, dtype=torch.long, device=x.device)
+        row, col = slots[data.edge_index]
+        bond[row, col % n] = data.edge_attr
+        bond = bond.view(b, n, n)
+        side = torch.zeros(b * n, n, dtype=torch.long, device=x.device)
+        start, end = slots[data.ez_index[0]], slots[data.ez_index[3]]
+        side[start, end % n] = data.ez_attr
+        side[end, start % n] = data.ez_attr
+
+        adjacency = bond > 0
+        pair = self.bond(bond) + self.hops(graph_distance(adjacency, MAX_DISTANCE)) + self.side(side.view(b, n, n))
+        exists = operator.mode_mask
+        # Fillers of weight 0 keep the number of centres away from 0 and 1, sizes that a compiled graph would specialise on.
+        filler = slots.new_zeros(5, 2) if slots.numel() == 0 else slots[:1].expand(5, 2)
+        tetra = torch.cat([slots[data.tetra_index], filler], dim=1)
+        weight = torch.cat([x.new_ones(data.tetra_index.size(1), 1), x.new_zeros(2, 1)])
+        return Encoded(
+            node=x + self.atom_heat(kernels.diagonal(dim1=1, dim2=2).mT) * exists.unsqueeze(-1),
+            pair=pair + self.pair_heat(kernels),
+            mask=torch.where(exists, 0.0, -1e4)[:, None, None, :],
+            exists=exists.unsqueeze(-1).to(kernels.dtype),
+            neighbours=adjacency / adjacency.sum(-1, keepdim=True).clamp_min(1),
+            tetra=tetra,
+            tetra_weight=weight,
+        )
+
+    def trunk(self, code: Encoded, signal: Tensor, skip: Tensor, white: Tensor, c_out: Tensor, u: Tensor, log_tau: Tensor):
+        """The dense computation, `[B, N, 3]` in, F of every stage out; what `torch.compile` sees."""
+        time = self.time(self.fourier(log_tau))
+        h, x, estimates = code.node, signal, []
+        for stage in self.stages:
+            if estimates:
+                with torch.autocast(x.device.type, enabled=False):
+                    x = skip + u @ (c_out.unsqueeze(-1) * (u.mT @ estimates[-1]))
+            h, f = stage(h, code, x, signal, white, time)
+            estimates.append(f)
+        return estimates
+
+    def forward(self, noisy: Noisy, operator: DenseOperator, context: Data | Encoded) -> list[Tensor]:
+        """F of every stage, each `[num_nodes, 3]`; `context` is a (batched) `MoleculeData`, or its `encode`."""
+        code = context if isinstance(context, Encoded) else self.encode(context, operator)
+        dense = [operator.pack(v) for v in (noisy.signal, noisy.skip, noisy.white)]
+        out = self.trunk(code, *dense, noisy.c_out, operator.eigenvectors, noisy.log_tau)
+        return [operator.unpack(f) for f in out]

@@ -1,0 +1,77 @@
+"""Kernels: scalar functions of an eigenvalue."""
+
+import torch
+from torch import Tensor, nn
+
+from .operator import Kernel
+
+
+def heat(s: float | Tensor) -> Kernel:
+    """exp(-s λ), the heat kernel at diffusion time s."""
+    return lambda lam: torch.exp(-s * lam)
+
+
+class PowerSpectrum(nn.Module):
+    """p(λ) = E|Ŝ₀(λ)|² of a data set, piecewise linear in log λ -> log p between fitted knots.
+
+    Below the first knot p grows like 1/λ (a free chain: larger molecules have lower modes than any seen) until λ has
+    fallen a hundredfold, then stays constant, so that p(0), the relative position of fragments, is finite. Above the last
+    knot p stays constant.
+
+    Args:
+        log_lambda: knots log λ_k, increasing, `[K]`.
+        log_power: log p(λ_k), `[K]`.
+    """
+
+    floor = 1e-2  # share of the lowest knot below which 1/λ growth ends
+
+    def __init__(self, log_lambda: Tensor, log_power: Tensor):
+        super().__init__()
+        if log_lambda.shape != log_power.shape or log_lambda.dim() != 1 or log_lambda.numel() < 2:
+            raise ValueError("PowerSpectrum needs two vectors of the same length, with at least 2 knots")
+        if not bool((log_lambda.diff() > 0).all()):
+            raise ValueError("PowerSpectrum needs strictly increasing knots")
+        self.log_lambda: Tensor
+        self.log_power: Tensor
+        self.register_buffer("log_lambda", log_lambda.float())
+        self.register_buffer("log_power", log_power.float())
+
+    @classmethod
+    def harmonic(cls, gamma: float = 1.0, low: float = 1e-3, high: float = 10.0) -> "PowerSpectrum":
+        """p = 1/(γλ) on [low, high]: the stationary law of the white harmonic process."""
+        knots = torch.tensor([low, high]).log()
+        return cls(knots, -knots - torch.tensor(gamma).log())
+
+    @classmethod
+    def fit(cls, eigenvalues: Tensor, power: Tensor, knots: int = 12) -> "PowerSpectrum":
+        """Mean power in bins of λ holding equally many modes.
+
+        Args:
+            eigenvalues: λ > 0 of observed modes, `[n]`.
+            power: |Ŝ|² of the same modes, averaged over channels, `[n]`.
+            knots: largest number of bins.
+        """
+        if eigenvalues.numel() < 2 or not bool((eigenvalues > 0).all()):
+            raise ValueError("fitting a power spectrum needs at least 2 modes, all with λ > 0")
+        order = eigenvalues.argsort()
+        lam, power = eigenvalues[order].double(), power[order].double()
+        xs, ys = [], []
+        for x, y in zip(lam.tensor_split(knots), power.tensor_split(knots), strict=True):
+            if x.numel():
+                xs.append(x.log().mean())
+                ys.append(y.mean().clamp_min(1e-12).log())
+        log_lambda, log_power = torch.stack(xs), torch.stack(ys)
+        keep = torch.cat([torch.ones(1, dtype=torch.bool), log_lambda.diff() > 1e-3])
+        if int(keep.sum()) < 2:  # one single eigenvalue in the data: a flat spectrum
+            log_lambda = torch.stack([log_lambda[0] - 1e-2, log_lambda[0] + 1e-2])
+            return cls(log_lambda, log_power[:1].expand(2).clone())
+        return cls(log_lambda[keep], log_power[keep])
+
+    def forward(self, lam: Tensor) -> Tensor:
+        knots, values = self.log_lambda.to(lam.dtype), self.log_power.to(lam.dtype)
+        x = lam.clamp_min(float(self.log_lambda[0].exp()) * self.floor).log()
+        inside = x.clamp(knots[0], knots[-1])
+        right = torch.searchsorted(knots, inside.detach().contiguous()).clamp(1, knots.numel() - 1)
+        x0, x1, y0, y1 = knots[right - 1], knots[right], values[right - 1], values[right]
+        log_p = y0 + (y1 - y0) * (inside - x0) / (x1 - x0) + (knots[0] - x).clamp_min(0)
+        return log_p.exp()

@@ -1,0 +1,5 @@
+"""PyG transforms."""
+
+from .laplacian_spectrum import AddLaplacianSpectrum
+
+__all__ = ["AddLaplacianSpectrum"]
