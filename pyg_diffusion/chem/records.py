@@ -3,6 +3,7 @@
 import gzip
 import io
 import sys
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,6 +12,10 @@ from typing import TextIO
 
 import numpy as np
 from rdkit import Chem, rdBase
+
+
+_DAMAGED = "(the file is damaged here: "
+_SMILES_SUFFIXES = (".smi", ".smiles", ".txt")
 
 
 class RecordError(ValueError):
@@ -42,14 +47,20 @@ def open_text(path: str) -> Iterator[TextIO]:
     if path == "-":
         raw = sys.stdin.buffer
     else:
-        if not Path(path).is_file():
+        if not Path(path).exists():
             raise RecordError(f"{path}: no such file")
-        raw = open(path, "rb")  # noqa: SIM115  (closed below)
+        try:
+            raw = open(path, "rb")  # noqa: SIM115  (closed below)
+        except OSError as error:
+            raise RecordError(f"{path}: cannot be read: {error.strerror}") from error
     try:
         buffered = raw if isinstance(raw, io.BufferedReader) else io.BufferedReader(raw)
         zipped = buffered.peek(2)[:2] == b"\x1f\x8b"
         stream = gzip.open(buffered) if zipped else buffered
-        yield io.TextIOWrapper(stream, encoding="utf-8", errors="replace")  # type: ignore[type-var]
+        text = io.TextIOWrapper(stream, encoding="utf-8", errors="replace")  # type: ignore[type-var]
+        yield text
+        if path == "-" and not zipped:
+            text.detach()  # a collected wrapper would close stdin
     finally:
         if path != "-":
             raw.close()
@@ -68,14 +79,14 @@ def sdf_blocks(path: str) -> Iterator[str]:
                     lines = []
                 else:
                     lines.append(line)
-    except (EOFError, gzip.BadGzipFile, OSError) as error:
+    except (EOFError, OSError, zlib.error) as error:  # a truncated, foreign or corrupted gzip
         if not seen:
             raise RecordError(f"{path}: cannot be read: {error}") from error
-        lines.append(f"(file ends here: {error})\n")
+        lines.append(f"{_DAMAGED}{error})\n")
     rest = "".join(lines)
     if rest.strip():
         if not seen and "M  END" not in rest:
-            raise RecordError(f"{path}: not an SDF file (no record ends with $$$$)")
+            raise RecordError(f"{path}: not an SDF file (it holds neither 'M  END' nor '$$$$')")
         yield rest
     elif not seen:
         raise RecordError(f"{path}: empty file")
@@ -85,7 +96,7 @@ def _parse_block(text: str) -> tuple[Chem.Mol | None, str]:
     """(molecule with its properties, "") or (None, RDKit's reason)."""
     supplier = Chem.SDMolSupplier()
     with rdBase.BlockLogs():
-        supplier.SetData(text + "$$$$\n", sanitize=False, removeHs=False)
+        supplier.SetData(text.rstrip("\n") + "\n\n$$$$\n", sanitize=False, removeHs=False)
         mol = next(iter(supplier), None)
         if mol is None:
             return None, "RDKit cannot parse this record"
@@ -99,12 +110,12 @@ def _parse_block(text: str) -> tuple[Chem.Mol | None, str]:
 def is_3d(mol: Chem.Mol) -> bool:
     """Whether the first conformer holds usable 3D coordinates.
 
-    A flat conformer is accepted where the file marks it as 3D; all-zero or non-finite coordinates never are.
+    A flat conformer is accepted where the file marks it as 3D; all-zero, non-finite or absurd coordinates never are.
     """
     if mol.GetNumConformers() == 0:
         return False
     pos = mol.GetConformer(0).GetPositions()
-    if not np.isfinite(pos).all() or (len(pos) > 1 and np.ptp(pos, axis=0).max() < 1e-6):
+    if not (np.abs(pos) < 1e5).all() or (len(pos) > 1 and np.ptp(pos, axis=0).max() < 1e-6):
         return False
     return mol.GetConformer(0).Is3D() or len(pos) == 1
 
@@ -118,7 +129,10 @@ def with_hydrogens(mol: Chem.Mol, coordinates: bool) -> tuple[Chem.Mol, int]:
 def record_from_block(index: int, text: str, need_3d: bool) -> Record:
     """Parse, perceive stereo from 3D (else from the record's wedges), add missing hydrogens."""
     first = text.split("\n", 1)[0].strip()
-    record = Record(index, first or f"record {index + 1}", None)
+    record = Record(index, first if first and not first.startswith(_DAMAGED) else f"record {index + 1}", None)
+    if _DAMAGED in text:
+        record.problem = text[text.rindex(_DAMAGED) :].strip("()\n")
+        return record
     mol, record.problem = _parse_block(text)
     if mol is None:
         return record
@@ -166,24 +180,33 @@ def record_from_smiles(index: int, smiles: str, name: str = "") -> Record:
     return record
 
 
-def read_smiles(path: str) -> Iterator[Record]:
-    """Every line "SMILES [name]" of a file; blank lines and lines starting with # are no records."""
-    index = 0
-    with open_text(path) as stream:
-        for line in stream:
-            smiles, _, name = line.strip().partition(" ") if " " in line.strip() else line.strip().partition("\t")
-            if smiles and not smiles.startswith("#"):
-                yield record_from_smiles(index, smiles, name.strip())
-                index += 1
-    if index == 0:
+def smiles_lines(path: str) -> Iterator[tuple[str, str]]:
+    """(SMILES, name or "") of every line; blank lines and lines starting with # are no records."""
+    empty = True
+    try:
+        with open_text(path) as stream:
+            for line in stream:
+                smiles, *name = line.split(maxsplit=1) or [""]
+                if smiles and not smiles.startswith("#"):
+                    empty = False
+                    yield smiles, name[0].strip() if name else ""
+    except (EOFError, OSError, zlib.error) as error:
+        raise RecordError(f"{path}: cannot be read: {error}") from error
+    if empty:
         raise RecordError(f"{path}: empty file")
 
 
+def read_smiles(path: str) -> Iterator[Record]:
+    """Every line "SMILES [name]" of a file, usable or not."""
+    for index, (smiles, name) in enumerate(smiles_lines(path)):
+        yield record_from_smiles(index, smiles, name)
+
+
 def is_sdf_name(path: str) -> bool:
-    """Whether a file name says SDF."""
-    return path.lower().removesuffix(".gz").endswith((".sdf", ".sd", ".mol"))
+    """Whether a file name (or "-", stdin) says SDF: all but `.smi`, `.smiles` and `.txt` do, each also with `.gz`."""
+    return not path.lower().removesuffix(".gz").endswith(_SMILES_SUFFIXES)
 
 
 def read_records(path: str, need_3d: bool = True) -> Iterator[Record]:
-    """SDF or SMILES records by the file's name (`.sdf`, `.mol`, or `.smi`, `.smiles`, `.txt`, each also `.gz`)."""
+    """SDF or SMILES records by the file's name (see `is_sdf_name`)."""
     return read_sdf(path, need_3d) if is_sdf_name(path) else read_smiles(path)

@@ -3,7 +3,7 @@
 Layout, version 1. Every ragged column is one flat dataset; `molecule/*_ptr` says where each molecule begins.
 
     attrs       format, version, complete, molecules, conformers
-    molecule/   atom_ptr bond_ptr tetra_ptr ez_ptr conformer_ptr name_ptr smiles_ptr
+    molecule/   atom_ptr bond_ptr tetra_ptr ez_ptr pos_ptr name_ptr smiles_ptr conformer_ptr
     atom/       z uint8, x uint8 [., F]
     bond/       index uint16 [., 2] (one direction), type uint8
     tetra/      index uint16 [., 5]
@@ -15,9 +15,10 @@ Spectra are never inside: they follow from the bonds. `complete` is written last
 """
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import h5py
 import numpy as np
@@ -25,6 +26,8 @@ import torch
 
 from . import schema
 from .molecule import MoleculeData
+
+_T = TypeVar("_T")
 
 FORMAT = "pyg_diffusion.store"
 UNIT = 1e-4  # Å per stored integer
@@ -42,6 +45,8 @@ _COLUMNS: dict[str, tuple[str, type, tuple[int, ...]]] = {
     "text/name": ("name", np.uint8, ()),
     "text/smiles": ("smiles", np.uint8, ()),
 }
+# pointer -> the first column that it cuts, whose lengths define it; conformers are counted, every other column follows
+_POINTERS: dict[str, str] = {pointer: name for name, (pointer, _, _) in reversed(_COLUMNS.items())} | {"conformer": ""}
 
 
 class StoreError(ValueError):
@@ -109,10 +114,36 @@ def write_store(path: str | os.PathLike, molecules: Iterable[Molecule], block: i
     Returns:
         Number of molecules and of conformers written.
     """
+    return _write(path, ((m._columns(), len(m.pos)) for m in molecules), block)
+
+
+def merge_stores(path: str | os.PathLike, parts: Sequence["MoleculeStore"], members: Sequence[Sequence[tuple[int, int]]]) -> None:
+    """Write one store from others; stored coordinates are copied as they are, so nothing is rounded twice.
+
+    Args:
+        parts: the stores to read; each is held in memory only from its first use to its last.
+        members: for every new molecule the (part, molecule) pairs whose conformers it gathers; the first one names it.
+    """
+    last_use = {part: k for k, group in enumerate(members) for part, _ in group}
+
+    def items() -> Iterator[tuple[dict[str, np.ndarray], int]]:
+        for k, group in enumerate(members):
+            columns = [parts[part]._columns(i) for part, i in group]
+            pos = np.concatenate([c["conformer/pos"] for c in columns]) if len(group) > 1 else columns[0]["conformer/pos"]
+            yield {**columns[0], "conformer/pos": pos}, sum(parts[part].count(i) for part, i in group)
+            for part in {part for part, _ in group}:
+                if last_use[part] == k:
+                    parts[part]._arrays = None
+
+    _write(path, items(), 4096)
+
+
+def _write(path: str | os.PathLike, items: Iterable[tuple[dict[str, np.ndarray], int]], block: int) -> tuple[int, int]:
+    """`write_store` for molecules given as (columns, number of conformers)."""
     path = Path(path)
     temporary = path.with_name(path.name + ".tmp")
-    conformers: list[int] = []
-    lengths: dict[str, list[int]] = {pointer: [] for pointer, _, _ in _COLUMNS.values()}
+    lengths: dict[str, list[int]] = {pointer: [] for pointer in _POINTERS}
+    conformers = lengths["conformer"]
     try:
         with h5py.File(temporary, "w") as file:
             for name, (_, dtype, shape) in _COLUMNS.items():
@@ -125,19 +156,17 @@ def write_store(path: str | os.PathLike, molecules: Iterable[Molecule], block: i
                     compression="gzip",
                     shuffle=True,
                 )
-            for group in _blocks(molecules, block):
-                columns = [m._columns() for m in group]
-                conformers += [len(m.pos) for m in group]
+            for group in _blocks(items, block):
+                conformers += [count for _, count in group]
                 for name, (pointer, dtype, shape) in _COLUMNS.items():
-                    parts = [c[name].reshape(-1, *shape) for c in columns]
-                    if name in ("atom/z", "bond/type", "tetra/index", "ez/type") or name.split("/")[0] in ("conformer", "text"):
+                    parts = [columns[name].reshape(-1, *shape) for columns, _ in group]
+                    if _POINTERS[pointer] == name:
                         lengths[pointer] += [len(p) for p in parts]
                     values = np.concatenate(parts).astype(dtype)
                     dataset = file[name]
                     dataset.resize(dataset.shape[0] + len(values), axis=0)
                     if len(values):
                         dataset[-len(values) :] = values
-            lengths["conformer"] = conformers
             for pointer, sizes in lengths.items():
                 ptr = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
                 file.create_dataset(f"molecule/{pointer}_ptr", data=ptr, compression="gzip", shuffle=True)
@@ -149,8 +178,8 @@ def write_store(path: str | os.PathLike, molecules: Iterable[Molecule], block: i
     return len(conformers), sum(conformers)
 
 
-def _blocks(items: Iterable[Molecule], size: int) -> Iterator[list[Molecule]]:
-    group: list[Molecule] = []
+def _blocks(items: Iterable[_T], size: int) -> Iterator[list[_T]]:
+    group: list[_T] = []
     for item in items:
         group.append(item)
         if len(group) == size:
@@ -170,7 +199,7 @@ class MoleculeStore:
         self.path = Path(path)
         self._arrays: dict[str, np.ndarray] | None = None
         with self._open() as file:
-            self.num_molecules, self.num_conformers = int(file.attrs["molecules"]), int(file.attrs["conformers"])
+            self.num_molecules, self.num_conformers = (int(file.attrs.get(k, -1)) for k in ("molecules", "conformers"))
 
     def _open(self) -> h5py.File:
         if not self.path.is_file():
@@ -180,12 +209,13 @@ class MoleculeStore:
         except OSError as error:
             raise StoreError(f"{self.path}: not a readable HDF5 file (truncated, or of another kind): {error}") from error
         try:
-            if file.attrs.get("format") != FORMAT or not file.attrs.get("complete", False):
-                raise StoreError(f"{self.path}: not a whole molecule store; make one with 'pyg-diffusion prepare'")
-            if int(file.attrs["version"]) != schema.VERSION:
-                raise StoreError(
-                    f"{self.path}: store version {file.attrs['version']}, this program reads {schema.VERSION}; prepare it again"
-                )
+            if str(file.attrs.get("format")) != FORMAT:
+                raise StoreError(f"{self.path}: an HDF5 file, but no molecule store; make one with 'pyg-diffusion prepare'")
+            version = file.attrs.get("version")
+            if version != schema.VERSION:
+                raise StoreError(f"{self.path}: store version {version}, this program reads {schema.VERSION}; prepare it again")
+            if not file.attrs.get("complete", False):
+                raise StoreError(f"{self.path}: an unfinished store; make it again with 'pyg-diffusion prepare'")
         except BaseException:
             file.close()
             raise
@@ -195,12 +225,17 @@ class MoleculeStore:
     def arrays(self) -> dict[str, np.ndarray]:
         """Every column, read once per process."""
         if self._arrays is None:
+            names = [*_COLUMNS, *(f"molecule/{pointer}_ptr" for pointer in _POINTERS)]
             with self._open() as file:
                 try:
-                    names = [*_COLUMNS, *(f"molecule/{k}" for k in file["molecule"])]
-                    self._arrays = {name: file[name][...] for name in names}
+                    arrays = {name: file[name][...] for name in names}
                 except (KeyError, OSError) as error:
                     raise StoreError(f"{self.path}: damaged store: {error}") from error
+            ends = {name: (f"molecule/{pointer}_ptr", len(arrays[name])) for name, (pointer, _, _) in _COLUMNS.items()}
+            for pointer, end in [*ends.values(), ("molecule/conformer_ptr", self.num_conformers)]:
+                if len(arrays[pointer]) != self.num_molecules + 1 or arrays[pointer][-1] != end:
+                    raise StoreError(f"{self.path}: damaged store: {pointer} does not fit its columns")
+            self._arrays = arrays
         return self._arrays
 
     def __getstate__(self) -> dict:
@@ -209,9 +244,16 @@ class MoleculeStore:
     def __len__(self) -> int:
         return self.num_molecules
 
-    def _slice(self, name: str, pointer: str, i: int) -> np.ndarray:
-        ptr = self.arrays[f"molecule/{pointer}_ptr"]
-        return self.arrays[name][ptr[i] : ptr[i + 1]]
+    def _columns(self, i: int) -> dict[str, np.ndarray]:
+        """Molecule i as it is stored."""
+        arrays = self.arrays
+        ends = {pointer: arrays[f"molecule/{pointer}_ptr"][i : i + 2] for pointer in _POINTERS}
+        return {name: arrays[name][slice(*ends[pointer])] for name, (pointer, _, _) in _COLUMNS.items()}
+
+    def count(self, i: int) -> int:
+        """Number of conformers of molecule i."""
+        start, end = self.arrays["molecule/conformer_ptr"][i : i + 2]
+        return int(end - start)
 
     def sizes(self) -> np.ndarray:
         """Number of atoms of each molecule, `[num_molecules]`."""
@@ -227,17 +269,18 @@ class MoleculeStore:
     def __getitem__(self, i: int) -> Molecule:
         if not 0 <= i < len(self):
             raise IndexError(f"molecule {i} of {len(self)}")
-        z = self._slice("atom/z", "atom", i)
-        pos = self._slice("conformer/pos", "pos", i).reshape(-1, len(z), 3) if len(z) else np.zeros((0, 0, 3))
+        columns = self._columns(i)
         return Molecule(
-            z=z,
-            x=self._slice("atom/x", "atom", i),
-            bond_index=self._slice("bond/index", "bond", i),
-            bond_type=self._slice("bond/type", "bond", i),
-            tetra=self._slice("tetra/index", "tetra", i),
-            ez=self._slice("ez/index", "ez", i),
-            ez_type=self._slice("ez/type", "ez", i),
-            name=self._slice("text/name", "name", i).tobytes().decode(),
-            smiles=self._slice("text/smiles", "smiles", i).tobytes().decode(),
-            pos=[(p * UNIT).astype(np.float32) for p in pos],
+            z=columns["atom/z"],
+            x=columns["atom/x"],
+            bond_index=columns["bond/index"],
+            bond_type=columns["bond/type"],
+            tetra=columns["tetra/index"],
+            ez=columns["ez/index"],
+            ez_type=columns["ez/type"],
+            name=columns["text/name"].tobytes().decode(),
+            smiles=columns["text/smiles"].tobytes().decode(),
+            pos=[(p * UNIT).astype(np.float32) for p in columns["conformer/pos"].reshape(self.count(i), -1, 3)]
+            if self.count(i)
+            else [],
         )

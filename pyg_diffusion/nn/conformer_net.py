@@ -228,6 +228,10 @@ class ConformerNet(nn.Module):
             estimates.append(f)
         return estimates
 
+    def trunk_compile(self) -> None:
+        """Compile the dense computation, once for all sizes."""
+        self.trunk = torch.compile(self.trunk, dynamic=True)  # type: ignore[method-assign]
+
     def forward(self, noisy: Noisy, operator: DenseOperator, context: Data | Encoded) -> list[Tensor]:
         """F of every stage, each `[num_nodes, 3]`; `context` is a (batched) `MoleculeData`, or its `encode`."""
         code = context if isinstance(context, Encoded) else self.encode(context, operator)

@@ -108,31 +108,32 @@ class DenseOperator(ExactOperator):
             raise ValueError(f"edge {i}-{j} differs from {j}-{i}; give both directions with the same weight")
         w.diagonal(dim1=1, dim2=2).zero_()
         degree = w.sum(-1)
-        # A sentinel above every eigenvalue (Gershgorin: λ <= 2 max degree) keeps padded modes last and apart.
-        sentinel = 2 * degree.amax(1, keepdim=True) + 1 if m else degree
-        exists = torch.arange(m, device=device) < sizes[:, None]
-        lam, u = torch.linalg.eigh(torch.diag_embed(torch.where(exists, degree, sentinel.expand_as(degree))) - w)
-        lam = torch.where(exists, lam, torch.ones_like(lam))
-        u = u * exists[:, None, :] * exists[:, :, None]
-
         keep = (weight > 0).cpu().numpy()
         ends = edge_index.cpu().numpy()[:, keep]
         adjacency = coo_array((np.ones(ends.shape[1]), (ends[0], ends[1])), shape=(num_nodes, num_nodes))
         labels = connected_components(adjacency, directed=False)[1] if num_nodes else np.zeros(0, int)
-        first_node, last_node = first.tolist(), (first + sizes).tolist()
-        # Connected graphs, the common case, together: the null mode is the constant, the rest is kept orthogonal to it.
-        root = torch.where(sizes > 0, sizes, 1).double()[:, None].rsqrt() * exists
+        components = _components_per_graph(labels, batch.cpu().numpy(), num_graphs)
+        null = w.new_zeros(num_graphs, m, int(components.max(initial=0)))
+        exists = torch.arange(m, device=device) < sizes[:, None]
         if m:
-            u = u - root[:, :, None] * (root[:, None, :] @ u)
-            u[:, :, 0], lam[:, 0] = root, lam[:, 0] * 0 + (sizes == 0)
-        for g in np.flatnonzero(_components_per_graph(labels, batch.cpu().numpy(), num_graphs) > 1):
+            null[:, :, 0] = torch.where(sizes > 0, sizes, 1).double()[:, None].rsqrt() * exists
+        first_node, last_node = first.tolist(), (first + sizes).tolist()
+        for g in np.flatnonzero(components > 1):
             start, end = first_node[g], last_node[g]
-            null = _null_basis(np.unique(labels[start:end], return_inverse=True)[1]).to(device)
-            n, k = null.shape
-            lam[g, :k] = 0
-            rest = u[g, :n, k:n]
-            u[g, :n, k:n] = rest - null @ (null.mT @ rest)
-            u[g, :n, :k] = null
+            basis = _null_basis(np.unique(labels[start:end], return_inverse=True)[1]).to(device)
+            null[g, : basis.size(0), : basis.size(1)] = basis
+
+        # 0 <= λ <= bound (Gershgorin). Null modes are moved to -bound and padding to 2 bound, so that neither mixes with
+        # the rest, not even where a bond of weight 1e-15 makes λ₁ indistinguishable from 0.
+        bound = 2 * degree.amax(1, keepdim=True) if m else degree
+        bound = torch.where(bound > 0, bound, torch.ones_like(bound))
+        diagonal = torch.where(exists, degree, 2 * bound)
+        lam, u = torch.linalg.eigh(torch.diag_embed(diagonal) - w - bound[:, :, None] * (null @ null.mT))
+        is_null = torch.arange(m, device=device) < torch.from_numpy(components).to(device)[:, None]
+        lam = torch.where(exists & ~is_null, lam.clamp_min(0), (~exists).double())
+        u = u * exists[:, None, :] * exists[:, :, None]
+        k = null.size(2)
+        u[:, :, :k] = torch.where(is_null[:, None, :k], null, u[:, :, :k])
         return cls(lam, u, sizes)
 
     @classmethod

@@ -55,17 +55,18 @@ class PowerSpectrum(nn.Module):
             raise ValueError("fitting a power spectrum needs at least 2 modes, all with λ > 0")
         order = eigenvalues.argsort()
         lam, power = eigenvalues[order].double(), power[order].double()
-        xs, ys = [], []
-        for x, y in zip(lam.tensor_split(knots), power.tensor_split(knots), strict=True):
+        bins: list[tuple[Tensor, Tensor]] = []
+        for x, y in zip(lam.log().tensor_split(knots), power.tensor_split(knots), strict=True):
+            if bins and x.numel() and x.mean() - bins[-1][0].mean() <= 1e-3:  # a degenerate eigenvalue is one knot
+                before = bins.pop()
+                x, y = torch.cat([before[0], x]), torch.cat([before[1], y])
             if x.numel():
-                xs.append(x.log().mean())
-                ys.append(y.mean().clamp_min(1e-12).log())
-        log_lambda, log_power = torch.stack(xs), torch.stack(ys)
-        keep = torch.cat([torch.ones(1, dtype=torch.bool), log_lambda.diff() > 1e-3])
-        if int(keep.sum()) < 2:  # one single eigenvalue in the data: a flat spectrum
-            log_lambda = torch.stack([log_lambda[0] - 1e-2, log_lambda[0] + 1e-2])
-            return cls(log_lambda, log_power[:1].expand(2).clone())
-        return cls(log_lambda[keep], log_power[keep])
+                bins.append((x, y))
+        log_lambda = torch.stack([x.mean() for x, _ in bins])
+        log_power = torch.stack([y.mean().clamp_min(1e-12).log() for _, y in bins])
+        if len(bins) < 2:  # one single eigenvalue in the data: a flat spectrum
+            return cls(torch.stack([log_lambda[0] - 1e-2, log_lambda[0] + 1e-2]), log_power.expand(2).clone())
+        return cls(log_lambda, log_power)
 
     def forward(self, lam: Tensor) -> Tensor:
         knots, values = self.log_lambda.to(lam.dtype), self.log_power.to(lam.dtype)

@@ -1,0 +1,104 @@
+"""Weights on disk: tensors as safetensors, everything else as a JSON card beside them. Loading runs no code."""
+
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from .data import schema
+from .denoise import Denoiser
+from .nn import ConformerNet
+from .sde import GeometricTime, LinearSDE
+from .spectral import PowerSpectrum
+
+FORMAT = "pyg_diffusion.weights"
+VERSION = 1
+
+
+class WeightsError(ValueError):
+    """Weights that cannot be used, and why."""
+
+
+@dataclass
+class Card:
+    """What a weights file is.
+
+    process, model: their constructor arguments; elements: atomic numbers seen in training; bf16: whether the network runs
+    its matrix products in bf16; training, metrics: where the weights come from and how good they are.
+    """
+
+    process: dict[str, Any]
+    model: dict[str, Any]
+    bf16: bool
+    elements: list[int]
+    training: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, Any] = field(default_factory=dict)
+
+
+def save_pretrained(path: str | os.PathLike, denoiser: Denoiser, card: Card) -> None:
+    """Write `path` (.safetensors, float16) and its card (.json), each moved into place when whole."""
+    path = Path(path)
+    state = {k: v.detach().to("cpu", torch.float16).contiguous() for k, v in denoiser.net.state_dict().items()}
+    temporary = path.with_name(path.name + ".tmp")
+    save_file(state, temporary)
+    spectrum = denoiser.spectrum
+    assert isinstance(spectrum, PowerSpectrum)
+    text = {
+        "format": FORMAT,
+        "version": VERSION,
+        "features": schema.VERSION,
+        "sha256": hashlib.sha256(temporary.read_bytes()).hexdigest(),
+        "spectrum": {"log_lambda": spectrum.log_lambda.tolist(), "log_power": spectrum.log_power.tolist()},
+        **asdict(card),
+    }
+    json_temporary = path.with_name(path.stem + ".json.tmp")
+    json_temporary.write_text(json.dumps(text, indent=1) + "\n")
+    os.replace(temporary, path)
+    os.replace(json_temporary, path.with_suffix(".json"))
+
+
+def load_pretrained(path: str | os.PathLike) -> tuple[Denoiser, Card]:
+    """The denoiser of a weights file, in evaluation mode on the CPU.
+
+    Args:
+        path: a `.safetensors` file with its `.json` card beside it, or a training run's folder.
+
+    Raises:
+        WeightsError: missing, foreign, of another version, or damaged.
+    """
+    path = Path(path)
+    path = path / "weights.safetensors" if path.is_dir() else path
+    card_path = path.with_suffix(".json")
+    for needed in (path, card_path):
+        if not needed.is_file():
+            raise WeightsError(f"{needed}: no such file")
+    try:
+        text = json.loads(card_path.read_text())
+    except ValueError as error:
+        raise WeightsError(f"{card_path}: not a weights card: {error}") from error
+    if not isinstance(text, dict) or text.get("format") != FORMAT:
+        raise WeightsError(f"{card_path}: not a weights card of this program")
+    if text.get("version") != VERSION or text.get("features") != schema.VERSION:
+        raise WeightsError(
+            f"{card_path}: weights version {text.get('version')} with features {text.get('features')}; "
+            f"this program reads {VERSION} with {schema.VERSION}: train again, or install the matching release"
+        )
+    if hashlib.sha256(path.read_bytes()).hexdigest() != text.get("sha256"):
+        raise WeightsError(f"{path}: does not match its card (damaged, or the card of other weights)")
+    try:
+        card = Card(**{k: text[k] for k in Card.__dataclass_fields__})
+        process = dict(card.process)
+        schedule = GeometricTime(process.pop("tau_min"), process.pop("tau_max"))
+        sde = LinearSDE(schedule, **process)
+        net = ConformerNet(**{**card.model, "depths": tuple(card.model["depths"])})
+        spectrum = PowerSpectrum(*(torch.tensor(text["spectrum"][k]) for k in ("log_lambda", "log_power")))
+        net.load_state_dict({k: v.float() for k, v in load_file(path).items()})
+    except (KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
+        raise WeightsError(f"{path}: weights and card do not fit together: {error}") from error
+    return Denoiser(net, sde, spectrum, centered=True, autocast=card.bf16).eval(), card

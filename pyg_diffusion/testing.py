@@ -1,0 +1,157 @@
+"""Laws that every backend and network inherits, and the one denoiser whose samples are known in closed form."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from .denoise import Denoiser, Noisy
+from .sde import LinearSDE
+from .spectral import ExactOperator, Kernel, LaplacianOperator
+
+
+class ZeroNet(nn.Module):
+    """F = 0: leaves a `Denoiser` with its linear part."""
+
+    def forward(self, noisy: Noisy, operator: LaplacianOperator, context=None) -> Tensor:
+        return torch.zeros_like(noisy.signal)
+
+
+def gaussian_denoiser(sde: LinearSDE, spectrum: Callable[[Tensor], Tensor], centered: bool = False) -> Denoiser:
+    """The exact E[S_0 | S_t] of Gaussian data N(0, p(L)): D = φp / (φ²p + σ²) S_t in every mode.
+
+    It is a `Denoiser` with the network F = 0, since the preconditioning already is the best linear denoiser.
+
+    Args:
+        sde: the process.
+        spectrum: p(λ), any callable.
+        centered: the data has no global translation.
+    """
+    return Denoiser(ZeroNet(), sde, spectrum, centered=centered)  # type: ignore[arg-type]
+
+
+def random_graph(
+    num_nodes: int, density: float = 0.4, weighted: bool = False, seed: int = 0
+) -> tuple[Tensor, Tensor]:
+    """(edge_index `[2, E]`, edge_weight `[E]` float64) of an Erdős-Rényi graph, both directions; it may be disconnected."""
+    generator = torch.Generator().manual_seed(seed)
+    upper = torch.rand(num_nodes, num_nodes, generator=generator).triu(1)
+    row, col = ((upper > 0) & (upper < density)).nonzero().T
+    weight = torch.rand(row.numel(), generator=generator, dtype=torch.float64) * 2 + 0.1
+    weight = weight if weighted else torch.ones_like(weight)
+    return torch.stack([torch.cat([row, col]), torch.cat([col, row])]), torch.cat([weight, weight])
+
+
+def laplacian_matrix(edge_index: Tensor, num_nodes: int, edge_weight: Tensor | None = None) -> Tensor:
+    """L = D - W of one graph, dense, float64, written without regard to speed."""
+    w = torch.zeros(num_nodes, num_nodes, dtype=torch.float64)
+    for k, (i, j) in enumerate(edge_index.T.tolist()):
+        if i != j:
+            w[i, j] += 1.0 if edge_weight is None else float(edge_weight[k])
+    return torch.diag(w.sum(1)) - w
+
+
+def matrix_function(laplacian: Tensor, kernel: Kernel) -> Tensor:
+    """f(L) = U f(Λ) Uᵀ, `[N, N]`, by an `eigh` of its own."""
+    lam, u = torch.linalg.eigh(laplacian)
+    return (u * kernel(lam[None])[0]) @ u.mT
+
+
+def _assert_close(actual: Tensor, expected: Tensor, tol: float, law: str) -> None:
+    torch.testing.assert_close(actual, expected, rtol=tol, atol=tol, msg=lambda m: f"law broken: {law}\n{m}")
+
+
+def assert_operator(
+    operator: LaplacianOperator,
+    laplacians: Sequence[Tensor],
+    build: Callable[[Sequence[Tensor]], LaplacianOperator] | None = None,
+    tol: float = 1e-9,
+    gradients: bool = True,
+    seed: int = 0,
+) -> None:
+    """The laws of f(L) x = U f(Λ) Uᵀ x; every backend runs them.
+
+    Values, a parameter per graph, a response per channel, f = 1, products, L 1 = 0 with f(0) preserved, `solve`,
+    gradients in x and in the kernel's parameters; with `build` also batch = loop and permutation equivariance; for an
+    `ExactOperator` also its eigenbasis.
+
+    Args:
+        operator: a float64 operator over a batch of graphs.
+        laplacians: its combinatorial Laplacians, `[N_g, N_g]` each, float64.
+        build: makes an operator of the same backend from a list of Laplacians.
+        tol: absolute and relative tolerance; what an approximate backend states.
+        gradients: run gradcheck (slow where there are many nodes).
+        seed: of the random signals.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    sizes = [lap.size(0) for lap in laplacians]
+    assert operator.num_graphs == len(sizes) and operator.num_nodes == sum(sizes)
+    x = torch.randn(sum(sizes), 3, generator=generator, dtype=torch.float64)
+    rate = torch.rand(len(sizes), 1, generator=generator, dtype=torch.float64) + 0.1
+
+    def heat(lam: Tensor) -> Tensor:
+        return torch.exp(-0.3 * lam)
+
+    def rational(lam: Tensor) -> Tensor:
+        return 2 / (1 + 0.5 * lam)
+
+    def reference(kernel: Callable[[int], Kernel], signal: Tensor) -> Tensor:
+        pieces = signal.split(sizes)
+        return torch.cat([matrix_function(lap, kernel(g)) @ pieces[g] for g, lap in enumerate(laplacians)])
+
+    for kernel in (heat, rational):
+        _assert_close(operator.apply(kernel, x), reference(lambda g, k=kernel: k, x), tol, "f(L) x = U f(Λ) Uᵀ x")  # type: ignore[misc]
+    _assert_close(
+        operator.apply(lambda lam: torch.exp(-rate * lam), x),
+        reference(lambda g: lambda lam: torch.exp(-rate[g] * lam), x),
+        tol,
+        "a parameter per graph [num_graphs, 1] broadcasts against λ",
+    )
+    channel = torch.tensor([0.1, 0.5, 1.0], dtype=torch.float64)
+    _assert_close(
+        operator.apply(lambda lam: torch.exp(-channel * lam.unsqueeze(-1)), x),
+        torch.cat([operator.apply(lambda lam, s=s: torch.exp(-s * lam), x[:, [c]]) for c, s in enumerate(channel)], 1),
+        tol,
+        "a response per channel [num_graphs, M, C]",
+    )
+    _assert_close(operator.apply(torch.ones_like, x), x, tol, "f = 1 is the identity")
+    _assert_close(
+        operator.apply(lambda lam: heat(lam) * rational(lam), x),
+        operator.apply(heat, operator.apply(rational, x)),
+        tol,
+        "f·g is f after g",
+    )
+    one = torch.ones(sum(sizes), 1, dtype=torch.float64)
+    _assert_close(operator.apply(lambda lam: lam, one), 0 * one, tol * 10, "L 1 = 0")
+    _assert_close(operator.apply(rational, one), 2 * one, tol, "f(L) 1 = f(0) 1")
+    _assert_close(operator.solve(rational, operator.apply(rational, x)), x, tol, "solve inverts apply")
+
+    if gradients and sum(sizes):
+        s = torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
+        torch.autograd.gradcheck(
+            lambda x, s: operator.apply(lambda lam: torch.exp(-s * lam) / (1 + s * lam), x), (x.requires_grad_(), s)
+        )
+        x = x.detach()
+
+    if isinstance(operator, ExactOperator):
+        modes = operator.to_modes(x)
+        _assert_close(operator.from_modes(modes), x, tol, "from_modes inverts to_modes")
+        _assert_close(modes.square().sum(), x.square().sum(), tol, "Parseval: the eigenbasis is orthonormal")
+        assert bool((operator.mode_mask.sum(1) == torch.tensor(sizes, device=x.device)).all()), "N modes for N nodes"
+        assert bool((modes[~operator.mode_mask] == 0).all()), "modes that do not exist must be exactly 0"
+        assert bool(torch.isfinite(operator.eigenvalues).all() & (operator.eigenvalues >= 0).all()), "0 <= λ < ∞"
+
+    if build is None:
+        return
+    if len(sizes) > 1:
+        loop = [build([lap]).apply(heat, piece) for lap, piece in zip(laplacians, x.split(sizes), strict=True)]
+        _assert_close(operator.apply(heat, x), torch.cat(loop), tol, "a batch equals the loop over its graphs")
+    orders = [torch.randperm(n, generator=generator) for n in sizes]
+    flat = torch.cat([order + sum(sizes[:g]) for g, order in enumerate(orders)])
+    permuted = build([lap[order][:, order] for lap, order in zip(laplacians, orders, strict=True)])
+    _assert_close(permuted.apply(heat, x[flat]), operator.apply(heat, x)[flat], tol, "f(PLPᵀ) P x = P f(L) x")
+
+
+def assert_equivariant(f: Callable[[Tensor], Tensor], x: Tensor, action: Callable[[Tensor], Tensor], tol: float = 1e-6) -> None:
+    """f(g·x) = g·f(x) for one group action g, such as `lambda x: x @ rotation` or `lambda x: x[permutation]`."""
+    _assert_close(f(action(x)), action(f(x)), tol, "f(g·x) = g·f(x)")

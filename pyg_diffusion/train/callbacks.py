@@ -1,0 +1,64 @@
+"""What runs beside the training loop: weight averaging, checkpoints, a graceful Ctrl-C."""
+
+import signal
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint, WeightAveraging
+
+
+def ramped_ema(decay: float):
+    """θ̄ ← d θ̄ + (1-d) θ with d = min(decay, (1+n)/(20+n)), so that short runs forget their start."""
+
+    def update(averaged: list[torch.Tensor], current: list[torch.Tensor], count: torch.Tensor | int) -> None:
+        n = int(count)
+        torch._foreach_lerp_(averaged, current, 1 - min(decay, (1 + n) / (20 + n)))
+
+    return update
+
+
+def weight_average(decay: float) -> WeightAveraging:
+    """Lightning's weight averaging with the ramped decay; validation and exported weights are the average."""
+    return WeightAveraging(use_buffers=False, multi_avg_fn=ramped_ema(decay))
+
+
+def checkpoints(run_dir: Path, minutes: float) -> ModelCheckpoint:
+    """`last.ckpt` in the run's folder, replaced every few minutes and at the end."""
+    return ModelCheckpoint(
+        dirpath=run_dir,
+        filename="last",
+        train_time_interval=timedelta(minutes=minutes),
+        save_top_k=1,
+        enable_version_counter=False,
+    )
+
+
+class GracefulInterrupt(L.Callback):
+    """The first Ctrl-C (or SIGTERM) ends training after the step at hand, so that everything is saved; the second aborts."""
+
+    def __init__(self) -> None:
+        self.interrupted = False
+        self._before: dict[int, Any] = {}
+
+    def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        def stop(number: int, frame: Any) -> None:
+            if self.interrupted:
+                raise KeyboardInterrupt
+            self.interrupted = True
+            trainer.should_stop = True
+            print("\ninterrupted: finishing this step and saving; press Ctrl-C again to abort", file=sys.stderr)
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, stop)
+
+    def on_train_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}
+
+    def on_exception(self, trainer: L.Trainer, module: L.LightningModule, exception: BaseException) -> None:
+        self.on_train_end(trainer, module)
