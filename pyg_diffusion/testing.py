@@ -30,9 +30,7 @@ def gaussian_denoiser(sde: LinearSDE, spectrum: Callable[[Tensor], Tensor], cent
     return Denoiser(ZeroNet(), sde, spectrum, centered=centered)  # type: ignore[arg-type]
 
 
-def random_graph(
-    num_nodes: int, density: float = 0.4, weighted: bool = False, seed: int = 0
-) -> tuple[Tensor, Tensor]:
+def random_graph(num_nodes: int, density: float = 0.4, weighted: bool = False, seed: int = 0) -> tuple[Tensor, Tensor]:
     """(edge_index `[2, E]`, edge_weight `[E]` float64) of an Erdős-Rényi graph, both directions; it may be disconnected."""
     generator = torch.Generator().manual_seed(seed)
     upper = torch.rand(num_nodes, num_nodes, generator=generator).triu(1)
@@ -152,6 +150,8 @@ def assert_operator(
     _assert_close(permuted.apply(heat, x[flat]), operator.apply(heat, x)[flat], tol, "f(PLPᵀ) P x = P f(L) x")
 
 
-def assert_equivariant(f: Callable[[Tensor], Tensor], x: Tensor, action: Callable[[Tensor], Tensor], tol: float = 1e-6) -> None:
+def assert_equivariant(
+    f: Callable[[Tensor], Tensor], x: Tensor, action: Callable[[Tensor], Tensor], tol: float = 1e-6
+) -> None:
     """f(g·x) = g·f(x) for one group action g, such as `lambda x: x @ rotation` or `lambda x: x[permutation]`."""
     _assert_close(f(action(x)), action(f(x)), tol, "f(g·x) = g·f(x)")

@@ -8,11 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import numpy as np
 from rdkit import Chem, rdBase
-
 
 _DAMAGED = "(the file is damaged here: "
 _SMILES_SUFFIXES = (".smi", ".smiles", ".txt")
@@ -44,6 +43,7 @@ class Record:
 @contextmanager
 def open_text(path: str) -> Iterator[TextIO]:
     """A text file, plain or gzipped (recognised by its first bytes), or stdin for "-"."""
+    raw: Any
     if path == "-":
         raw = sys.stdin.buffer
     else:
@@ -56,7 +56,7 @@ def open_text(path: str) -> Iterator[TextIO]:
     try:
         buffered = raw if isinstance(raw, io.BufferedReader) else io.BufferedReader(raw)
         zipped = buffered.peek(2)[:2] == b"\x1f\x8b"
-        stream = gzip.open(buffered) if zipped else buffered
+        stream = gzip.GzipFile(fileobj=buffered) if zipped else buffered
         text = io.TextIOWrapper(stream, encoding="utf-8", errors="replace")  # type: ignore[type-var]
         yield text
         if path == "-" and not zipped:

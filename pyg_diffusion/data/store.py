@@ -15,7 +15,7 @@ Spectra are never inside: they follow from the bonds. `complete` is written last
 """
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -70,7 +70,9 @@ class Molecule:
 
     def topology(self) -> bytes:
         """Equal exactly for records that are conformers of one molecule in one atom order."""
-        return b"|".join(a.tobytes() for a in (self.z, self.x, self.bond_index, self.bond_type, self.tetra, self.ez, self.ez_type))
+        return b"|".join(
+            a.tobytes() for a in (self.z, self.x, self.bond_index, self.bond_type, self.tetra, self.ez, self.ez_type)
+        )
 
     def data(self, conformer: int | None = 0) -> MoleculeData:
         """As a PyG `Data`; without `pos` if `conformer` is None."""
@@ -117,12 +119,17 @@ def write_store(path: str | os.PathLike, molecules: Iterable[Molecule], block: i
     return _write(path, ((m._columns(), len(m.pos)) for m in molecules), block)
 
 
-def merge_stores(path: str | os.PathLike, parts: Sequence["MoleculeStore"], members: Sequence[Sequence[tuple[int, int]]]) -> None:
+def merge_stores(
+    path: str | os.PathLike, parts: Mapping[int, "MoleculeStore"], members: Sequence[Sequence[tuple[int, int]]]
+) -> tuple[int, int]:
     """Write one store from others; stored coordinates are copied as they are, so nothing is rounded twice.
 
     Args:
         parts: the stores to read; each is held in memory only from its first use to its last.
         members: for every new molecule the (part, molecule) pairs whose conformers it gathers; the first one names it.
+
+    Returns:
+        Number of molecules and of conformers written.
     """
     last_use = {part: k for k, group in enumerate(members) for part, _ in group}
 
@@ -135,7 +142,7 @@ def merge_stores(path: str | os.PathLike, parts: Sequence["MoleculeStore"], memb
                 if last_use[part] == k:
                     parts[part]._arrays = None
 
-    _write(path, items(), 4096)
+    return _write(path, items(), 4096)
 
 
 def _write(path: str | os.PathLike, items: Iterable[tuple[dict[str, np.ndarray], int]], block: int) -> tuple[int, int]:
@@ -162,7 +169,7 @@ def _write(path: str | os.PathLike, items: Iterable[tuple[dict[str, np.ndarray],
                     parts = [columns[name].reshape(-1, *shape) for columns, _ in group]
                     if _POINTERS[pointer] == name:
                         lengths[pointer] += [len(p) for p in parts]
-                    values = np.concatenate(parts).astype(dtype)
+                    values: np.ndarray = np.concatenate(parts).astype(dtype)
                     dataset = file[name]
                     dataset.resize(dataset.shape[0] + len(values), axis=0)
                     if len(values):
@@ -213,7 +220,9 @@ class MoleculeStore:
                 raise StoreError(f"{self.path}: an HDF5 file, but no molecule store; make one with 'pyg-diffusion prepare'")
             version = file.attrs.get("version")
             if version != schema.VERSION:
-                raise StoreError(f"{self.path}: store version {version}, this program reads {schema.VERSION}; prepare it again")
+                raise StoreError(
+                    f"{self.path}: store version {version}, this program reads {schema.VERSION}; prepare it again"
+                )
             if not file.attrs.get("complete", False):
                 raise StoreError(f"{self.path}: an unfinished store; make it again with 'pyg-diffusion prepare'")
         except BaseException:

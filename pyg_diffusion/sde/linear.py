@@ -23,9 +23,9 @@ def _one_minus_exp_over(a: Tensor, tau: Tensor) -> Tensor:
     """(1 - e^{-aτ}) / a, with its limit τ at a = 0; value and gradient keep their digits as aτ → 0."""
     x = a * tau
     small = x.abs() < 1e-2  # below, autograd of the closed form would lose digits like eps/x; the series is exact to x⁷/8!
-    series = torch.ones_like(x)
+    series, near_0 = torch.ones_like(x), torch.where(small, x, torch.zeros_like(x))
     for k in range(7, 1, -1):
-        series = 1 - series * x / k
+        series = 1 - series * near_0 / k
     safe_a = torch.where(small, torch.ones_like(x), a.expand_as(x))
     return torch.where(small, tau * series, -torch.expm1(-safe_a * torch.where(small, torch.ones_like(x), tau)) / safe_a)
 

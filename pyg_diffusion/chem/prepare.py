@@ -1,0 +1,305 @@
+"""SDF and SMILES files -> the HDF5 store: in parallel, resumable, with every record that was left out named.
+
+The parent only splits text into chunks of records. A worker turns each into a small store of its own beside the output
+(`OUTPUT.parts/`); an interrupted run finds the finished ones again. The parent then merges them, conformers of one molecule
+together, and moves the whole into place.
+"""
+
+import hashlib
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+import sys
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
+from dataclasses import dataclass, field
+from itertools import chain, islice
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import NamedTuple
+
+from rdkit import rdBase
+from tqdm import tqdm
+
+from .. import __version__
+from ..data import schema
+from ..data.store import Molecule, MoleculeStore, StoreError, merge_stores, write_store
+from .features import molecule_from_mol
+from .records import RecordError, is_sdf_name, record_from_block, record_from_smiles, sdf_blocks, smiles_lines
+
+CHUNK = 1000  # records per part: about half a second of work
+
+
+class Skipped(NamedTuple):
+    """A record that was left out; `record` counts from 1 in its file."""
+
+    file: str
+    record: int
+    name: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.file}: record {self.record} ({self.name}): {self.reason}"
+
+
+@dataclass
+class PrepareReport:
+    """What `prepare` did.
+
+    Attributes:
+        records: read, used or not.
+        molecules, conformers: written.
+        skipped: records left out.
+        notes: what was done to records, such as "hydrogens added", and to how many.
+        seconds: wall time.
+        resumed: chunks of an interrupted run that were found and kept.
+    """
+
+    records: int = 0
+    molecules: int = 0
+    conformers: int = 0
+    skipped: list[Skipped] = field(default_factory=list)
+    notes: dict[str, int] = field(default_factory=dict)
+    seconds: float = 0.0
+    resumed: int = 0
+
+    def __str__(self) -> str:
+        made = f"{self.molecules} molecules with {self.conformers} conformers"
+        lines = [f"{made} from {self.records} records in {self.seconds:.1f} s"]
+        lines += [f"{note}: {count} records" for note, count in self.notes.items()]
+        if self.skipped:
+            lines.append(f"skipped: {len(self.skipped)} records")
+            reasons = Counter(s.reason for s in self.skipped)
+            lines += [f"  {count} x {reason}" for reason, count in reasons.most_common(10)]
+        return "\n".join(lines)
+
+
+class _Chunk(NamedTuple):
+    """Consecutive records of one file, unparsed: SDF texts, or (SMILES, name) pairs."""
+
+    file: str
+    start: int
+    records: list
+
+
+def prepare(inputs: Sequence[str], output: str, workers: int | None = None, progress: bool = True) -> PrepareReport:
+    """Write the molecules of SDF (or SMILES) files, plain or gzipped, to the store `output`.
+
+    Records of equal `Molecule.topology()` become conformers of one molecule, named by the first of them, wherever they
+    stand in the input. SMILES give molecules without conformers. An interrupted run is continued by the same call, unless
+    it reads stdin. `output` appears, or is replaced, only when whole.
+
+    Args:
+        inputs: file names; "-" is SDF from stdin.
+        workers: processes; all cores if None.
+        progress: bar and messages on stderr.
+
+    Raises:
+        RecordError: an input is missing, empty or of another kind, or nothing in it is usable.
+        StoreError: the output cannot be written.
+    """
+    begin = time.perf_counter()
+    inputs = [inputs] if isinstance(inputs, str) else [str(name) for name in inputs]
+    workers = workers or os.cpu_count() or 1
+    _check_inputs(inputs, output)
+    parts, resumable = _open_parts(inputs, output, progress)
+    try:
+        report = PrepareReport()
+        digests = _run(inputs, parts, workers, progress, report)
+        if not digests:
+            raise RecordError(_nothing_usable(inputs, report))
+        _merge(parts, digests, output, report)
+    except RecordError:
+        resumable = False  # the same call would only fail again
+        raise
+    except OSError as error:
+        raise StoreError(f"{output}: cannot be written: {error}") from error
+    except KeyboardInterrupt:
+        if progress and resumable:
+            print("interrupted; the same command continues from here", file=sys.stderr)
+        raise
+    finally:
+        if not resumable:
+            shutil.rmtree(parts, ignore_errors=True)
+    shutil.rmtree(parts, ignore_errors=True)
+    report.seconds = time.perf_counter() - begin
+    return report
+
+
+def _nothing_usable(inputs: Sequence[str], report: PrepareReport) -> str:
+    first = f"; the first: {report.skipped[0]}" if report.skipped else ""
+    return f"{', '.join(inputs)}: none of {report.records} records is usable{first}"
+
+
+def _check_inputs(inputs: Sequence[str], output: str) -> None:
+    """Fail now rather than after an hour."""
+    if not inputs:
+        raise RecordError("no input files")
+    for name in inputs:
+        if name != "-" and Path(name).is_file():
+            if Path(output).exists() and os.path.samefile(name, output):
+                raise StoreError(f"{output}: is also an input")
+            next(_texts(name))
+        elif name != "-" and (not Path(name).exists() or Path(name).is_dir()):
+            raise RecordError(f"{name}: no such file")
+
+
+def _texts(name: str) -> Iterator[str] | Iterator[tuple[str, str]]:
+    return sdf_blocks(name) if is_sdf_name(name) else smiles_lines(name)
+
+
+def _chunks(inputs: Sequence[str]) -> Iterator[_Chunk]:
+    for name in inputs:
+        texts, start = _texts(name), 0
+        while records := list(islice(texts, CHUNK)):
+            yield _Chunk(name, start, records)
+            start += len(records)
+
+
+def fingerprint(files: Sequence[str | os.PathLike]) -> list[tuple[str, int, int]]:
+    """(absolute path, size, time of change) of each file: equal as long as nobody touched them."""
+    return [(os.path.abspath(f), os.stat(f).st_size, os.stat(f).st_mtime_ns) for f in files]
+
+
+def _open_parts(inputs: Sequence[str], output: str, progress: bool) -> tuple[Path, bool]:
+    """The folder of parts, emptied unless it belongs to these very inputs, and whether it may serve a later run."""
+    parts = Path(f"{output}.parts")
+    resumable = all(Path(name).is_file() for name in inputs)
+    text = json.dumps([__version__, schema.VERSION, rdBase.rdkitVersion, CHUNK, fingerprint(inputs) if resumable else None])
+    try:
+        if Path(output).is_dir():
+            raise IsADirectoryError("it is a folder")
+        if parts.exists():
+            label = parts / "fingerprint.json"
+            found = label.read_text() if label.is_file() else None
+            if found is None and any(parts.iterdir()):
+                raise FileExistsError(f"{parts} exists and was not made by this program")
+            if not resumable or found != text:
+                if progress and found is not None:
+                    print(f"{parts}: left by a run on other inputs; starting anew", file=sys.stderr)
+                shutil.rmtree(parts)
+            elif progress:
+                count = sum(1 for _ in parts.glob("[0-9]*.json"))
+                print(f"{parts}: {count} chunks of an interrupted run found; continuing", file=sys.stderr)
+        parts.mkdir(exist_ok=True)
+        (parts / "fingerprint.tmp").write_text(text)
+        os.replace(parts / "fingerprint.tmp", parts / "fingerprint.json")
+    except OSError as error:
+        raise StoreError(f"{output}: cannot be written: {error.strerror or error}") from error
+    return parts, resumable
+
+
+def _run(
+    inputs: Sequence[str], parts: Path, workers: int, progress: bool, report: PrepareReport
+) -> list[tuple[int, int, str]]:
+    """Turn every chunk into a part; (part, molecule, topology digest) of all their molecules in input order."""
+    digests: list[tuple[int, int, str]] = []
+    with (
+        tqdm(unit=" records", file=sys.stderr, disable=not progress) as bar,
+        closing(_results(inputs, parts, workers, report)) as results,  # workers end here whatever happens
+    ):
+        for part, result in enumerate(results):
+            report.records += result["records"]
+            report.skipped += [Skipped(*s) for s in result["skipped"]]
+            for note, count in result["notes"].items():
+                report.notes[note] = report.notes.get(note, 0) + count
+            digests += [(part, i, digest) for i, digest in enumerate(result["digests"])]
+            bar.update(result["records"])
+    return digests
+
+
+def _results(inputs: Sequence[str], parts: Path, workers: int, report: PrepareReport) -> Generator[dict, None, None]:
+    """The result of every chunk in order; a bounded number is under way at any time."""
+    chunks = enumerate(_chunks(inputs))
+    head = list(islice(chunks, 2))
+    if workers == 1 or len(head) < 2:
+        for k, chunk in chain(head, chunks):
+            yield _finished(parts, k, report) or _make_part(parts, k, chunk)
+        return
+    pool = ProcessPoolExecutor(workers, initializer=_start_worker)
+    pending: deque[tuple[str, int, dict | Future]] = deque()
+    file, start = head[0][1][:2]
+    try:
+        for item in chain(head, chunks, [None]):
+            if item is not None:
+                k, chunk = item
+                pending.append((*chunk[:2], _finished(parts, k, report) or pool.submit(_make_part, parts, k, chunk)))
+            while len(pending) > (3 * workers if item else 0):
+                file, start, result = pending.popleft()
+                yield result.result() if isinstance(result, Future) else result
+    except BrokenProcessPool as error:
+        raise RuntimeError(
+            f"a worker process died after record {start} of {file}. In a script, call this under "
+            "'if __name__ == \"__main__\":', or with workers=1"
+        ) from error
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _start_worker() -> None:
+    """Leave Ctrl-C to the parent, and never outlive it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=lambda: (wait([parent.sentinel]), os._exit(1)), daemon=True).start()
+
+
+def _finished(parts: Path, k: int, report: PrepareReport) -> dict | None:
+    """The result of a part that an earlier run left."""
+    try:
+        result = json.loads((parts / f"{k:06d}.json").read_text())
+        if result["digests"]:
+            MoleculeStore(parts / f"{k:06d}.h5")
+    except (OSError, ValueError):
+        return None
+    report.resumed += 1
+    return result
+
+
+def _make_part(parts: Path, k: int, chunk: _Chunk) -> dict:
+    """Parse one chunk, write its molecules as a store and then, as the mark of completeness, its result."""
+    result, molecules = _parse(chunk)
+    if molecules:
+        write_store(parts / f"{k:06d}.h5", molecules)
+    (parts / f"{k:06d}.tmp").write_text(json.dumps(result))
+    os.replace(parts / f"{k:06d}.tmp", parts / f"{k:06d}.json")
+    return result
+
+
+def _parse(chunk: _Chunk) -> tuple[dict, list[Molecule]]:
+    molecules: dict[bytes, Molecule] = {}
+    skipped: list[Skipped] = []
+    notes: Counter[str] = Counter()
+    for k, text in enumerate(chunk.records, chunk.start):
+        record = record_from_block(k, text, need_3d=True) if isinstance(text, str) else record_from_smiles(k, *text)
+        problem = record.problem
+        if record.mol is not None:
+            try:
+                molecule = molecule_from_mol(record.mol, record.name)
+            except (ValueError, RuntimeError) as error:
+                problem = str(error).strip().splitlines()[0]
+            else:
+                first = molecules.setdefault(molecule.topology(), molecule)
+                if first is not molecule:
+                    first.pos += molecule.pos
+                notes.update(["hydrogens added"] if record.notes else [])
+        if problem:
+            skipped.append(Skipped(chunk.file, k + 1, record.name, problem))
+    digests = [hashlib.blake2b(topology, digest_size=16).hexdigest() for topology in molecules]
+    result = {"records": len(chunk.records), "skipped": skipped, "notes": notes, "digests": digests}
+    return result, list(molecules.values())
+
+
+def _merge(parts: Path, digests: list[tuple[int, int, str]], output: str, report: PrepareReport) -> None:
+    members: dict[str, list[tuple[int, int]]] = {}
+    for part, i, digest in digests:
+        members.setdefault(digest, []).append((part, i))
+    stores = {part: MoleculeStore(parts / f"{part:06d}.h5") for part in sorted({part for part, _, _ in digests})}
+    report.molecules, report.conformers = merge_stores(output, stores, list(members.values()))

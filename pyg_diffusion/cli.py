@@ -1,0 +1,273 @@
+"""pyg-diffusion prepare | train | sample | evaluate | plot.
+
+Exit status: 0 when anything was produced, 1 when nothing was (or, with --strict, when a record was skipped), 2 for wrong
+usage. Results go to files or stdout; messages and progress to stderr.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+from . import __version__
+
+
+class Skipped:
+    """Counts and names records that could not be used; the summary comes at the end."""
+
+    def __init__(self) -> None:
+        self.rows: list[str] = []
+
+    def add(self, name: str, reason: str) -> None:
+        self.rows.append(name)
+        say(f"skipped {name}: {reason}")
+
+    def summary(self, done: int, noun: str) -> None:
+        if self.rows:
+            shown = ", ".join(self.rows[:5]) + (", ..." if len(self.rows) > 5 else "")
+            say(f"{done} {noun} done, {len(self.rows)} skipped: {shown}")
+
+
+def say(text: str) -> None:
+    """A message to the user."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def status(produced: bool, skipped: bool, strict: bool) -> int:
+    """The exit status of a command that reads records."""
+    return 0 if produced and not (strict and skipped) else 1
+
+
+@contextmanager
+def open_output(path: str) -> Iterator[TextIO]:
+    """A text file, gzipped if its name says so, or stdout for "-". Parent folders are made."""
+    if path == "-":
+        yield sys.stdout
+        return
+    import gzip
+
+    target = Path(path)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        stream = gzip.open(target, "wt") if path.endswith(".gz") else open(target, "w")  # noqa: SIM115
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
+    with stream:
+        yield stream  # type: ignore[misc]
+
+
+class UsageError(Exception):
+    """The command line asks for something impossible: exit status 2."""
+
+
+def positive(text: str) -> int:
+    """argparse type: an integer >= 1."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value} is not >= 1")
+    return value
+
+
+def count(text: str) -> tuple[int, bool]:
+    """argparse type: "10" is 10 per molecule, "2x" is 2 per record of the molecule."""
+    return positive(text.removesuffix("x")), text.endswith("x")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Every command and option."""
+    parser = argparse.ArgumentParser(prog="pyg-diffusion", description="Graph-Laplacian diffusion: molecules in, conformers out.")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name: str, text: str) -> argparse.ArgumentParser:
+        return commands.add_parser(name, help=text, description=text, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+
+    p = command("prepare", "Turn SDF or SMILES files (plain or gzipped) into one HDF5 store; resumes where it was interrupted.")
+    p.add_argument("inputs", nargs="+", metavar="FILE", help="SDF or .smi files; - reads SDF from stdin")
+    p.add_argument("-o", "--output", required=True, metavar="STORE.h5", help="the store to write")
+    p.add_argument("-j", "--workers", type=positive, default=None, help="processes; all cores if not given")
+    p.add_argument("--quiet", action="store_true", help="no progress bar")
+    p.add_argument("--strict", action="store_true", help="exit 1 if any record was skipped")
+
+    p = command("train", "Train a conformer model from a prepared store.")
+    p.add_argument("config", metavar="CONFIG.yaml", help="the recipe")
+    p.add_argument("overrides", nargs="*", metavar="section.key=value", help="change the recipe, e.g. train.max_minutes=30")
+    p.add_argument("-o", "--output", required=True, metavar="DIR", help="folder for weights, logs and resume state")
+    p.add_argument("--resume", action="store_true", help="continue the run in DIR")
+    p.add_argument("--quiet", action="store_true", help="no progress bar")
+
+    p = command("sample", "Generate conformers of molecules.")
+    p.add_argument("inputs", nargs="*", metavar="INPUT", help="SMILES, or .smi/.sdf files; - reads stdin")
+    p.add_argument("-n", type=count, default=(10, False), metavar="N", help="conformers per molecule (10 if not given); 2x: twice the records that the input has of it")
+    p.add_argument("-o", "--output", default="-", metavar="OUT.sdf", help="SDF to write (.gz compresses); - is stdout")
+    p.add_argument("--seed", type=int, default=0, help="same seed, same conformers")
+    p.add_argument("--weights", default=None, metavar="FILE", help="weights or run folder; the shipped ones if not given")
+    p.add_argument("--steps", type=positive, default=None, help="network evaluations per conformer")
+    p.add_argument("--sampler", choices=["exponential2", "exponential1", "ddim", "ancestral"], default="exponential2")
+    p.add_argument("--eta", type=float, default=0.0, help="of the ddim sampler")
+    p.add_argument("--attempts", type=positive, default=10, help="draws per conformer until its stereo is right")
+    p.add_argument("--device", default=None, help="cpu or cuda; cuda where there is one, if not given")
+    p.add_argument("--quiet", action="store_true", help="no progress bar")
+    p.add_argument("--strict", action="store_true", help="exit 1 if any record was skipped")
+
+    p = command("evaluate", "Score generated conformers against reference conformers.")
+    p.add_argument("generated", metavar="GENERATED.sdf", help="as written by sample; - reads stdin")
+    p.add_argument("reference", metavar="REFERENCE.sdf")
+    p.add_argument("-o", "--output", default=None, metavar="RESULT.json", help="write every figure as JSON")
+    p.add_argument("--etkdg", action="store_true", help="run RDKit's ETKDGv3 beside it, as many conformers")
+    p.add_argument("--mmff", action="store_true", help="run ETKDGv3 + MMFF94s beside it as well")
+    p.add_argument("--delta", type=float, nargs="+", default=[0.1, 0.5], help="coverage thresholds in Å")
+    p.add_argument("--busters", type=int, default=100, metavar="K", help="PoseBusters on at most K conformers; 0 leaves it out")
+    p.add_argument("-j", "--workers", type=positive, default=None, help="processes; all cores if not given")
+    p.add_argument("--seed", type=int, default=0, help="of the ETKDGv3 runs and the PoseBusters subsample")
+    p.add_argument("--strict", action="store_true", help="exit 1 if any record was skipped")
+
+    p = command("plot", "Draw a training run, or an evaluation with overlays of generated and reference conformers.")
+    p.add_argument("source", metavar="DIR|RESULT.json", help="a training run's folder, or the JSON of evaluate")
+    p.add_argument("-o", "--output", default=None, metavar="PICTURE.png", help="beside the source if not given")
+    p.add_argument("--generated", metavar="GENERATED.sdf", help="overlay these conformers ...")
+    p.add_argument("--reference", metavar="REFERENCE.sdf", help="... on these")
+    return parser
+
+
+def run_prepare(args: argparse.Namespace) -> int:
+    from .chem.prepare import prepare
+
+    report = prepare(args.inputs, args.output, workers=args.workers, progress=not args.quiet)
+    skipped = Skipped()
+    for row in report.skipped:
+        skipped.add(f"{row.name} ({row.file}, record {row.record})", row.reason)
+    for note, count in report.notes.items():
+        say(f"{count} records: {note}")
+    skipped.summary(report.records - len(report.skipped), "records")
+    say(f"{args.output}: {report.molecules} molecules, {report.conformers} conformers, {report.seconds:.1f} s")
+    return status(report.molecules > 0, bool(report.skipped), args.strict)
+
+
+def run_train(args: argparse.Namespace) -> int:
+    from .train import load_config, train
+
+    result = train(load_config(args.config, args.overrides), args.output, resume=args.resume, progress=not args.quiet)
+    say(f"{result.weights}: {result.steps} steps, {result.minutes:.1f} min, validation loss {result.val_loss:.4f}")
+    if result.interrupted:
+        say(f"interrupted; 'pyg-diffusion train {args.config} -o {args.output} --resume' continues")
+    return 130 if result.interrupted else 0
+
+
+def _sampler(args: argparse.Namespace):
+    from .sample import DDIM, Ancestral, Exponential
+
+    if args.eta and args.sampler != "ddim":
+        raise UsageError("--eta belongs to --sampler ddim")
+    choices = {
+        "exponential2": lambda: Exponential(2),
+        "exponential1": lambda: Exponential(1),
+        "ddim": lambda: DDIM(args.eta),
+        "ancestral": Ancestral,
+    }
+    return choices[args.sampler]()
+
+
+def run_sample(args: argparse.Namespace) -> int:
+    from .generate import Generator
+    from .pipeline import sample_records
+
+    options = {} if args.steps is None else {"steps": args.steps}
+    try:
+        generator = Generator.from_pretrained(args.weights, sampler=_sampler(args), device=args.device, **options)
+    except RuntimeError as error:  # an absent CUDA device
+        raise UsageError(str(error).splitlines()[0]) from error
+    skipped = Skipped()
+    with open_output(args.output) as out:
+        tally = sample_records(
+            generator, args.inputs, *args.n, out, skipped.add, say, args.seed, args.attempts, progress=not args.quiet
+        )
+    skipped.summary(tally.molecules, "molecules")
+    if tally.conformers:
+        say(
+            f"{tally.conformers} conformers of {tally.molecules} molecules, {1e3 * tally.seconds / tally.conformers:.1f} ms each, "
+            f"{tally.evaluations / tally.conformers:.1f} network evaluations each; "
+            f"stereo right at once {100 * tally.right_at_once / tally.asked:.1f} %"
+        )
+    if tally.conformers < tally.asked:
+        say(f"{tally.asked - tally.conformers} conformers missing: no right stereo in {args.attempts} attempts each")
+    return status(tally.conformers > 0, bool(skipped.rows), args.strict)
+
+
+def run_evaluate(args: argparse.Namespace) -> int:
+    from .pipeline import evaluate_files
+
+    skipped = Skipped()
+    text, scored = evaluate_files(
+        args.generated,
+        args.reference,
+        args.output,
+        etkdg=args.etkdg,
+        mmff=args.mmff,
+        deltas=args.delta,
+        busters=args.busters,
+        workers=args.workers,
+        seed=args.seed,
+        skip=skipped.add,
+    )
+    print(text)
+    skipped.summary(scored, "molecules")
+    return status(scored > 0, bool(skipped.rows), args.strict)
+
+
+def run_plot(args: argparse.Namespace) -> int:
+    from .plot import plot_evaluation, plot_run
+
+    source = Path(args.source)
+    if not source.exists():
+        raise UsageError(f"{source}: no such file or folder")
+    if bool(args.generated) != bool(args.reference):
+        raise UsageError("--generated and --reference go together")
+    if source.is_dir():
+        target = plot_run(source, Path(args.output) if args.output else source / "training.png")
+    else:
+        target = plot_evaluation(
+            source, Path(args.output) if args.output else source.with_suffix(".png"), args.generated, args.reference
+        )
+    say(f"{target}: written")
+    return 0
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """Parse, with free arguments allowed before, between and after the options (argparse alone drops the late ones)."""
+    parser = build_parser()
+    args, rest = parser.parse_known_args(argv)
+    free = {"train": "overrides", "sample": "inputs"}.get(args.command)
+    if rest:
+        if free is None or any(r.startswith("-") and r != "-" for r in rest):
+            parser.error(f"unrecognized arguments: {' '.join(rest)}")
+        setattr(args, free, [*getattr(args, free), *rest])
+    if args.command == "sample":
+        args.inputs = args.inputs or ["-"]
+    return args
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The `pyg-diffusion` program."""
+    args = parse(argv)
+    run = {"prepare": run_prepare, "train": run_train, "sample": run_sample, "evaluate": run_evaluate, "plot": run_plot}
+    try:
+        return run[args.command](args)
+    except UsageError as error:
+        say(f"pyg-diffusion {args.command}: {error}")
+        return 2
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        sys.stderr.close()
+        return 0
+    except KeyboardInterrupt:
+        say("interrupted")
+        return 130
+    except (ValueError, OSError) as error:  # every error class of this package says what is wrong and what to do
+        say(f"pyg-diffusion {args.command}: {error}")
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

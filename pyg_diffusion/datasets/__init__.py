@@ -1,0 +1,5 @@
+"""PyG datasets."""
+
+from .sdf import SDFDataset
+
+__all__ = ["SDFDataset"]

@@ -1,0 +1,231 @@
+"""Generator: weights + process + sampler, from molecular graphs to conformers; and its RDKit door."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+import torch
+from rdkit import Chem
+from rdkit.Geometry import Point3D
+from torch_geometric.data import Batch
+
+from .chem import Stereo, check_stereo, molecule_from_mol
+from .data import Molecule, MoleculeData, laplacian_operator
+from .data.schema import ELEMENTS
+from .denoise import Denoiser
+from .pretrained import Card, load_pretrained
+from .sample import Exponential, Sampler, time_grid
+
+DEFAULT_WEIGHTS = "conformers.safetensors"
+DEFAULT_STEPS = 14
+
+
+@dataclass
+class Conformers:
+    """What was generated for one molecule.
+
+    Attributes:
+        positions: conformers of right stereo, in Å, `[k, N, 3]`, k <= asked.
+        asked: how many were wanted.
+        right_at_once: how many had right stereo before any resampling (the yield).
+        evaluations: network evaluations spent, resampling included.
+        notes: warnings about the molecule, such as elements the model never saw.
+    """
+
+    positions: np.ndarray
+    asked: int
+    right_at_once: int = 0
+    evaluations: int = 0
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass
+class _Job:
+    """One conformer to be made."""
+
+    molecule: int
+    conformer: int
+    data: MoleculeData
+    position: np.ndarray | None = None
+
+
+class Generator:
+    """Samples conformers of molecules given as graphs.
+
+    Args:
+        denoiser, card: as `load_pretrained` returns them.
+        sampler: any `Sampler`; the second-order exponential integrator by default.
+        steps: network evaluations per conformer (sampler steps plus the final denoising).
+        device: "cpu", "cuda"; CUDA where there is one, by default.
+        max_pairs: a batch holds no more than this many padded atom pairs; bounds the memory (about 2 kB each).
+    """
+
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        card: Card,
+        sampler: Sampler | None = None,
+        steps: int = DEFAULT_STEPS,
+        device: str | None = None,
+        max_pairs: int = 60_000,
+    ):
+        if steps < 2:
+            raise ValueError(f"steps must be at least 2, got {steps}")
+        self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        self.denoiser, self.card = denoiser.to(self.device).eval(), card
+        self.sampler, self.steps, self.max_pairs = sampler or Exponential(2), steps, max_pairs
+
+    @classmethod
+    def from_pretrained(cls, path: str | Path | None = None, **options) -> "Generator":
+        """From a weights file or a training run's folder; the weights that ship with the package if None."""
+        source = Path(str(files("pyg_diffusion") / "weights" / DEFAULT_WEIGHTS)) if path is None else path
+        return cls(*load_pretrained(source), **options)
+
+    def unfamiliar(self, molecule: Molecule) -> list[str]:
+        """Warnings about what the model did not see in training."""
+        table = Chem.GetPeriodicTable()
+        seen = set(self.card.elements)
+        new = sorted({int(z) for z in molecule.z} - seen)
+        notes = []
+        if new:
+            symbols = ", ".join(table.GetElementSymbol(z) for z in new)
+            shared = "" if all(z in ELEMENTS for z in new) else ", some of them without a class of their own"
+            notes.append(f"elements the model never saw: {symbols}{shared}")
+        return notes
+
+    def sample(
+        self,
+        molecules: Sequence[Molecule],
+        n: int | Sequence[int],
+        seed: int = 0,
+        first: int = 0,
+        max_attempts: int = 10,
+        progress: Callable[[int], None] | None = None,
+    ) -> list[Conformers]:
+        """n conformers of every molecule, each of the stereo its graph asks for.
+
+        A conformer of wrong stereo is drawn again, up to `max_attempts` times in all; what still fails is left out, so a
+        result may hold fewer conformers than asked for. The noise of a conformer depends on (seed, molecule, conformer,
+        attempt) alone, not on how molecules are batched.
+
+        Args:
+            n: one number, or one per molecule.
+            first: index of the first molecule, for callers that work through a longer list in pieces.
+            progress: called with the number of conformers finished.
+        """
+        counts = [n] * len(molecules) if isinstance(n, int) else list(n)
+        if len(counts) != len(molecules) or any(k < 1 for k in counts):
+            raise ValueError("n must be one number >= 1, or one per molecule")
+        for molecule in molecules:
+            if not len(molecule.z):
+                raise ValueError(f"{molecule.name or molecule.smiles!r}: a molecule without atoms has no conformers")
+        results = [
+            Conformers(np.zeros((0, len(m.z), 3)), k, notes=self.unfamiliar(m)) for m, k in zip(molecules, counts, strict=True)
+        ]
+        stereo = [Stereo(m.tetra, m.ez, m.ez_type) for m in molecules]
+        jobs = []
+        for k, (molecule, count) in enumerate(zip(molecules, counts, strict=True)):
+            data = molecule.data(conformer=None)
+            jobs += [_Job(k, c, data) for c in range(count)]
+        waiting = jobs
+        for attempt in range(max_attempts):
+            for batch in self._batches(waiting):
+                self._run(batch, [(seed, first + job.molecule, job.conformer, attempt) for job in batch])
+                for job in batch:
+                    assert job.position is not None
+                    right = bool(np.isfinite(job.position).all() and check_stereo(stereo[job.molecule], job.position))
+                    results[job.molecule].evaluations += self.steps
+                    results[job.molecule].right_at_once += right and attempt == 0
+                    if not right:
+                        job.position = None
+                if progress is not None:
+                    progress(sum(job.position is not None or attempt + 1 == max_attempts for job in batch))
+            waiting = [job for job in waiting if job.position is None]
+            if not waiting:
+                break
+        for k, result in enumerate(results):
+            kept = [job.position for job in jobs if job.molecule == k and job.position is not None]
+            if kept:
+                result.positions = np.stack(kept)
+        return results
+
+    def _batches(self, jobs: list[_Job]) -> list[list[_Job]]:
+        """Jobs of like size together, each batch within the budget of atom pairs."""
+        batches: list[list[_Job]] = []
+        for job in sorted(jobs, key=lambda j: int(j.data.num_nodes or 0)):
+            pairs = int(job.data.num_nodes or 0) ** 2  # ascending, so the newest is the largest
+            if batches and (len(batches[-1]) + 1) * pairs <= self.max_pairs:
+                batches[-1].append(job)
+            else:
+                batches.append([job])
+        return batches
+
+    @torch.no_grad()
+    def _run(self, jobs: list[_Job], keys: list[tuple[int, ...]]) -> None:
+        """Sample the jobs' positions in place."""
+        batch = Batch.from_data_list([job.data for job in jobs]).to(self.device)
+        operator = laplacian_operator(batch)
+        context = self.denoiser.net.encode(batch, operator)  # type: ignore[operator]
+        sizes = [int(job.data.num_nodes or 0) for job in jobs]
+        draws = [np.random.default_rng(key) for key in keys]
+
+        def noise() -> torch.Tensor:
+            drawn = [d.standard_normal((size, 3), dtype=np.float32) for d, size in zip(draws, sizes, strict=True)]
+            return torch.from_numpy(np.concatenate(drawn)).to(self.device)
+
+        grid = time_grid(self.steps - 1)
+        positions = self.sampler.sample(self.denoiser, operator, grid, noise, context).float().cpu().numpy()
+        for job, position in zip(jobs, np.split(positions, np.cumsum(sizes)[:-1]), strict=True):
+            job.position = position
+
+
+_default: list[Generator] = []  # the shipped weights, loaded once
+
+
+def add_conformers(mol: Chem.Mol, positions: np.ndarray) -> list[int]:
+    """Append conformers `[k, N, 3]` to a molecule; returns their ids."""
+    ids = []
+    for position in np.asarray(positions, dtype=float):
+        conformer = Chem.Conformer(mol.GetNumAtoms())
+        conformer.Set3D(True)
+        for i, (x, y, z) in enumerate(position):
+            conformer.SetAtomPosition(i, Point3D(float(x), float(y), float(z)))
+        ids.append(mol.AddConformer(conformer, assignId=True))
+    return ids
+
+
+def embed_multiple_confs(
+    mol: Chem.Mol,
+    n: int = 10,
+    seed: int = 0,
+    clear_confs: bool = True,
+    generator: Generator | None = None,
+) -> list[int]:
+    """Generate conformers and add them to `mol`, as RDKit's `EmbedMultipleConfs` does.
+
+    Without explicit hydrogens the molecule is completed internally and only its own atoms get coordinates; for a model
+    with hydrogens call `Chem.AddHs(mol)` first, as for RDKit.
+
+    Args:
+        mol: a sanitized molecule; its specified stereo is kept.
+        n: how many.
+        seed: same seed, same conformers.
+        clear_confs: drop the conformers it has.
+        generator: defaults to the shipped weights.
+
+    Returns:
+        Ids of the new conformers; fewer than n where no conformer of right stereo was found, like RDKit.
+    """
+    if n < 1:
+        raise ValueError(f"n must be at least 1, got {n}")
+    if generator is None:
+        if not _default:
+            _default.append(Generator.from_pretrained())
+        generator = _default[0]
+    full = Chem.AddHs(mol)
+    result = generator.sample([molecule_from_mol(full, conformers=False)], n, seed)[0]
+    if clear_confs:
+        mol.RemoveAllConformers()
+    return add_conformers(mol, result.positions[:, : mol.GetNumAtoms()])

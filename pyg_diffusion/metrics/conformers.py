@@ -1,0 +1,397 @@
+"""Generated conformers against reference ensembles: matching, RMSD, coverage, and the ETKDG baseline.
+
+For a molecule with references i = 1..K and generated conformers j = 1..n, r_ij the symmetry-aware heavy-atom RMSD in Å,
+
+    COV-R(δ) = 1/K Σ_i [min_j r_ij < δ]      AMR-R = 1/K Σ_i min_j r_ij
+    COV-P(δ) = 1/n Σ_j [min_i r_ij < δ]      AMR-P = 1/n Σ_j min_i r_ij
+
+A generated conformer that is missing, unreadable, of the wrong graph or of the wrong stereo has r_ij = ∞ for all i.
+"""
+
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from functools import cached_property
+from multiprocessing import get_context
+from typing import NamedTuple
+
+import numpy as np
+from rdkit import Chem, rdBase
+from rdkit.Chem import rdDistGeom, rdForceFieldHelpers, rdMolAlign
+
+from ..chem.records import Record
+from .validity import Geometry, StereoCheck, atom_map, geometry, posebusters_failures, signature, with_positions
+
+OK, WRONG_STEREO, WRONG_GRAPH, UNREADABLE, MISSING = "ok", "wrong stereo", "wrong graph", "unreadable", "missing"
+STATUSES = (OK, WRONG_STEREO, WRONG_GRAPH, UNREADABLE, MISSING)
+MAX_MATCHES = 10_000
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A record that could not be used: position in its file, name, reason."""
+
+    index: int
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """One reference molecule.
+
+    Attributes:
+        name: of its first record.
+        mol: explicit hydrogens, stereo tags of the first record (from 3D), K >= 1 conformers.
+        smiles: canonical isomeric SMILES without hydrogens.
+        flat: canonical SMILES of the heavy atoms without stereo.
+    """
+
+    name: str
+    mol: Chem.Mol
+    smiles: str
+    flat: str
+
+    @property
+    def size(self) -> int:
+        """K, the number of reference conformers."""
+        return self.mol.GetNumConformers()
+
+
+def isomeric_smiles(mol: Chem.Mol) -> str:
+    """Canonical SMILES with the stereo the molecule is tagged with."""
+    return Chem.MolToSmiles(Chem.RemoveHs(mol))
+
+
+def flat_smiles(mol: Chem.Mol) -> str:
+    """Canonical SMILES without stereo. All hydrogens go, so that an imine's does not depend on its E/Z label."""
+    heavy = any(a.GetAtomicNum() > 1 for a in mol.GetAtoms())
+    return Chem.MolToSmiles(Chem.RemoveAllHs(mol) if heavy else Chem.RemoveHs(mol), isomericSmiles=False)
+
+
+def own_name(record: Record) -> str:
+    """The record's name, "" where the reader only numbered it."""
+    return "" if record.name == f"record {record.index + 1}" else record.name
+
+
+def _usable_position(mol: Chem.Mol) -> np.ndarray | None:
+    pos = mol.GetConformer().GetPositions() if mol.GetNumConformers() else None
+    return pos if pos is not None and np.isfinite(pos).all() else None
+
+
+def group_records(records: Iterable[Record]) -> tuple[list[Ensemble], list[Skipped]]:
+    """Records -> reference ensembles (in order of first appearance) and the records that could not be used.
+
+    Records belong together if name and isomeric SMILES agree; nameless ones by SMILES alone. Records in another atom order
+    are renumbered to the first record's by substructure match, such that the stereo tags of the first hold.
+    """
+    groups: dict[tuple[str, str], list[Record]] = defaultdict(list)
+    skipped = []
+    for record in records:
+        if record.mol is None:
+            skipped.append(Skipped(record.index, record.name, record.problem or "no molecule"))
+        elif _usable_position(record.mol) is None:
+            skipped.append(Skipped(record.index, record.name, "no usable coordinates"))
+        else:
+            groups[own_name(record), isomeric_smiles(record.mol)].append(record)
+    ensembles = []
+    for (_, smiles), members in groups.items():
+        first = members[0].mol
+        assert first is not None
+        check, positions = StereoCheck(first), []
+        for record in members:
+            order = atom_map(first, record.mol) if record.mol is not None else None
+            if record.mol is None or order is None:
+                skipped.append(Skipped(record.index, record.name, "atoms cannot be matched to the molecule's first record"))
+            else:
+                positions.append(check.place(record.mol.GetConformer().GetPositions()[order])[0])
+        mol = with_positions(first, np.array(positions))
+        ensembles.append(Ensemble(members[0].name, mol, smiles, flat_smiles(first)))
+    return ensembles, skipped
+
+
+def records_of(mol: Chem.Mol, name: str) -> Iterator[Record]:
+    """One record per conformer of a molecule, as if read from a file."""
+    for index, conformer in enumerate(mol.GetConformers()):
+        yield Record(index, name, with_positions(mol, conformer.GetPositions()[None]))
+
+
+def _only(places: list[int]) -> int | None:
+    return places[0] if len(places) == 1 else None
+
+
+class Matcher:
+    """Which reference molecule a generated record belongs to.
+
+    In this order, each where exactly one reference fits: same name and flat SMILES; same name and isomeric SMILES; same
+    isomeric SMILES; same flat SMILES; same name (then the graph is wrong, or the record is unreadable).
+    """
+
+    def __init__(self, references: Sequence[Ensemble]):
+        self._at: dict[tuple[str, ...], list[int]] = defaultdict(list)
+        for k, ref in enumerate(references):
+            for key in (("name", ref.name), ("iso", ref.smiles), ("flat", ref.flat)):
+                self._at[key].append(k)
+            self._at["name+flat", ref.name, ref.flat].append(k)
+            self._at["name+iso", ref.name, ref.smiles].append(k)
+        self._flat: dict[tuple, str] = {}
+
+    def _find(self, *key: str) -> int | None:
+        return _only(self._at.get(key, []))
+
+    def __call__(self, record: Record) -> tuple[int | None, str]:
+        """(index of the reference, status "ok", "wrong graph" or "unreadable"), or (None, why not)."""
+        name = own_name(record)
+        named = self._find("name", name)
+        # A nameless reference is known under the number its reader gave it, which the generated record may carry.
+        if record.mol is None or _usable_position(record.mol) is None:
+            reason = record.problem or "no usable coordinates"
+            return (None, f"{reason}; no single reference has its name") if named is None else (named, UNREADABLE)
+        graph = signature(record.mol)
+        flat = self._flat.get(graph)
+        if flat is None:  # conformers of one molecule share it, and canonical SMILES are slow
+            flat = self._flat[graph] = flat_smiles(record.mol)
+        place = self._find("name+flat", name, flat)
+        if place is None and ("flat", flat) in self._at:
+            smiles = isomeric_smiles(record.mol)
+            for key in (("name+iso", name, smiles), ("iso", smiles), ("flat", flat)):
+                place = self._find(*key) if place is None else place
+        if place is not None:
+            return place, OK
+        if ("flat", flat) in self._at:
+            return None, f"{len(self._at['flat', flat])} references share its graph, and neither name nor stereo decides"
+        return (None, f"no reference with graph {flat} or this name") if named is None else (named, WRONG_GRAPH)
+
+
+def rmsd_matrix(reference: Chem.Mol, generated: Chem.Mol, max_matches: int = MAX_MATCHES) -> np.ndarray:
+    """RDKit `GetBestRMS` in Å between the conformers of two molecules with the same graph, `[K, n]`.
+
+    On heavy atoms: `RemoveHs` on both, which keeps isotopes, hydrogens that define a double bond's stereo ([H]/N=C), and
+    the atoms of H2. Symmetry-aware, no reflection. A single heavy atom gives 0. At most `max_matches` symmetric atom
+    orders are tried; where a molecule has more, the value is an upper bound.
+    """
+    heavy, probe = Chem.RemoveHs(reference), Chem.RemoveHs(generated)
+    ids = [c.GetId() for c in heavy.GetConformers()], [c.GetId() for c in probe.GetConformers()]
+    out = np.zeros((len(ids[0]), len(ids[1])))
+    if heavy.GetNumAtoms() > 1:
+        for i, ref in enumerate(ids[0]):
+            for j, gen in enumerate(ids[1]):  # leaves the probe aligned, which the next call does not mind
+                out[i, j] = rdMolAlign.GetBestRMS(probe, heavy, gen, ref, maxMatches=max_matches)
+    return out
+
+
+@dataclass(frozen=True)
+class MoleculeResult:
+    """What one method made of one molecule.
+
+    Attributes:
+        name, smiles: of the reference.
+        status: of each generated conformer in the order of generation, the missing ones at the end; n entries.
+        rmsd: r_ij `[K, n]` in Å, ∞ in the columns that are not "ok".
+        has_stereo: the molecule has stereo to get wrong.
+        geometry: None where no conformer has the right graph.
+        pb_checked, pb_passed, pb_tests: PoseBusters: conformers looked at, passed, and failures per check.
+    """
+
+    name: str
+    smiles: str
+    status: tuple[str, ...]
+    rmsd: np.ndarray
+    has_stereo: bool = False
+    fragments: int = 1
+    geometry: Geometry | None = None
+    pb_checked: int = 0
+    pb_passed: int = 0
+    pb_tests: Counter[str] = field(default_factory=Counter)
+
+    @cached_property
+    def counts(self) -> Counter[str]:
+        """How many conformers have each status."""
+        return Counter(self.status)
+
+    @property
+    def solved(self) -> bool:
+        """Whether any conformer is valid."""
+        return self.counts[OK] > 0
+
+    @cached_property
+    def recall_minima(self) -> np.ndarray:
+        """min_j r_ij, `[K]`; ∞ where unsolved."""
+        return self.rmsd.min(1, initial=np.inf)
+
+    @cached_property
+    def precision_minima(self) -> np.ndarray:
+        """min_i r_ij, `[n]`; ∞ for failures."""
+        return self.rmsd.min(0, initial=np.inf)
+
+    def cov_r(self, delta: float) -> float:
+        """Share of references within δ of a generated conformer."""
+        return float((self.recall_minima < delta).mean())
+
+    def cov_p(self, delta: float) -> float:
+        """Share of asked-for conformers within δ of a reference."""
+        return float((self.precision_minima < delta).mean()) if len(self.status) else 0.0
+
+    @property
+    def amr_r(self) -> float:
+        """Å; ∞ where unsolved."""
+        return float(self.recall_minima.mean())
+
+    def amr_p(self, failure: float | None = None) -> float:
+        """Å, over the valid conformers, or over all with `failure` Å for each that is not valid; ∞ where there is none."""
+        values = self.precision_minima
+        values = values[np.isfinite(values)] if failure is None else np.where(np.isfinite(values), values, failure)
+        return float(values.mean()) if len(values) else float("inf")
+
+    def best_of(self, n: int) -> float:
+        """RMSD in Å of the best of the first n conformers, mean over the references; ∞ where none is valid."""
+        return float(self.rmsd[:, :n].min(1, initial=np.inf).mean())
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One method on a set of reference molecules.
+
+    Attributes:
+        molecules: in the order of the references, every one of them.
+        unmatched: generated records that belong to no reference.
+        seconds: wall time of the evaluation.
+        pb_cap: at most this many conformers went to PoseBusters (0: none; None: all), drawn with seed `pb_seed` out of
+            `pb_eligible`; `pb_refused` molecules have several fragments and were left out.
+    """
+
+    molecules: list[MoleculeResult]
+    unmatched: list[Skipped]
+    seconds: float = 0.0
+    pb_cap: int | None = 0
+    pb_seed: int = 0
+    pb_eligible: int = 0
+    pb_refused: int = 0
+
+
+class _Task(NamedTuple):
+    reference: Ensemble
+    generated: list[tuple[str, Chem.Mol | None]]
+    expected: int
+    max_matches: int
+    busts: list[int]
+
+
+def _evaluate_molecule(task: _Task) -> MoleculeResult:
+    """One molecule; a function of the module, so that a worker process can import it."""
+    mol = task.reference.mol
+    check = StereoCheck(mol, task.max_matches)
+    status = [s for s, _ in task.generated]
+    placed: dict[int, np.ndarray] = {}
+    for k, (found, generated) in enumerate(task.generated):
+        if found != OK or generated is None:
+            continue
+        order = atom_map(mol, generated)
+        if order is None:
+            status[k] = WRONG_GRAPH
+            continue
+        placed[k], right = check.place(generated.GetConformer().GetPositions()[order])
+        status[k] = OK if right else WRONG_STEREO
+    n = max(task.expected, len(status))
+    rmsd = np.full((task.reference.size, n), np.inf)
+    valid = [k for k in placed if status[k] == OK]
+    with rdBase.BlockLogs():
+        if valid:
+            rmsd[:, valid] = rmsd_matrix(mol, with_positions(mol, np.array([placed[k] for k in valid])), task.max_matches)
+        # A conformer of the wrong graph, or none at all, does not pass; nor is there anything to show to PoseBusters.
+        busted = [with_positions(mol, placed[k][None]) for k in task.busts if k in placed]
+        passed, tests = posebusters_failures(busted) if busted else (0, Counter[str]())
+    reference = np.array([c.GetPositions() for c in mol.GetConformers()])
+    return MoleculeResult(
+        name=task.reference.name,
+        smiles=task.reference.smiles,
+        status=tuple(status + [MISSING] * (n - len(status))),
+        rmsd=rmsd,
+        has_stereo=check.specified,
+        fragments=len(Chem.GetMolFrags(mol)),
+        geometry=geometry(mol, reference, np.array(list(placed.values()))) if placed else None,
+        pb_checked=len(task.busts),
+        pb_passed=passed,
+        pb_tests=tests + Counter({WRONG_GRAPH: len(task.busts) - len(busted)}),
+    )
+
+
+def evaluate(
+    references: Sequence[Ensemble],
+    generated: Iterable[Record],
+    *,
+    expected: int | Sequence[int] | None = None,
+    workers: int = 1,
+    max_matches: int = MAX_MATCHES,
+    posebusters: int | None = 0,
+    seed: int = 0,
+) -> Evaluation:
+    """Compare generated records with reference ensembles.
+
+    Args:
+        expected: conformers asked for, for all molecules or for each; 2K by default. What is missing counts as failed; if
+            there are more, all are used.
+        workers: processes over molecules (spawned, so a script needs the usual `__main__` guard); 1 for none.
+        max_matches: bound on the symmetric atom orders tried per molecule (see `rmsd_matrix`, `StereoCheck`).
+        posebusters: most conformers to check with PoseBusters, a random subsample of all generated ones of
+            single-fragment molecules; 0 for none, None for all.
+        seed: of that subsample.
+    """
+    start = time.perf_counter()
+    if isinstance(expected, Sequence) and len(expected) != len(references):
+        raise ValueError(f"expected has {len(expected)} entries for {len(references)} reference molecules")
+    matcher = Matcher(references)
+    found: list[list[tuple[str, Chem.Mol | None]]] = [[] for _ in references]
+    unmatched = []
+    for record in generated:
+        place, status = matcher(record)
+        if place is None:
+            unmatched.append(Skipped(record.index, record.name, status))
+        else:
+            found[place].append((status, record.mol if status == OK else None))
+    single = [len(Chem.GetMolFrags(ref.mol)) == 1 for ref in references]
+    pool = [(m, k) for m, items in enumerate(found) if single[m] for k in range(len(items))]
+    chosen = np.arange(len(pool))
+    if posebusters is not None and posebusters < len(pool):
+        chosen = np.sort(np.random.default_rng(seed).choice(len(pool), posebusters, replace=False))
+    busts: dict[int, list[int]] = defaultdict(list)
+    for c in chosen:
+        busts[pool[c][0]].append(pool[c][1])
+    tasks = []
+    for m, ref in enumerate(references):
+        n = 2 * ref.size if expected is None else expected if isinstance(expected, int) else expected[m]
+        tasks.append(_Task(ref, found[m], n, max_matches, busts[m]))
+    if workers > 1 and len(tasks) > 1:
+        # spawn: a fork of a process in which torch already runs threads may hang
+        with ProcessPoolExecutor(min(workers, len(tasks)), mp_context=get_context("spawn")) as executor:
+            results = list(executor.map(_evaluate_molecule, tasks))
+    else:
+        results = [_evaluate_molecule(task) for task in tasks]
+    refused = 0 if posebusters == 0 else single.count(False)
+    seconds = time.perf_counter() - start
+    return Evaluation(results, unmatched, seconds, posebusters, seed, 0 if posebusters == 0 else len(pool), refused)
+
+
+def etkdg(mol: Chem.Mol, n: int, seed: int = 0, mmff: bool = False) -> tuple[Chem.Mol, float]:
+    """The baseline: n ETKDGv3 conformers of a molecule with explicit hydrogens, and the seconds taken on one thread.
+
+    Made from the graph and its stereo tags only: existing conformers are dropped first. Embeddings that fail are not
+    replaced, so there may be fewer than n. With `mmff`, MMFF94s minimises each (left as it is where MMFF has no
+    parameters).
+    """
+    copy = Chem.Mol(mol)
+    copy.RemoveAllConformers()
+    params = rdDistGeom.ETKDGv3()
+    params.randomSeed = seed  # type: ignore[assignment]
+    params.numThreads = 1  # type: ignore[assignment]
+    start = time.perf_counter()
+    with rdBase.BlockLogs():
+        rdDistGeom.EmbedMultipleConfs(copy, n, params)
+        if mmff and copy.GetNumConformers() and rdForceFieldHelpers.MMFFHasAllMoleculeParams(Chem.Mol(copy)):
+            # MMFF rewrites the aromaticity of the molecule it works on, which would change its graph
+            work = Chem.Mol(copy)
+            rdForceFieldHelpers.MMFFOptimizeMoleculeConfs(work, numThreads=1, maxIters=2000, mmffVariant="MMFF94s")
+            copy = with_positions(copy, np.array([c.GetPositions() for c in work.GetConformers()]))
+    return copy, time.perf_counter() - start

@@ -1,0 +1,161 @@
+"""Whole files through the generator and the metrics: what the command line runs."""
+
+import io
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TextIO
+
+from rdkit import Chem
+from tqdm import tqdm
+
+from .chem import Record, RecordError, molecule_from_mol, read_records
+from .chem.records import record_from_block, record_from_smiles
+from .data import Molecule
+from .generate import Generator, add_conformers
+
+FILE_SUFFIXES = (".sdf", ".sd", ".mol", ".smi", ".smiles", ".txt")  # each also with .gz; any other input is a SMILES
+CHUNK = 64  # molecules sampled together; results are written after each chunk
+
+
+@dataclass
+class Tally:
+    """Sums over a sampling job: molecules with at least one conformer, conformers asked for, written, right at once."""
+
+    molecules: int = 0
+    asked: int = 0
+    conformers: int = 0
+    right_at_once: int = 0
+    evaluations: int = 0
+    seconds: float = 0.0
+
+
+@dataclass
+class Entry:
+    """One molecule to sample: a record, its arrays, and how many records of the input were this molecule."""
+
+    record: Record
+    molecule: Molecule
+    copies: int = 1
+
+
+def _stdin_records() -> Iterator[Record]:
+    """SDF or SMILES lines from stdin, told apart by their content."""
+    text = sys.stdin.read()
+    if "M  END" in text or "$$$$" in text:
+        blocks = text.replace("\r\n", "\n").split("$$$$\n")
+        yield from (record_from_block(k, block, False) for k, block in enumerate(blocks) if block.strip())
+        return
+    lines = [line.strip() for line in io.StringIO(text) if line.strip()]
+    if not lines:
+        raise RecordError("stdin: empty input; give SMILES, a .smi or an .sdf file")
+    for k, line in enumerate(lines):
+        smiles, _, name = line.replace("\t", " ").partition(" ")
+        yield record_from_smiles(k, smiles, name.strip())
+
+
+def input_records(inputs: Iterable[str]) -> Iterator[Record]:
+    """Records of SMILES strings, .smi and .sdf files, and "-" for stdin."""
+    for k, text in enumerate(inputs):
+        if text == "-":
+            yield from _stdin_records()
+        elif text.lower().removesuffix(".gz").endswith(FILE_SUFFIXES):
+            yield from read_records(text, need_3d=False)
+        else:
+            smiles, _, name = text.strip().partition(" ")
+            yield record_from_smiles(k, smiles, name.strip())
+
+
+def unique_molecules(
+    records: Iterable[Record], skip: Callable[[str, str], None], say: Callable[[str], None]
+) -> Iterator[Entry]:
+    """Usable molecules, each once per name: further conformers of one molecule raise `copies` of its entry."""
+    seen: dict[tuple[str, bytes], Entry] = {}
+    repeated = 0
+    for record in records:
+        if record.mol is None:
+            skip(record.name, record.problem)
+            continue
+        molecule = molecule_from_mol(record.mol, record.name, conformers=False)
+        for note in record.notes:
+            say(f"{record.name}: {note}")
+        key = (record.name, molecule.topology())
+        if key in seen:
+            seen[key].copies += 1
+            repeated += 1
+            continue
+        seen[key] = entry = Entry(record, molecule)
+        yield entry
+    if repeated:
+        say(f"{repeated} records repeat a molecule already named; each molecule is sampled once")
+
+
+def sdf_text(mol: Chem.Mol, conformer: int) -> str:
+    """One SDF record with the molecule's name and properties."""
+    try:
+        return Chem.SDWriter.GetText(mol, confId=conformer)
+    except ValueError:  # no Kekulé structure, as for some metal complexes
+        return Chem.SDWriter.GetText(mol, confId=conformer, kekulize=False)
+
+
+def sample_records(
+    generator: Generator,
+    inputs: list[str],
+    n: int,
+    per_record: bool,
+    out: TextIO,
+    skip: Callable[[str, str], None],
+    say: Callable[[str], None],
+    seed: int = 0,
+    attempts: int = 10,
+    progress: bool = True,
+) -> Tally:
+    """Sample every molecule of the inputs and write SDF records in input order, chunk by chunk.
+
+    Args:
+        n: conformers per molecule, or, with `per_record`, per record the input has of the molecule.
+        skip: called with (name, reason) for what yields nothing.
+        say: called with remarks.
+    """
+    entries: Iterable[Entry] = unique_molecules(input_records(inputs), skip, say)
+    if per_record:
+        entries = list(entries)  # the copies of a molecule are known at the end of the input
+    tally = Tally()
+    start = time.perf_counter()
+    with tqdm(desc="conformers", unit="", disable=not progress, file=sys.stderr, dynamic_ncols=True) as bar:
+        for first, chunk in _chunks(entries):
+            counts = [n * e.copies if per_record else n for e in chunk]
+            bar.total = (bar.total or 0) + sum(counts)
+            results = generator.sample([e.molecule for e in chunk], counts, seed, first, attempts, bar.update)
+            for entry, result in zip(chunk, results, strict=True):
+                tally.asked += result.asked
+                tally.right_at_once += result.right_at_once
+                tally.evaluations += result.evaluations
+                for note in result.notes:
+                    say(f"{entry.record.name}: {note}; take its conformers with care")
+                if not len(result.positions):
+                    skip(entry.record.name, f"no conformer of right stereo in {attempts} attempts")
+                    continue
+                mol = Chem.Mol(entry.record.mol)
+                mol.RemoveAllConformers()
+                mol.SetProp("_Name", entry.record.name)
+                for conformer in add_conformers(mol, result.positions):
+                    out.write(sdf_text(mol, conformer))
+                out.flush()
+                tally.molecules += 1
+                tally.conformers += len(result.positions)
+    tally.seconds = time.perf_counter() - start
+    return tally
+
+
+def _chunks(entries: Iterable[Entry]) -> Iterator[tuple[int, list[Entry]]]:
+    """(index of the first entry, entries), `CHUNK` at a time."""
+    first, chunk = 0, []
+    for entry in entries:
+        chunk.append(entry)
+        if len(chunk) == CHUNK:
+            yield first, chunk
+            first, chunk = first + CHUNK, []
+    if chunk:
+        yield first, chunk

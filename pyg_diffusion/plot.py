@@ -1,0 +1,134 @@
+"""Every picture: training curves, evaluation results, overlays of conformers."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+
+REFERENCE, OURS, ELEMENT = "#9a9a9a", "#c0392b", {6: "#333333", 7: "#2c5fc9", 8: "#d62728", 16: "#b58900", 17: "#2ca02c"}
+
+
+def read_metrics(run_dir: Path) -> dict[str, list[tuple[float, float]]]:
+    """(step, value) of every logged quantity, over all pieces of a resumed run."""
+    series: dict[str, dict[float, float]] = {}
+    for path in sorted(run_dir.glob("logs/*/metrics.csv")):
+        with open(path) as stream:
+            for row in csv.DictReader(stream):
+                for name, text in row.items():
+                    if name not in ("step", "epoch") and text:
+                        series.setdefault(name, {})[float(row["step"])] = float(text)
+    if not series:
+        raise ValueError(f"{run_dir}: no training log found (logs/*/metrics.csv)")
+    return {name: sorted(values.items()) for name, values in series.items()}
+
+
+def plot_run(run_dir: Path, target: Path) -> Path:
+    """Loss of training and validation, validation by noise level, learning rate."""
+    series = read_metrics(run_dir)
+    figure, axes = plt.subplots(1, 3, figsize=(13, 3.8), layout="constrained")
+    for name, colour in (("train/loss", "#bbbbbb"), ("val/loss", OURS)):
+        if name in series:
+            axes[0].plot(*np.array(series[name]).T, color=colour, label=name, marker="." if "val" in name else None)
+    axes[0].set(title="loss (per mode and channel; untrained = 1)", xlabel="step", yscale="log")
+    for name in sorted(n for n in series if n.startswith("val/loss_log_tau")):
+        low, high = name.rsplit("_", 2)[1:]
+        axes[1].plot(*np.array(series[name]).T, label=f"log τ in [{low}, {high})")
+    axes[1].set(title="validation loss by noise level", xlabel="step", yscale="log")
+    for name in (n for n in series if n.startswith("lr-")):
+        axes[2].plot(*np.array(series[name]).T, label=name)
+    axes[2].set(title="learning rate", xlabel="step")
+    for axis in axes:
+        axis.grid(alpha=0.3)
+        if axis.get_legend_handles_labels()[1]:
+            axis.legend(fontsize=8)
+    figure.savefig(target, dpi=120)
+    plt.close(figure)
+    return target
+
+
+def draw_overlay(axis: Axes, mol: Any, reference: np.ndarray, generated: np.ndarray, title: str) -> None:
+    """Two superposed conformers `[N, 3]` of one molecule as sticks, seen along the reference's thinnest axis."""
+    center = reference.mean(0)
+    view = np.linalg.svd(reference - center)[2][:2].T
+    for pos, colour, width, order in ((reference, REFERENCE, 4.5, 1), (generated, OURS, 1.6, 2)):
+        flat = (pos - center) @ view
+        for bond in mol.GetBonds():
+            ends = flat[[bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()]]
+            axis.plot(*ends.T, color=colour, lw=width, solid_capstyle="round", zorder=order)
+        colours = [ELEMENT.get(a.GetAtomicNum(), "#8e44ad") for a in mol.GetAtoms()]
+        if order == 2:
+            axis.scatter(*flat.T, s=14, c=colours, zorder=3)
+    axis.set_aspect("equal")
+    axis.axis("off")
+    axis.set_title(title, fontsize=8)
+
+
+def overlays(generated: str, reference: str, count: int) -> list[tuple[Any, np.ndarray, np.ndarray, str]]:
+    """For the first `count` molecules: heavy atoms, a reference conformer, the nearest generated one superposed, a title."""
+    from rdkit import Chem
+    from rdkit.Chem import rdMolAlign
+
+    from .chem import read_sdf
+    from .metrics import group_records, match_generated
+
+    ensembles, _ = group_records(read_sdf(reference))
+    assigned = match_generated(ensembles, read_sdf(generated))
+    rows = []
+    for ensemble, mols in zip(ensembles, assigned.mols, strict=True):
+        bare = Chem.RemoveHs(ensemble.mol)
+        best: tuple[float, Any, int] | None = None
+        for mol in mols:
+            probe = Chem.RemoveHs(mol)
+            for conformer in bare.GetConformers():
+                if not probe.HasSubstructMatch(bare) or probe.GetNumAtoms() != bare.GetNumAtoms():
+                    continue
+                rms = rdMolAlign.GetBestRMS(probe, bare, 0, conformer.GetId(), maxMatches=10_000)
+                if best is None or rms < best[0]:
+                    best = (rms, Chem.Mol(probe), conformer.GetId())
+        if best is not None:
+            rms, probe, conformer_id = best
+            order = list(probe.GetSubstructMatch(bare))
+            near = probe.GetConformer(0).GetPositions()[order]  # GetBestRMS left it superposed
+            rows.append((bare, bare.GetConformer(conformer_id).GetPositions(), near, f"{ensemble.name[:28]}\n{rms:.2f} Å"))
+        if len(rows) == count:
+            break
+    return rows
+
+
+def plot_evaluation(source: Path, target: Path, generated: str | None = None, reference: str | None = None) -> Path:
+    """Distance of every reference to its nearest generated conformer, method beside method, with overlays beneath."""
+    try:
+        result = json.loads(source.read_text())
+        methods = {name: entry["molecules"] for name, entry in result["methods"].items()}
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{source}: not a result of 'pyg-diffusion evaluate' ({error})") from error
+    panels = overlays(generated, reference, 8) if generated and reference else []
+    figure = plt.figure(figsize=(12, 4 + 2.6 * ((len(panels) + 3) // 4)), layout="constrained")
+    grid = figure.add_gridspec(1 + (len(panels) + 3) // 4, 4, height_ratios=[1.5] + [1] * ((len(panels) + 3) // 4))
+    curve, bars = figure.add_subplot(grid[0, :2]), figure.add_subplot(grid[0, 2:])
+    for name, molecules in methods.items():
+        nearest = np.sort([np.inf if d is None else d for m in molecules for d in m["recall_rmsd"]])
+        curve.step(nearest, np.arange(1, len(nearest) + 1) / len(nearest), where="post", label=name)
+    curve.set(xlabel="RMSD to the nearest generated conformer, Å", ylabel="share of references", xlim=(0, 2), ylim=(0, 1))
+    curve.set_title("recall: references covered, by threshold")
+    curve.grid(alpha=0.3)
+    curve.legend(fontsize=8)
+    for k, (name, molecules) in enumerate(methods.items()):
+        medians = [np.inf if m["amr_r"] is None else m["amr_r"] for m in molecules]
+        order = np.sort(medians)
+        bars.plot(order, color=f"C{k}", label=name)
+    bars.set(xlabel="molecules, best to worst", ylabel="AMR-R, Å", title="mean recall distance of each molecule")
+    bars.grid(alpha=0.3)
+    bars.legend(fontsize=8)
+    for k, (mol, ref, near, title) in enumerate(panels):
+        draw_overlay(figure.add_subplot(grid[1 + k // 4, k % 4]), mol, ref, near, title)
+    figure.savefig(target, dpi=120)
+    plt.close(figure)
+    return target

@@ -1,0 +1,185 @@
+import pytest
+import torch
+from torch import nn
+
+from pyg_diffusion.denoise import Denoiser, eps_from_x0, network_target, score_from_eps, score_from_x0, x0_from_eps
+from pyg_diffusion.loss import denoising_loss
+from pyg_diffusion.sde import GeometricTime, LinearRate, LinearSDE
+from pyg_diffusion.spectral import DenseOperator, PowerSpectrum
+from pyg_diffusion.testing import gaussian_denoiser
+
+SDE = LinearSDE(LinearRate(0.1, 5.0), gamma=0.8, lambda0=0.1)
+SPECTRUM = PowerSpectrum.harmonic(0.5, 0.05, 5.0)
+
+
+class Fixed(nn.Module):
+    """A network that returns what it was given, whatever it reads."""
+
+    def __init__(self, out):
+        super().__init__()
+        self.out = out
+
+    def forward(self, noisy, operator, context=None):
+        self.seen = noisy
+        return self.out
+
+
+@pytest.fixture
+def operator():
+    """A path of 4 nodes, two fragments of 2 and 1, a single node."""
+    edges = torch.tensor([[0, 1, 1, 2, 2, 3, 4, 5], [1, 0, 2, 1, 3, 2, 5, 4]])
+    return DenseOperator.from_edges(edges, 8, batch=torch.tensor([0, 0, 0, 0, 1, 1, 1, 2]))
+
+
+@pytest.fixture
+def t():
+    return torch.tensor([[0.1], [0.5], [0.9]], dtype=torch.float64)
+
+
+def signals(count):
+    return torch.randn(count, 8, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+
+def test_zero_network_is_the_conditional_mean_of_gaussian_data(operator, t):
+    """E[S_0 | S_t] = Cov(S_0, S_t) Cov(S_t)⁻¹ S_t, by a linear solve in node space."""
+    x_t = signals(1)[0]
+    phi, var, p = (operator.matrix(k) for k in (SDE.mean(t), SDE.var(t), SPECTRUM))
+    exists = operator.mode_mask.double()
+    cov = phi @ p @ phi + var + torch.diag_embed(1 - exists)
+    expected = operator.unpack(p @ phi @ torch.linalg.solve(cov, operator.pack(x_t)))
+    torch.testing.assert_close(gaussian_denoiser(SDE, SPECTRUM)(operator, x_t, t), expected)
+
+
+@pytest.mark.parametrize("noise", ["white", "matched"])
+def test_wiener_filter_has_the_least_error_and_c_out_is_its_size(operator, t, noise):
+    """E|c S_t - S_0|² = c²(φ²p + σ²) - 2cφp + p is stationary at c_skip, where it equals c_out²."""
+    parts = gaussian_denoiser(LinearSDE(LinearRate(0.1, 5.0), 0.8, 0.1, noise), SPECTRUM).parts(operator, t)
+    c = parts.c_skip.clone().requires_grad_()
+    error = c**2 * (parts.phi**2 * parts.power + parts.sigma**2) - 2 * c * parts.phi * parts.power + parts.power
+    (slope,) = torch.autograd.grad(error.sum(), c)
+    torch.testing.assert_close(slope, torch.zeros_like(slope), rtol=0, atol=1e-12)
+    torch.testing.assert_close(error.detach(), parts.c_out**2)
+    torch.testing.assert_close(parts.c_in**2 * (parts.phi**2 * parts.power + parts.sigma**2), torch.ones_like(c))
+
+
+def test_harmonic_data_under_white_noise_collapses(operator, t):
+    """p = 1/a: D = φ S_t + σ F, and c_in = √a."""
+    x_t, f = signals(2)
+    denoiser = Denoiser(Fixed(f), SDE, lambda lam: 1 / SDE.drift(lam))
+    expected = operator.apply(SDE.mean(t), x_t) + operator.apply(SDE.std(t), f)
+    torch.testing.assert_close(denoiser(operator, x_t, t), expected)
+    torch.testing.assert_close(denoiser.parts(operator, t).c_in, SDE.drift(operator.eigenvalues).sqrt())
+
+
+@pytest.mark.parametrize("centered", [False, True])
+def test_network_target_is_what_makes_d_exact(operator, t, centered):
+    x_0, eps = signals(2)
+    denoiser = gaussian_denoiser(SDE, SPECTRUM, centered)
+    s_0, e = denoiser.project(operator.to_modes(x_0)), denoiser.project(operator.to_modes(eps))
+    parts = denoiser.parts(operator, t)
+    s_t = parts.phi[..., None] * s_0 + parts.sigma[..., None] * e
+    denoiser.net = Fixed(operator.from_modes(network_target(parts, s_0, e)))
+    torch.testing.assert_close(denoiser.modes(operator, s_t, t), s_0)
+    torch.testing.assert_close(denoising_loss(denoiser, operator, x_0, eps, t), torch.zeros(3).double())
+
+
+def test_target_keeps_its_digits_at_small_noise(operator):
+    """c_out⁻¹ (S_0 - c_skip S_t) cancels as τ → 0; the form used does not: float32 agrees with float64."""
+    sde, t = LinearSDE(GeometricTime(1e-7, 1.0)), torch.zeros(3, 1, dtype=torch.float64)
+    s_0, eps = (operator.to_modes(x) for x in signals(2))
+    exact = network_target(gaussian_denoiser(sde, SPECTRUM).parts(operator, t), s_0, eps)
+    low = operator.to(torch.float32)
+    got = network_target(gaussian_denoiser(sde, SPECTRUM).parts(low, t.float()), s_0.float(), eps.float())
+    torch.testing.assert_close(got.double(), exact, rtol=1e-5, atol=1e-5)
+
+
+def test_network_reads_what_it_is_promised(operator, t):
+    x_t = signals(1)[0]
+    denoiser = gaussian_denoiser(SDE, SPECTRUM)
+    linear = denoiser(operator, x_t, t)
+    denoiser.net = net = Fixed(torch.zeros_like(x_t))
+    denoiser(operator, x_t, t)
+    torch.testing.assert_close(net.seen.signal, x_t)
+    torch.testing.assert_close(net.seen.skip, linear)
+    white = operator.apply(lambda lam: (SDE.mean(t)(lam) ** 2 * SPECTRUM(lam) + SDE.var(t)(lam)).rsqrt(), x_t)
+    torch.testing.assert_close(net.seen.white, white)
+    torch.testing.assert_close(net.seen.log_tau, SDE.schedule.tau(t).log())
+    f = signals(2)[1]
+    denoiser.net = Fixed(f)
+    torch.testing.assert_close(denoiser(operator, x_t, t), linear + operator.apply(lambda lam: net.seen.c_out, f))
+
+
+def test_autocast_touches_the_network_only(operator, t):
+    x_t = signals(1)[0]
+    exact, cast = gaussian_denoiser(SDE, SPECTRUM, True), gaussian_denoiser(SDE, SPECTRUM, True)
+    cast.autocast = True
+    assert torch.equal(cast(operator, x_t, t), exact(operator, x_t, t))
+
+
+def test_conversions_round_trip(operator, t):
+    x_0, eps = signals(2)
+    x_t = operator.apply(SDE.mean(t), x_0) + operator.apply(SDE.std(t), eps)
+    for (on_x, on_other), other, wanted in [(x0_from_eps(SDE, t), eps, x_0), (eps_from_x0(SDE, t), x_0, eps)]:
+        torch.testing.assert_close(operator.apply(on_x, x_t) + operator.apply(on_other, other), wanted)
+    from_eps, from_x0 = score_from_eps(operator, SDE, eps, t), score_from_x0(operator, SDE, x_t, x_0, t)
+    torch.testing.assert_close(from_eps, from_x0)
+    # ... and the score is the gradient of log N(x; φ x_0, Σ), by autograd
+    x = x_t.clone().requires_grad_()
+    residual = x - operator.apply(SDE.mean(t), x_0)
+    (gradient,) = torch.autograd.grad(-0.5 * (residual * operator.solve(SDE.var(t), residual)).sum(), x)
+    torch.testing.assert_close(from_x0, gradient)
+
+
+def test_denoiser_score_of_gaussian_data_is_exact(operator, t):
+    """With D = E[S_0 | S_t], s = -Σ⁻¹(S_t - φD) is the score of the marginal N(0, φ²p + σ²) (Tweedie)."""
+    x_t = signals(1)[0]
+    d = gaussian_denoiser(SDE, SPECTRUM)(operator, x_t, t)
+    marginal = -operator.solve(lambda lam: SDE.mean(t)(lam) ** 2 * SPECTRUM(lam) + SDE.var(t)(lam), x_t)
+    torch.testing.assert_close(score_from_x0(operator, SDE, x_t, d, t), marginal)
+
+
+def expected_loss(denoiser, operator, t, power):
+    """E of the loss over S_0 ~ N(0, power), ε ~ N(0, I): it is quadratic, so unit vectors of every mode add up to it."""
+    total = torch.zeros(operator.num_graphs, dtype=torch.float64)
+    for k in range(operator.eigenvalues.size(1)):
+        unit = torch.zeros(operator.num_graphs, operator.eigenvalues.size(1), 1, dtype=torch.float64)
+        unit[:, k] = 1
+        zero, unit = operator.from_modes(0 * unit), operator.from_modes(unit)
+        scaled = operator.apply(lambda lam: power(lam).sqrt(), unit)
+        total += denoising_loss(denoiser, operator, scaled, zero, t) + denoising_loss(denoiser, operator, zero, unit, t)
+    return total
+
+
+@pytest.mark.parametrize("noise", ["white", "matched"])
+def test_untrained_loss_is_one(operator, t, noise):
+    sde = LinearSDE(LinearRate(0.1, 5.0), 0.8, 0.1, noise)
+    ones = torch.ones(3, dtype=torch.float64)
+    torch.testing.assert_close(expected_loss(gaussian_denoiser(sde, SPECTRUM), operator, t, SPECTRUM), ones)
+    # one mode fewer when centered; a single centered atom has none
+    centered = expected_loss(gaussian_denoiser(sde, SPECTRUM, centered=True), operator, t, SPECTRUM)
+    torch.testing.assert_close(centered, torch.tensor([1.0, 1.0, 0.0]).double())
+
+
+def test_loss_shows_a_wrong_spectrum(operator, t):
+    """Data four times as strong as p: mean over modes of (4σ² + φ²p)/(σ² + φ²p)."""
+    denoiser = gaussian_denoiser(SDE, SPECTRUM)
+    parts = denoiser.parts(operator, t)
+    per_mode = (4 * parts.sigma**2 + parts.phi**2 * parts.power) / parts.total
+    wanted = (per_mode * operator.mode_mask).sum(1) / operator.mode_mask.sum(1)
+    torch.testing.assert_close(expected_loss(denoiser, operator, t, lambda lam: 4 * SPECTRUM(lam)), wanted)
+
+
+def test_loss_of_a_batch_is_the_loss_of_each_graph(operator, t):
+    x_0, eps = signals(2)
+    denoiser = gaussian_denoiser(SDE, SPECTRUM, centered=True)
+    batch = denoising_loss(denoiser, operator, x_0, eps, t)
+    path = DenseOperator.from_edges(torch.tensor([[0, 1, 1, 2, 2, 3], [1, 0, 2, 1, 3, 2]]), 4)
+    torch.testing.assert_close(batch[:1], denoising_loss(denoiser, path, x_0[:4], eps[:4], t[:1]))
+
+
+def test_stages_are_weighted(operator, t):
+    x_0, eps, a, b = signals(4)
+    losses = {}
+    for name, out in {"a": a, "b": b, "both": [a, b]}.items():
+        losses[name] = denoising_loss(Denoiser(Fixed(out), SDE, SPECTRUM), operator, x_0, eps, t, stage_weight=0.3)
+    torch.testing.assert_close(losses["both"], losses["b"] + 0.3 * losses["a"])
