@@ -108,6 +108,7 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument("--sampler", choices=["exponential2", "exponential1", "ddim", "ancestral"], default="exponential2")
     p.add_argument("--eta", type=float, default=0.0, help="of the ddim sampler")
     p.add_argument("--attempts", type=positive, default=10, help="draws per conformer until its stereo is right")
+    p.add_argument("--report", default=None, metavar="REPORT.json", help="write counts and seconds, for evaluate --report")
     p.add_argument("--device", default=None, help="cpu or cuda; cuda where there is one, if not given")
     p.add_argument("--quiet", action="store_true", help="no progress bar")
     p.add_argument("--strict", action="store_true", help="exit 1 if any record was skipped")
@@ -116,6 +117,7 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument("generated", metavar="GENERATED.sdf", help="as written by sample; - reads stdin")
     p.add_argument("reference", metavar="REFERENCE.sdf")
     p.add_argument("-o", "--output", default=None, metavar="RESULT.json", help="write every figure as JSON")
+    p.add_argument("--report", default=None, metavar="REPORT.json", help="of sample: its cost goes into the table")
     p.add_argument("--etkdg", action="store_true", help="run RDKit's ETKDGv3 beside it, as many conformers")
     p.add_argument("--mmff", action="store_true", help="run ETKDGv3 + MMFF94s beside it as well")
     p.add_argument("--delta", type=float, nargs="+", default=[0.1, 0.5], help="coverage thresholds in Å")
@@ -184,6 +186,8 @@ def run_sample(args: argparse.Namespace) -> int:
         tally = sample_records(
             generator, args.inputs, *args.n, out, skipped.add, say, args.seed, args.attempts, progress=not args.quiet
         )
+    if args.report:
+        tally.save(args.report)
     skipped.summary(tally.molecules, "molecules")
     if tally.conformers:
         say(
@@ -197,22 +201,27 @@ def run_sample(args: argparse.Namespace) -> int:
 
 
 def run_evaluate(args: argparse.Namespace) -> int:
+    import json
+
     from .pipeline import evaluate_files
 
     skipped = Skipped()
-    text, scored = evaluate_files(
+    comparison, result = evaluate_files(
         args.generated,
         args.reference,
-        args.output,
-        etkdg=args.etkdg,
-        mmff=args.mmff,
+        skipped.add,
+        report=args.report,
+        baselines=[False] * args.etkdg + [True] * args.mmff,
         deltas=args.delta,
         busters=args.busters,
         workers=args.workers,
         seed=args.seed,
-        skip=skipped.add,
     )
-    print(text)
+    print(comparison.table())
+    if args.output:
+        with open_output(args.output) as out:
+            json.dump(result, out, indent=1)
+    scored = comparison.molecules - len(comparison.failed["pyg_diffusion"])
     skipped.summary(scored, "molecules")
     return status(scored > 0, bool(skipped.rows), args.strict)
 

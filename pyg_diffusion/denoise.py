@@ -106,9 +106,9 @@ class Denoiser(nn.Module):
 
     def modes(self, operator: ExactOperator, s_t: Tensor, t: Tensor, context=None) -> Tensor:
         """D in mode space: modes of S_t in, modes of Ŝ_0 out, both `[num_graphs, M, C]`."""
-        parts = self.parts(operator, t)
+        parts, s_t = self.parts(operator, t), self.project(s_t)
         f = self.estimates(operator, s_t, t, parts, context)[-1]
-        return self.project(parts.c_skip.unsqueeze(-1) * s_t) + parts.c_out.unsqueeze(-1) * f
+        return parts.c_skip.unsqueeze(-1) * s_t + parts.c_out.unsqueeze(-1) * f
 
     def forward(self, operator: ExactOperator, x_t: Tensor, t: Tensor, context=None) -> Tensor:
         """D for a flat signal `x_t [num_nodes, C]`."""

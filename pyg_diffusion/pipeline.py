@@ -1,19 +1,24 @@
 """Whole files through the generator and the metrics: what the command line runs."""
 
 import io
+import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TextIO
 
+import torch
 from rdkit import Chem
 from tqdm import tqdm
 
-from .chem import Record, RecordError, molecule_from_mol, read_records
+from .chem import Record, RecordError, molecule_from_mol, read_records, read_sdf
 from .chem.records import record_from_block, record_from_smiles
 from .data import Molecule
 from .generate import Generator, add_conformers
+from .metrics import Comparison, Ensemble, Evaluation, compare, etkdg, evaluate, group_records, records_of
 
 FILE_SUFFIXES = (".sdf", ".sd", ".mol", ".smi", ".smiles", ".txt")  # each also with .gz; any other input is a SMILES
 CHUNK = 64  # molecules sampled together; results are written after each chunk
@@ -29,6 +34,29 @@ class Tally:
     right_at_once: int = 0
     evaluations: int = 0
     seconds: float = 0.0
+    threads: int = 1
+
+    def measures(self) -> dict[str, float | int]:
+        """Per conformer, as rows of an evaluation's table."""
+        made = max(1, self.conformers)
+        return {
+            "seconds per conformer": self.seconds / made,
+            "threads": self.threads,
+            "network evaluations per conformer": self.evaluations / made,
+            "stereo right before resampling": self.right_at_once / max(1, self.asked),
+        }
+
+    def save(self, path: str) -> None:
+        """As JSON."""
+        Path(path).write_text(json.dumps(asdict(self), indent=1) + "\n")
+
+    @classmethod
+    def load(cls, path: str) -> "Tally":
+        """Raises ValueError where the file is not a report of `sample`."""
+        try:
+            return cls(**json.loads(Path(path).read_text()))
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{path}: not a report of 'pyg-diffusion sample' ({error})") from error
 
 
 @dataclass
@@ -121,7 +149,7 @@ def sample_records(
     entries: Iterable[Entry] = unique_molecules(input_records(inputs), skip, say)
     if per_record:
         entries = list(entries)  # the copies of a molecule are known at the end of the input
-    tally = Tally()
+    tally = Tally(threads=torch.get_num_threads())
     start = time.perf_counter()
     with tqdm(desc="conformers", unit="", disable=not progress, file=sys.stderr, dynamic_ncols=True) as bar:
         for first, chunk in _chunks(entries):
@@ -159,3 +187,63 @@ def _chunks(entries: Iterable[Entry]) -> Iterator[tuple[int, list[Entry]]]:
             first, chunk = first + CHUNK, []
     if chunk:
         yield first, chunk
+
+
+def _baseline(ensembles: list[Ensemble], mmff: bool, seed: int, workers: int) -> tuple[Evaluation, dict[str, float | int]]:
+    """ETKDGv3 scored like a generated file, and its cost."""
+    records, seconds, made = [], 0.0, 0
+    for ensemble in tqdm(ensembles, desc="ETKDGv3" + " + MMFF94s" * mmff, unit="", file=sys.stderr, dynamic_ncols=True):
+        mol, spent = etkdg(ensemble.mol, 2 * ensemble.size, seed, mmff)
+        seconds, made = seconds + spent, made + mol.GetNumConformers()
+        records += list(records_of(mol, ensemble.name))
+    return evaluate(ensembles, records, workers=workers), {"seconds per conformer": seconds / max(1, made), "threads": 1}
+
+
+def evaluate_files(
+    generated: str,
+    reference: str,
+    skip: Callable[[str, str], None],
+    *,
+    report: str | None = None,
+    baselines: Iterable[bool] = (),
+    deltas: Iterable[float] = (0.1, 0.5),
+    busters: int = 100,
+    workers: int | None = None,
+    seed: int = 0,
+) -> tuple[Comparison, dict]:
+    """Score generated SDF against reference SDF, twice as many conformers expected as there are references.
+
+    Args:
+        skip: called with (name, reason) for records that could not be used.
+        report: the report of the sampling job, whose cost goes into the table.
+        baselines: run ETKDGv3 beside it: False for plain, True with MMFF94s.
+        busters: at most this many conformers go to PoseBusters.
+
+    Returns:
+        The table, and everything as a JSON-able dictionary (what `plot` reads).
+    """
+    workers = workers or os.cpu_count() or 1
+    ensembles, unusable = group_records(read_sdf(reference))
+    for row in unusable:
+        skip(f"{row.name} (reference, record {row.index + 1})", row.reason)
+    if not ensembles:
+        raise RecordError(f"{reference}: no usable reference conformer")
+    extra = {"pyg_diffusion": Tally.load(report).measures()} if report else {}
+    ours = evaluate(ensembles, read_sdf(generated), workers=workers, posebusters=busters, seed=seed)
+    for row in ours.unmatched:
+        skip(f"{row.name} (generated, record {row.index + 1})", row.reason)
+    results = {"pyg_diffusion": ours}
+    for mmff in baselines:
+        name = "ETKDGv3 + MMFF94s" if mmff else "ETKDGv3"
+        results[name], extra[name] = _baseline(ensembles, mmff, seed, workers)
+    comparison = compare(results, tuple(deltas), extra=extra)
+    molecules = {
+        method: [{"name": m.name, "smiles": m.smiles, "recall": _finite(m.recall_minima)} for m in result.molecules]
+        for method, result in results.items()
+    }
+    return comparison, {**comparison.as_dict(), "per_molecule": molecules}
+
+
+def _finite(values: Iterable[float]) -> list[float | None]:
+    """For JSON, which knows no infinity."""
+    return [round(float(v), 4) if v < float("inf") else None for v in values]

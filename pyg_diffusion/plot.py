@@ -76,12 +76,17 @@ def overlays(generated: str, reference: str, count: int) -> list[tuple[Any, np.n
     from rdkit.Chem import rdMolAlign
 
     from .chem import read_sdf
-    from .metrics import group_records, match_generated
+    from .metrics import Matcher, group_records
 
     ensembles, _ = group_records(read_sdf(reference))
-    assigned = match_generated(ensembles, read_sdf(generated))
+    matcher = Matcher(ensembles)
+    found: list[list[Any]] = [[] for _ in ensembles]
+    for record in read_sdf(generated):
+        place, status = matcher(record)
+        if place is not None and status == "ok":
+            found[place].append(record.mol)
     rows = []
-    for ensemble, mols in zip(ensembles, assigned.mols, strict=True):
+    for ensemble, mols in zip(ensembles, found, strict=True):
         bare = Chem.RemoveHs(ensemble.mol)
         best: tuple[float, Any, int] | None = None
         for mol in mols:
@@ -106,7 +111,7 @@ def plot_evaluation(source: Path, target: Path, generated: str | None = None, re
     """Distance of every reference to its nearest generated conformer, method beside method, with overlays beneath."""
     try:
         result = json.loads(source.read_text())
-        methods = {name: entry["molecules"] for name, entry in result["methods"].items()}
+        methods = result["per_molecule"]
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{source}: not a result of 'pyg-diffusion evaluate' ({error})") from error
     panels = overlays(generated, reference, 8) if generated and reference else []
@@ -114,16 +119,15 @@ def plot_evaluation(source: Path, target: Path, generated: str | None = None, re
     grid = figure.add_gridspec(1 + (len(panels) + 3) // 4, 4, height_ratios=[1.5] + [1] * ((len(panels) + 3) // 4))
     curve, bars = figure.add_subplot(grid[0, :2]), figure.add_subplot(grid[0, 2:])
     for name, molecules in methods.items():
-        nearest = np.sort([np.inf if d is None else d for m in molecules for d in m["recall_rmsd"]])
+        nearest = np.sort([np.inf if d is None else d for m in molecules for d in m["recall"]])
         curve.step(nearest, np.arange(1, len(nearest) + 1) / len(nearest), where="post", label=name)
     curve.set(xlabel="RMSD to the nearest generated conformer, Å", ylabel="share of references", xlim=(0, 2), ylim=(0, 1))
     curve.set_title("recall: references covered, by threshold")
     curve.grid(alpha=0.3)
     curve.legend(fontsize=8)
     for k, (name, molecules) in enumerate(methods.items()):
-        medians = [np.inf if m["amr_r"] is None else m["amr_r"] for m in molecules]
-        order = np.sort(medians)
-        bars.plot(order, color=f"C{k}", label=name)
+        means = np.sort([np.mean([np.inf if d is None else d for d in m["recall"]]) for m in molecules])
+        bars.plot(means, color=f"C{k}", label=name)
     bars.set(xlabel="molecules, best to worst", ylabel="AMR-R, Å", title="mean recall distance of each molecule")
     bars.grid(alpha=0.3)
     bars.legend(fontsize=8)

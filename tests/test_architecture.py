@@ -37,7 +37,7 @@ THIRD_PARTY = {
     "sample": {"torch"},
     "nn": {"torch", "torch_geometric"},
 }
-RDKIT_HOMES = {"chem", "metrics", "datasets", "generate", "pipeline", "cli"}
+RDKIT_HOMES = {"chem", "metrics", "datasets", "generate", "pipeline", "plot", "cli"}
 NEEDS_NO_RDKIT = ["spectral", "sde", "denoise", "loss", "sample", "nn", "data", "transforms", "train"]
 
 

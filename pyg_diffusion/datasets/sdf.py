@@ -63,7 +63,7 @@ class SDFDataset(Dataset):
         self._items: list[tuple[MoleculeData, dict]] | None = None
         self.root = os.path.expanduser(os.fspath(root))
         self.pre_transform, self.pre_filter = pre_transform, pre_filter
-        stale = self._recorded("made_from.json") not in (None, self._made_from())
+        stale = self._recorded("made_from.json") != self._made_from()
         super().__init__(self.root, transform, pre_transform, pre_filter, log, force_reload or stale)
         self.store = MoleculeStore(self._store_path)
         self._index = np.load(os.path.join(self.processed_dir, "index.npy"), allow_pickle=False)

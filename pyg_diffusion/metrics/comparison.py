@@ -210,7 +210,7 @@ def compare(
 
 
 def _best_of(rows: dict[str, dict[str, Value]], table: Mapping[str, list[MoleculeResult]], n: int) -> None:
-    """Best of the first n conformers: median and shares keep failures (as ∞), the mean has them at the worst method's value."""
+    """Best of the first n: failures are ∞ in the median and the shares, and at the worst method's value in the mean."""
     values = {m: np.array([r.best_of(n) for r in row]) for m, row in table.items()}
     worst = _worst([list(v) for v in values.values()])
     for method, v in values.items():

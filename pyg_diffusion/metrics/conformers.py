@@ -271,9 +271,20 @@ class Evaluation:
     pb_refused: int = 0
 
 
+def _unpack(packed: bytes) -> Chem.Mol:
+    return Chem.Mol(packed)  # type: ignore[call-overload]  # the stubs call it str
+
+
+def _pack(mol: Chem.Mol) -> bytes:
+    """For another process. Plain pickling would round coordinates to single precision."""
+    return mol.ToBinary(int(Chem.PropertyPickleOptions.CoordsAsDouble))
+
+
 class _Task(NamedTuple):
-    reference: Ensemble
-    generated: list[tuple[str, Chem.Mol | None]]
+    name: str
+    smiles: str
+    mol: bytes
+    generated: list[tuple[str, bytes | None]]  # status, and the molecule where it is "ok"
     expected: int
     max_matches: int
     busts: list[int]
@@ -281,13 +292,14 @@ class _Task(NamedTuple):
 
 def _evaluate_molecule(task: _Task) -> MoleculeResult:
     """One molecule; a function of the module, so that a worker process can import it."""
-    mol = task.reference.mol
+    mol = _unpack(task.mol)
     check = StereoCheck(mol, task.max_matches)
     status = [s for s, _ in task.generated]
     placed: dict[int, np.ndarray] = {}
-    for k, (found, generated) in enumerate(task.generated):
-        if found != OK or generated is None:
+    for k, (_, packed) in enumerate(task.generated):
+        if packed is None:
             continue
+        generated = _unpack(packed)
         order = atom_map(mol, generated)
         if order is None:
             status[k] = WRONG_GRAPH
@@ -295,7 +307,7 @@ def _evaluate_molecule(task: _Task) -> MoleculeResult:
         placed[k], right = check.place(generated.GetConformer().GetPositions()[order])
         status[k] = OK if right else WRONG_STEREO
     n = max(task.expected, len(status))
-    rmsd = np.full((task.reference.size, n), np.inf)
+    rmsd = np.full((mol.GetNumConformers(), n), np.inf)
     valid = [k for k in placed if status[k] == OK]
     with rdBase.BlockLogs():
         if valid:
@@ -305,8 +317,8 @@ def _evaluate_molecule(task: _Task) -> MoleculeResult:
         passed, tests = posebusters_failures(busted) if busted else (0, Counter[str]())
     reference = np.array([c.GetPositions() for c in mol.GetConformers()])
     return MoleculeResult(
-        name=task.reference.name,
-        smiles=task.reference.smiles,
+        name=task.name,
+        smiles=task.smiles,
         status=tuple(status + [MISSING] * (n - len(status))),
         rmsd=rmsd,
         has_stereo=check.specified,
@@ -343,14 +355,14 @@ def evaluate(
     if isinstance(expected, Sequence) and len(expected) != len(references):
         raise ValueError(f"expected has {len(expected)} entries for {len(references)} reference molecules")
     matcher = Matcher(references)
-    found: list[list[tuple[str, Chem.Mol | None]]] = [[] for _ in references]
+    found: list[list[tuple[str, bytes | None]]] = [[] for _ in references]
     unmatched = []
     for record in generated:
         place, status = matcher(record)
         if place is None:
             unmatched.append(Skipped(record.index, record.name, status))
         else:
-            found[place].append((status, record.mol if status == OK else None))
+            found[place].append((status, _pack(record.mol) if status == OK and record.mol is not None else None))
     single = [len(Chem.GetMolFrags(ref.mol)) == 1 for ref in references]
     pool = [(m, k) for m, items in enumerate(found) if single[m] for k in range(len(items))]
     chosen = np.arange(len(pool))
@@ -362,7 +374,7 @@ def evaluate(
     tasks = []
     for m, ref in enumerate(references):
         n = 2 * ref.size if expected is None else expected if isinstance(expected, int) else expected[m]
-        tasks.append(_Task(ref, found[m], n, max_matches, busts[m]))
+        tasks.append(_Task(ref.name, ref.smiles, _pack(ref.mol), found[m], n, max_matches, busts[m]))
     if workers > 1 and len(tasks) > 1:
         # spawn: a fork of a process in which torch already runs threads may hang
         with ProcessPoolExecutor(min(workers, len(tasks)), mp_context=get_context("spawn")) as executor:
@@ -380,11 +392,14 @@ def etkdg(mol: Chem.Mol, n: int, seed: int = 0, mmff: bool = False) -> tuple[Che
     Made from the graph and its stereo tags only: existing conformers are dropped first. Embeddings that fail are not
     replaced, so there may be fewer than n. With `mmff`, MMFF94s minimises each (left as it is where MMFF has no
     parameters).
+
+    Args:
+        seed: >= 0. RDKit gets seed + 1, because it multiplies its seed by the conformer's number: 0 would make n equal ones.
     """
     copy = Chem.Mol(mol)
     copy.RemoveAllConformers()
     params = rdDistGeom.ETKDGv3()
-    params.randomSeed = seed  # type: ignore[assignment]
+    params.randomSeed = seed + 1  # type: ignore[assignment]
     params.numThreads = 1  # type: ignore[assignment]
     start = time.perf_counter()
     with rdBase.BlockLogs():

@@ -25,7 +25,7 @@ def _increments(sde: LinearSDE, steps: int, t: float) -> Tensor:
 def _coefficients(laplacian: Tensor, sde: LinearSDE) -> tuple[Tensor, Tensor, Tensor]:
     """(I, a(L), g(L)²) in float64."""
     eye = torch.eye(laplacian.size(0), dtype=torch.float64, device=laplacian.device)
-    drift = sde.gamma * laplacian.double() + sde.lambda0 * eye
+    drift = sde.gamma * laplacian.to_dense().double() + sde.lambda0 * eye
     return eye, drift, eye if sde.noise == "white" else drift
 
 
@@ -33,16 +33,18 @@ def euler_steps(laplacian: Tensor, sde: LinearSDE, steps: int, t: float = 1.0) -
     """(Φ_n, Σ_n) for n = 1..steps, `[N, N]` each: all that an explicit system must store to reach any time.
 
     Args:
-        laplacian: L of one graph, `[N, N]`.
+        laplacian: L of one graph, `[N, N]`; products with a sparse one cost O(N · edges) in place of O(N³).
         sde: the process.
         steps: number of steps over [0, t]; stable where βΔ a(λ_max) < 4.
         t: end of the recursion.
     """
     phi, drift, diffusion2 = _coefficients(laplacian, sde)
-    eye, sigma = phi, torch.zeros_like(phi)
+    drift = drift if laplacian.layout == torch.strided else drift.to_sparse_csr()
+    sigma = torch.zeros_like(phi)
     for step in _increments(sde, steps, t):
-        move = eye - 0.5 * step * drift
-        phi, sigma = move @ phi, move @ sigma @ move.mT + step * diffusion2
+        phi = phi - 0.5 * step * (drift @ phi)
+        half = (sigma - 0.5 * step * (drift @ sigma)).mT  # (MΣ)ᵀ = ΣMᵀ
+        sigma = half - 0.5 * step * (drift @ half) + step * diffusion2
         yield phi, sigma
 
 

@@ -1,7 +1,8 @@
-"""What runs beside the training loop: weight averaging, checkpoints, a graceful Ctrl-C."""
+"""What runs beside the training loop: weight averaging, checkpoints, the end of the run."""
 
 import signal
 import sys
+import time
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -37,23 +38,37 @@ def checkpoints(run_dir: Path, minutes: float) -> ModelCheckpoint:
     )
 
 
-class GracefulInterrupt(L.Callback):
-    """The first Ctrl-C (or SIGTERM) ends training after the step at hand, so that everything is saved; the second aborts."""
+class RunControl(L.Callback):
+    """Counts training time; ends the run at its end, or after the step at hand on Ctrl-C (or SIGTERM); saves before ending.
 
-    def __init__(self) -> None:
-        self.interrupted = False
+    Saved here, because once training has ended the module holds averaged weights, from which no run can be continued. A
+    second Ctrl-C aborts. Must stand behind the weight averaging in the list of callbacks.
+    """
+
+    def __init__(self, last: Path) -> None:
+        self.last, self.interrupted = last, False
         self._before: dict[int, Any] = {}
+        self._clock = 0.0
 
     def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         def stop(number: int, frame: Any) -> None:
             if self.interrupted:
                 raise KeyboardInterrupt
             self.interrupted = True
-            trainer.should_stop = True
             print("\ninterrupted: finishing this step and saving; press Ctrl-C again to abort", file=sys.stderr)
 
+        self._clock = time.monotonic()
         for number in (signal.SIGINT, signal.SIGTERM):
             self._before[number] = signal.signal(number, stop)
+
+    def on_train_batch_end(self, trainer: L.Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        now = time.monotonic()
+        module.minutes += (now - self._clock) / 60
+        self._clock = now
+        # Under DDP every process has a clock of its own; they end together.
+        if trainer.strategy.reduce_boolean_decision(self.interrupted or module.progress() >= 1, all=False):
+            trainer.should_stop = True
+            trainer.save_checkpoint(self.last)
 
     def on_train_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         for number, handler in self._before.items():

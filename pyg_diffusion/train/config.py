@@ -1,4 +1,4 @@
-"""The training recipe as dataclasses, read from YAML with `key.sub=value` overrides; unknown keys and wrong types are errors."""
+"""The training recipe as dataclasses, read from YAML with `section.key=value` overrides; what is wrong in it is an error."""
 
 import dataclasses
 from dataclasses import dataclass, field
@@ -51,8 +51,8 @@ class ModelConfig:
 
 @dataclass
 class OptimizerConfig:
-    """name: muon (matrices of the blocks by Muon, the rest by AdamW) or adamw; lr: of AdamW; muon_lr: of Muon; warmup: steps of
-    linear warm-up, then cosine to 0 at the end; clip: gradient norm; ema: decay of the weight average (ramped up early)."""
+    """name: muon (matrices of the blocks by Muon, the rest by AdamW) or adamw; lr: of AdamW; muon_lr: of Muon; warmup: steps
+    of linear warm-up, then cosine to 0 at the end; clip: gradient norm; ema: decay of the weight average (ramped up early)."""
 
     name: str = "muon"
     lr: float = 1e-3

@@ -98,7 +98,7 @@ class ConformerDataModule(L.LightningDataModule):
     def __init__(self, config: DataConfig, seed: int):
         super().__init__()
         if not config.store:
-            raise ConfigError("data.store: name at least one prepared store ('pyg-diffusion prepare INPUT -o STORE.h5' makes one)")
+            raise ConfigError("data.store: name at least one store; 'pyg-diffusion prepare INPUT -o STORE.h5' makes one")
         self.config, self.seed = config, seed
         self.stores = [MoleculeStore(path) for path in config.store]
         tables = []

@@ -1,7 +1,6 @@
 """The LightningModule: one loss, one optimizer, one schedule."""
 
 import math
-import time
 from typing import Any
 
 import lightning as L
@@ -53,8 +52,7 @@ class DenoiserModule(L.LightningModule):
         super().__init__()
         self.config = config
         self.denoiser = build_denoiser(config, spectrum)
-        self.minutes = 0.0  # training time, resumed pieces included
-        self._clock = 0.0
+        self.minutes = 0.0  # training time, resumed pieces included; `RunControl` counts it
 
     def progress(self) -> float:
         """Share of the run that is done, by steps or by minutes, whichever is further."""
@@ -92,18 +90,7 @@ class DenoiserModule(L.LightningModule):
         generator = self._generator(self.global_step, self.global_rank)
         loss = self._losses(batch, generator, self.config.train.stage_weight)[0].mean()
         self.log("train/loss", loss, prog_bar=True, batch_size=batch.num_graphs)
-        self.log("train/molecules", float(batch.num_graphs), reduce_fx="sum", batch_size=1)
         return loss
-
-    def on_train_start(self) -> None:
-        self._clock = time.monotonic()
-
-    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        now = time.monotonic()
-        self.minutes += (now - self._clock) / 60
-        self._clock = now
-        if self.progress() >= 1:
-            self.trainer.should_stop = True
 
     def on_validation_start(self) -> None:
         self._val: list[tuple[Tensor, Tensor]] = []

@@ -1,5 +1,6 @@
 """One training run: from a recipe to a folder with weights, card, logs and resume state."""
 
+import logging
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from lightning.pytorch.callbacks import LearningRateMonitor, TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 from ..pretrained import Card, save_pretrained
-from .callbacks import GracefulInterrupt, checkpoints, weight_average
+from .callbacks import RunControl, checkpoints, weight_average
 from .config import Config, ConfigError
 from .datamodule import ConformerDataModule
 from .module import DenoiserModule
@@ -34,6 +35,7 @@ def train(config: Config, run_dir: str | Path, resume: bool = False, progress: b
     Raises:
         ConfigError: the folder already holds a run and `resume` is False, or holds none and it is True.
     """
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     run_dir = Path(run_dir)
     last = run_dir / "last.ckpt"
     if last.exists() and not resume:
@@ -53,12 +55,12 @@ def train(config: Config, run_dir: str | Path, resume: bool = False, progress: b
     if options.compile:
         module.denoiser.net.trunk_compile()
     start = int(torch.load(last, weights_only=True, map_location="cpu")["global_step"]) if resume else 0
-    interrupt = GracefulInterrupt()
+    control = RunControl(last)
     callbacks = [
         weight_average(config.optimizer.ema),
         checkpoints(run_dir, options.checkpoint_minutes),
         LearningRateMonitor("step"),
-        interrupt,
+        control,
     ]
     if progress:
         callbacks.append(TQDMProgressBar(refresh_rate=10))
@@ -86,9 +88,9 @@ def train(config: Config, run_dir: str | Path, resume: bool = False, progress: b
     )
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*does not have many workers.*")
-        warnings.filterwarnings("ignore", ".*IterableDataset.*")
+        warnings.filterwarnings("ignore", ".*exists and is not empty.*")
+        warnings.filterwarnings("ignore", ".*LeafSpec.*")
         trainer.fit(module, data, ckpt_path=str(last) if resume else None, weights_only=True)
-    trainer.save_checkpoint(last)
 
     # The average sits in the module once fit has ended.
     metrics = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
@@ -110,5 +112,5 @@ def train(config: Config, run_dir: str | Path, resume: bool = False, progress: b
     if trainer.is_global_zero:
         save_pretrained(weights, module.denoiser, card)
     return TrainResult(
-        weights, interrupt.interrupted, trainer.global_step, module.minutes, metrics.get("val/loss", float("nan"))
+        weights, control.interrupted, trainer.global_step, module.minutes, metrics.get("val/loss", float("nan"))
     )

@@ -23,6 +23,7 @@ CENTRES = {
     "C[Si@](F)(Cl)CC": 1,
     "C[N@]1C[C@H]1C": 2,  # aziridine nitrogen
     "C[N@@]1CC1(C)C": 1,
+    "C1C[N@]2C[C@H]1CO2": 2,  # bridgehead nitrogen
     "C[C@H]1CC[C@@H](O)CC1": 2,
     "C1C[C@@H]2CC[C@H]1C2": 2,
     "O[C@H]1[C@@H](O)[C@H](O)CO[C@@H]1O": 4,
@@ -90,7 +91,7 @@ def test_any_atom_order_asks_for_the_same_geometry(smiles):
             assert not check_stereo(stereo, pos[:, order] * MIRROR).any()
 
 
-@pytest.mark.parametrize("smiles", ["C[C@H](F)Cl", "C[S@](=O)CC", "C[N@]1C[C@H]1C", "F/C=C\\F", "C/C=N/O"])
+@pytest.mark.parametrize("smiles", ["C[C@H](F)Cl", "C[S@](=O)CC", "O[C@H]1[C@@H](O)[C@H](O)CO[C@@H]1O", *DOUBLE_BONDS])
 def test_stereo_is_perceived_from_the_coordinates_of_a_record(smiles):
     mol, pos = embed(smiles, 1)
     for factor in (np.ones(3), MIRROR):

@@ -2,7 +2,6 @@
 
 import json
 from collections import Counter
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +9,6 @@ from rdkit import Chem
 
 from pyg_diffusion.chem import Record, read_sdf
 from pyg_diffusion.metrics import (
-    Ensemble,
     Evaluation,
     MoleculeResult,
     StereoCheck,
@@ -175,7 +173,7 @@ def test_tiny_molecules(smiles, stretch, value):
     ("smiles", "wrong"),
     [
         ("C[C@H](N)C(=O)O", "C[C@@H](N)C(=O)O"),
-        ("OC(=O)[C@H](O)[C@@H](O)C(=O)O", "OC(=O)[C@H](O)[C@H](O)C(=O)O"),  # meso and chiral tartaric acid
+        ("OC(=O)[C@H](O)[C@H](O)C(=O)O", "OC(=O)[C@H](O)[C@@H](O)C(=O)O"),  # meso and chiral tartaric acid
         ("C[C@H]1CC[C@@H](C)CC1", "C[C@H]1CC[C@H](C)CC1"),
         ("C/C=C/CO", r"C/C=C\CO"),
         ("OC/C=C/C=C/CC", r"OC/C=C/C=C\CC"),
@@ -199,7 +197,8 @@ def test_stereo_right_wrong_and_renumbered(smiles, wrong):
     ("smiles", "achiral"),
     [
         ("C[C@H](O)[C@@H](N)CC", False),
-        ("OC(=O)[C@H](O)[C@@H](O)C(=O)O", True),
+        ("OC(=O)[C@H](O)[C@H](O)C(=O)O", True),  # meso tartaric acid
+        ("OC(=O)[C@H](O)[C@@H](O)C(=O)O", False),  # the chiral one
         ("C[C@H]1CC[C@@H](C)CC1", True),
         ("C[C@H]1CC[C@H](C)CC1", True),
         ("C[C@H]1CCC[C@H](C)C1", False),  # trans-1,3: a chiral pair
@@ -217,7 +216,7 @@ def test_mirror_image(smiles, achiral):
 
 
 def test_mirror_image_is_not_reflected_back():
-    mol = embed("CCC(=O)NCCO", 1)  # no stereo to get wrong, but the conformation itself is chiral
+    mol = embed("C[C@H](N)C(=O)O", 1)
     mirror = with_positions(mol, positions(mol) * [-1, 1, 1])
     assert rmsd_matrix(mol, mirror)[0, 0] > 0.3
 
@@ -266,7 +265,7 @@ def test_grouping_from_a_file(tmp_path):
     assert [s.name for s in skipped] == ["broken"] and skipped[0].reason
     # renumbered to the first record: every conformer has butane's bond lengths
     lengths = [b for p in positions(refs[0].mol) for b in bond_lengths(refs[0].mol, p)]
-    assert 1.0 < min(lengths) and max(lengths) < 1.7
+    assert min(lengths) > 1.0 and max(lengths) < 1.7
     # the file against itself: every reference is found, whatever its name
     own = evaluate(refs, read_sdf(str(path)), expected=1)
     assert [m.counts[OK] for m in own.molecules] == [2, 2, 1, 1, 1]
@@ -281,7 +280,7 @@ def bond_lengths(mol, pos):
 
 def test_renumbered_conformers_of_a_meso_compound_keep_the_tags():
     rng = np.random.default_rng(2)
-    mol = embed("OC(=O)[C@H](O)[C@@H](O)C(=O)O", 4)
+    mol = embed("OC(=O)[C@H](O)[C@H](O)C(=O)O", 4)
     records = [Record(k, "meso", from_3d(shuffled(from_3d(mol, p), rng))) for k, p in enumerate(positions(mol))]
     (ref,), _ = group_records(records)
     check = StereoCheck(ref.mol)
@@ -447,12 +446,14 @@ def test_baseline_uses_the_graph_and_keeps_it():
 
 
 def test_baseline_that_fails_returns_fewer():
-    impossible = Chem.AddHs(Chem.MolFromSmiles("C1[C@H]2C[C@@H]1C2"))  # in-out bicyclo[1.1.1]: cannot be embedded
-    made, _ = etkdg(impossible, 2, seed=1)
-    assert made.GetNumConformers() <= 2
+    impossible = Chem.AddHs(Chem.MolFromSmiles("C1C[C@@H]2C[C@@H]1CC2"))  # norbornane with one bridgehead inside
+    made, _ = etkdg(impossible, 2)
+    assert made.GetNumConformers() == 0
 
 
-def test_results_are_values():
-    r = result([[0.1]])
-    assert replace(r, name="other").amr_r == r.amr_r
-    assert isinstance(ensemble(embed("CO", 1), "a"), Ensemble)
+def test_baseline_conformers_differ_under_every_seed():
+    mol = Chem.AddHs(Chem.MolFromSmiles("CCCO"))
+    for seed in (0, 1):
+        first, second = positions(etkdg(mol, 2, seed)[0])
+        assert np.abs(first - second).max() > 1e-3
+    np.testing.assert_array_equal(positions(etkdg(mol, 2, 4)[0]), positions(etkdg(mol, 2, 4)[0]))

@@ -49,6 +49,23 @@ def test_steps_end_at_the_full_result():
         euler_full(STAR, sde, 0)
 
 
+@pytest.mark.filterwarnings("ignore:Sparse CSR")
+@pytest.mark.parametrize("noise", ["white", "matched"])
+def test_a_step_is_the_formula_dense_and_sparse(noise):
+    """Φ ← MΦ, Σ ← MΣMᵀ + βΔ g² with M = I - ½βΔ a(L) written out."""
+    sde, eye = LinearSDE(LinearRate(0.5, 2.0), 0.7, 0.2, noise), torch.eye(4, dtype=torch.float64)
+    drift = 0.7 * STAR + 0.2 * eye
+    phi, sigma = eye, 0 * eye
+    dense, sparse = euler_steps(STAR, sde, 5), euler_steps(STAR.to_sparse(), sde, 5)
+    for k, states in enumerate(zip(dense, sparse, strict=True)):
+        step = sde.schedule.tau(ONE * (k + 1) / 5) - sde.schedule.tau(ONE * k / 5)
+        move = eye - 0.5 * step * drift
+        phi, sigma = move @ phi, move @ sigma @ move.mT + step * (eye if noise == "white" else drift)
+        for got_phi, got_sigma in states:
+            torch.testing.assert_close(got_phi, phi)
+            torch.testing.assert_close(got_sigma, sigma)
+
+
 @pytest.mark.parametrize("lap", [STAR, CYCLE], ids=["star (not regular)", "cycle (regular)"])
 @pytest.mark.parametrize("noise", ["white", "matched"])
 def test_diagonal_recursion_converges_to_something_else(lap, noise):

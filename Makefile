@@ -1,0 +1,46 @@
+# `make run`: the whole road on bundled molecules. `make test`: the tests. Both set up .venv first.
+PYTHON ?= python3.11
+BIN := .venv/bin
+export MPLBACKEND := Agg
+
+.PHONY: run test lint slow clean wheel-check
+
+.venv/ready: setup.cfg pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt setuptools wheel
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation -e '.[dev]'
+	touch $@
+
+runs/quick/store.h5: .venv/ready datasets/qm9_3000.sdf.gz
+	mkdir -p runs/quick
+	$(BIN)/pyg-diffusion prepare datasets/qm9_3000.sdf.gz -o $@
+
+# Train on 3,000 QM9 molecules, sample 20 that are not among them, score them beside ETKDGv3, draw.
+run: runs/quick/store.h5
+	rm -rf runs/quick/train
+	$(BIN)/pyg-diffusion train configs/quick.yaml data.store=runs/quick/store.h5 -o runs/quick/train
+	$(BIN)/pyg-diffusion sample datasets/qm9_ensembles_20.sdf.gz -n 2x --seed 0 --weights runs/quick/train \
+		--report runs/quick/sampling.json -o runs/quick/generated.sdf
+	$(BIN)/pyg-diffusion evaluate runs/quick/generated.sdf datasets/qm9_ensembles_20.sdf.gz --etkdg \
+		--report runs/quick/sampling.json -o runs/quick/result.json | tee runs/quick/table.txt
+	$(BIN)/pyg-diffusion plot runs/quick/train -o runs/quick/training.png
+	$(BIN)/pyg-diffusion plot runs/quick/result.json -o runs/quick/result.png \
+		--generated runs/quick/generated.sdf --reference datasets/qm9_ensembles_20.sdf.gz
+	@echo
+	@echo "conformers: runs/quick/generated.sdf"
+	@echo "table:      runs/quick/table.txt (every figure: runs/quick/result.json)"
+	@echo "pictures:   runs/quick/result.png, runs/quick/training.png"
+
+test: .venv/ready
+	$(BIN)/python -m pytest
+
+slow: .venv/ready
+	$(BIN)/python -m pytest -m slow
+
+lint: .venv/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf runs/quick build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

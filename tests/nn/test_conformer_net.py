@@ -1,0 +1,146 @@
+"""ConformerNet: symmetries, batching, compilation, and what its stereo input means."""
+
+import pytest
+import torch
+from torch_geometric.data import Batch
+
+from pyg_diffusion.data import laplacian_operator
+from pyg_diffusion.denoise import Denoiser
+from pyg_diffusion.nn import ConformerNet
+from pyg_diffusion.nn.conformer_net import chirality
+from pyg_diffusion.nn.encodings import GaussianBasis, graph_distance
+from pyg_diffusion.sde import GeometricTime, LinearSDE
+from pyg_diffusion.spectral import PowerSpectrum
+
+
+def build(**options) -> Denoiser:
+    torch.manual_seed(1)
+    net = ConformerNet(**{"width": 32, "depths": (1, 2), "heads": 4, "pair_width": 16} | options)
+    for p in net.parameters():  # away from the closed start, so that every path counts
+        p.data.add_(0.1 * torch.randn_like(p))
+    return Denoiser(net, LinearSDE(GeometricTime(), gamma=1.33), PowerSpectrum.harmonic(1.33), centered=True).eval()
+
+
+def denoise(denoiser, data, noise, t):
+    with torch.no_grad():
+        return denoiser(laplacian_operator(data), data.pos + noise, t, data)
+
+
+@pytest.fixture
+def items(molecules):
+    return [m.data(0) for m in molecules]
+
+
+def test_batch_equals_loop(items):
+    denoiser = build()
+    batch = Batch.from_data_list(items)
+    noise, t = torch.randn(batch.num_nodes, 3), torch.rand(len(items), 1)
+    together = denoise(denoiser, batch, noise, t).split([d.num_nodes for d in items])
+    parts = noise.split([d.num_nodes for d in items])
+    for k, data in enumerate(items):
+        alone = denoise(denoiser, Batch.from_data_list([data]), parts[k], t[k : k + 1])
+        torch.testing.assert_close(together[k], alone, atol=2e-4, rtol=1e-3)
+
+
+def permuted(data, order):
+    """The same molecule with atom order[k] in place k."""
+    place = torch.empty_like(order)
+    place[order] = torch.arange(len(order))
+    out = data.clone()
+    out.x, out.z, out.pos = data.x[order], data.z[order], data.pos[order]
+    out.edge_index, out.tetra_index, out.ez_index = place[data.edge_index], place[data.tetra_index], place[data.ez_index]
+    return out
+
+
+@pytest.mark.parametrize("which", [0, 1, 3, 6, 9])  # 9: a cage whose Laplacian has degenerate eigenvalues
+def test_permutation_equivariance(items, which):
+    denoiser, data = build(), items[which]
+    order = torch.randperm(data.num_nodes)
+    noise, t = torch.randn(data.num_nodes, 3), torch.full((1, 1), 0.6)
+    straight = denoise(denoiser, data, noise, t)
+    torch.testing.assert_close(denoise(denoiser, permuted(data, order), noise[order], t), straight[order], atol=2e-4, rtol=1e-3)
+
+
+def test_translation_is_projected_out(items):
+    denoiser = build()
+    data, t = items[0], torch.full((1, 1), 0.5)
+    zero = torch.zeros(data.num_nodes, 3)
+    shifted = denoise(denoiser, data, zero + torch.tensor([5.0, -3.0, 2.0]), t)
+    torch.testing.assert_close(shifted, denoise(denoiser, data, zero, t), atol=1e-3, rtol=1e-3)
+    assert shifted.mean(0).abs().max() < 1e-5
+
+
+def test_parity_reaches_the_output(items):
+    """Asking for the other enantiomer must change the answer; asking twice for the same, not."""
+    denoiser, data = build(), items[0]
+    noise, t = torch.randn(data.num_nodes, 3), torch.full((1, 1), 0.6)
+    other = data.clone()
+    other.tetra_index = data.tetra_index[[0, 2, 1, 3, 4]]
+    even = data.clone()
+    even.tetra_index = data.tetra_index[[0, 2, 3, 1, 4]]  # a cyclic turn of three neighbours keeps the parity
+    wanted = denoise(denoiser, data, noise, t)
+    assert (denoise(denoiser, other, noise, t) - wanted).abs().max() > 1e-3
+    torch.testing.assert_close(denoise(denoiser, even, noise, t), wanted, atol=1e-4, rtol=1e-3)
+
+
+def test_double_bond_side_reaches_the_output(items):
+    denoiser, data = build(), items[1]
+    noise, t = torch.randn(data.num_nodes, 3), torch.full((1, 1), 0.6)
+    other = data.clone()
+    other.ez_attr = 3 - data.ez_attr
+    assert (denoise(denoiser, other, noise, t) - denoise(denoiser, data, noise, t)).abs().max() > 1e-3
+
+
+def test_chirality_is_the_signed_volume_and_its_gradient():
+    pos = torch.randn(5, 3, dtype=torch.float64, requires_grad=True)
+    tetra, weight = torch.tensor([[0], [1], [2], [3], [4]]), torch.ones(1, 1, dtype=torch.float64)
+    chi, gradient = chirality(pos, tetra, weight)
+    edges = torch.stack([pos[k] - pos[4] for k in (1, 2, 3)])
+    volume = torch.linalg.det(edges)
+    rho2 = edges.square().sum() / 3 + 0.01
+    torch.testing.assert_close(chi[0, 0], volume / rho2**1.5)
+    (true,) = torch.autograd.grad(volume, pos)
+    torch.testing.assert_close(gradient[:, 0], true[1:] / rho2)
+    mirrored, _ = chirality(pos * torch.tensor([1.0, 1.0, -1.0]), tetra, weight)
+    torch.testing.assert_close(mirrored, -chi)
+
+
+def test_compiles_without_graph_breaks(items):
+    net = build().net
+    data = Batch.from_data_list(items[:3])
+    operator = laplacian_operator(data)
+    code = net.encode(data, operator)
+    signal = operator.pack(data.pos)
+    c_out, log_tau = torch.ones_like(operator.eigenvalues), torch.zeros(3, 1)
+    explained = torch._dynamo.explain(net.trunk)(code, signal, signal, signal, c_out, operator.eigenvectors, log_tau)
+    assert explained.graph_break_count == 0, explained.break_reasons
+
+
+def test_one_atom_and_degenerate_coordinates_give_finite_values_and_gradients(items):
+    denoiser = build()
+    water = items[4].clone()
+    water.pos = torch.zeros(3, 3, requires_grad=True)  # all atoms in one point
+    out = denoiser(laplacian_operator(water), water.pos, torch.full((1, 1), 0.1), water)
+    out.sum().backward()
+    assert out.isfinite().all() and water.pos.grad.isfinite().all()
+
+
+def test_width_must_fit_heads():
+    with pytest.raises(ValueError, match="multiple of heads"):
+        ConformerNet(width=30, heads=4)
+
+
+def test_graph_distance_of_a_path_and_a_fragment():
+    adjacency = torch.zeros(1, 5, 5, dtype=torch.bool)
+    for i, j in ((0, 1), (1, 2), (2, 3)):
+        adjacency[0, i, j] = adjacency[0, j, i] = True
+    distance = graph_distance(adjacency, 2)
+    assert distance[0, 0].tolist() == [0, 1, 2, 3, 3]  # 3 = beyond the limit, or disconnected
+    assert distance[0, 4].tolist() == [3, 3, 3, 3, 0]
+
+
+def test_gaussian_basis_values():
+    basis = GaussianBasis()
+    values = basis(basis.centers)
+    torch.testing.assert_close(values.diagonal(), torch.ones(basis.size))
+    assert values.argmax(-1).tolist() == list(range(basis.size))

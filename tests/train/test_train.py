@@ -1,0 +1,189 @@
+"""Training: batches, optimizer, recipes, and a run that is killed and resumed."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from pyg_diffusion.pretrained import WeightsError, load_pretrained
+from pyg_diffusion.train import DenoiserModule, load_config, train
+from pyg_diffusion.train.config import ConfigError, from_dict
+from pyg_diffusion.train.datamodule import ConformerDataModule, SizedBatches
+from pyg_diffusion.train.module import random_rotations
+from pyg_diffusion.train.optimizer import MuonAdamW, orthogonalize
+
+
+def recipe(store, **train_options) -> dict:
+    return {
+        "data": {"store": [str(store)], "batch_size": 4, "val_fraction": 0.2},
+        "model": {"width": 16, "depths": [1, 1], "heads": 2, "pair_width": 8},
+        "optimizer": {"warmup": 2},
+        "train": {"max_steps": 8, "val_every": 4, "threads": 1, "accelerator": "cpu", **train_options},
+    }
+
+
+def test_batches_cover_an_epoch_once_and_resume_anywhere():
+    sizes = np.random.default_rng(0).integers(3, 30, 500)
+    batches = SizedBatches(sizes, batch_size=16, max_pairs=4000, seed=3)
+    epoch = batches.epoch(0)
+    assert sorted(np.concatenate(epoch)) == list(range(500))
+    assert all(len(b) <= 16 and len(b) * sizes[b].max() ** 2 <= 4000 for b in epoch)
+    wasted = sum(len(b) * sizes[b].max() - sizes[b].sum() for b in epoch) / sizes.sum()
+    assert wasted < 0.15  # random batches of 16 waste most of a half
+    straight = [b for b, _ in zip(batches, range(2 * len(epoch) + 5), strict=False)]
+    for start in (1, len(epoch), len(epoch) + 3):
+        resumed = SizedBatches(sizes, 16, 4000, 3, start=lambda s=start: s)
+        assert [b for b, _ in zip(resumed, range(5), strict=False)] == straight[start : start + 5]
+
+
+def test_two_ranks_share_the_batches_of_one():
+    sizes = np.arange(3, 40)
+    one = SizedBatches(sizes, 4, 10_000, seed=0)
+    half = [SizedBatches(sizes, 4, 10_000, 0, rank=r, world=2) for r in (0, 1)]
+    count = 2 * (len(one.epoch(0)) // 2)
+    straight = [b for b, _ in zip(one, range(count), strict=False)]
+    pairs = [[b for b, _ in zip(h, range(count // 2), strict=False)] for h in half]
+    assert [b for pair in zip(*pairs, strict=True) for b in pair] == straight
+
+
+def test_a_molecule_larger_than_the_budget_still_gets_a_batch():
+    assert [b.tolist() for b in SizedBatches(np.array([100]), 4, 10, 0).epoch(0)] == [[0]]
+
+
+def test_orthogonalize_keeps_singular_vectors():
+    matrix = torch.randn(3, 24, 40)
+    u, _, v = torch.linalg.svd(matrix, full_matrices=False)
+    out = orthogonalize(matrix)
+    values = torch.linalg.svdvals(out)
+    assert 0.5 < values.min() and values.max() < 1.4
+    mixed = u.mT @ out @ v.mT
+    assert (mixed - torch.diag_embed(mixed.diagonal(dim1=1, dim2=2))).abs().max() < 0.1
+
+
+def test_adam_part_equals_torch_adamw():
+    torch.manual_seed(0)
+    ours, theirs = (torch.nn.Parameter(torch.arange(5.0)) for _ in range(2))
+    a = MuonAdamW([], [ours], muon_lr=0.0, lr=0.1, weight_decay=0.1)
+    b = torch.optim.AdamW([theirs], lr=0.1, betas=(0.9, 0.98), weight_decay=0.1)
+    for _ in range(5):
+        grad = torch.randn(5)
+        ours.grad, theirs.grad = grad.clone(), grad.clone()
+        a.step(), b.step()
+    torch.testing.assert_close(ours, theirs)
+
+
+def test_rotations_are_proper_and_uniform():
+    turn = random_rotations(20_000, torch.Generator().manual_seed(0)).double()
+    torch.testing.assert_close(turn @ turn.mT, torch.eye(3).double().expand_as(turn), atol=1e-5, rtol=0)
+    torch.testing.assert_close(torch.linalg.det(turn), torch.ones(20_000).double(), atol=1e-5, rtol=0)
+    assert turn.mean(0).abs().max() < 0.02  # E R = 0 under the Haar measure
+    assert abs(turn[:, 0, 0].square().mean() - 1 / 3) < 0.01
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"data": {"stor": ["x"]}}, "data.stor: no such key"),
+        ({"train": {"max_steps": "many"}}, "train.max_steps: expected int"),
+        ({"train": {"max_steps": 0}}, "must be > 0"),
+        ({"optimizer": {"name": "sgd"}}, "muon or adamw"),
+        ({"data": {"store": ["a"], "repeat": [1, 2]}}, "repeat has 2 entries for 1 stores"),
+        ({"model": 3}, "expected a mapping"),
+    ],
+)
+def test_wrong_recipes_are_named(change, message):
+    with pytest.raises(ConfigError, match=message):
+        from_dict(change)
+
+
+def test_recipe_from_yaml_with_overrides(tmp_path):
+    path = tmp_path / "r.yaml"
+    path.write_text("optimizer: {lr: 1e-3}\ndata: {store: a.h5}\n")
+    config = load_config(path, ["model.depths=[1, 1, 1]", "train.max_minutes=2"])
+    assert config.optimizer.lr == 1e-3 and config.data.store == ["a.h5"]
+    assert config.model.depths == [1, 1, 1] and config.train.max_minutes == 2.0
+    with pytest.raises(ConfigError, match=r"expected section\.key=value"):
+        load_config(path, ["model"])
+    with pytest.raises(ConfigError, match="no such file"):
+        load_config(tmp_path / "none.yaml")
+
+
+def test_split_keeps_molecules_apart(store_path):
+    data = ConformerDataModule(from_dict(recipe(store_path)).data, seed=0)
+    held, kept = ({tuple(row[:2]) for row in part.index} for part in (data.val, data.train))
+    assert held and kept and not held & kept
+    assert len(data.val) + len(data.train) == 30  # ten molecules of three conformers
+
+
+def test_repeat_counts_passes(store_path):
+    options = recipe(store_path)
+    options["data"]["repeat"] = [3]
+    plain = ConformerDataModule(from_dict(recipe(store_path)).data, 0)
+    assert len(ConformerDataModule(from_dict(options).data, 0).train) == 3 * len(plain.train)
+
+
+def test_a_killed_run_resumes_as_if_it_had_not_been(store_path, tmp_path, monkeypatch):
+    config = from_dict(recipe(store_path, checkpoint_minutes=1e-6))  # after every step
+    whole = train(config, tmp_path / "whole", progress=False)
+    assert whole.steps == 8
+
+    step = DenoiserModule.training_step
+
+    def dies(self, batch, index):
+        if self.global_step == 5:
+            raise RuntimeError("killed")
+        return step(self, batch, index)
+
+    monkeypatch.setattr(DenoiserModule, "training_step", dies)
+    with pytest.raises(RuntimeError, match="killed"):
+        train(config, tmp_path / "parts", progress=False)
+    monkeypatch.setattr(DenoiserModule, "training_step", step)
+    assert not (tmp_path / "parts" / "weights.safetensors").exists()
+    with pytest.raises(ConfigError, match="already holds a run"):
+        train(config, tmp_path / "parts", progress=False)
+    resumed = train(config, tmp_path / "parts", resume=True, progress=False)
+    assert resumed.steps == 8
+    one, two = load_file(whole.weights), load_file(resumed.weights)
+    assert all(torch.equal(one[k], two[k]) for k in one)
+
+
+def test_weights_round_trip_and_refusals(store_path, tmp_path):
+    config = from_dict(recipe(store_path, max_steps=2))
+    result = train(config, tmp_path / "run", progress=False)
+    denoiser, card = load_pretrained(tmp_path / "run")
+    assert card.elements == [1, 6, 7, 8, 9, 11] and card.training["steps"] == 2
+    saved = load_file(result.weights)
+    assert all(torch.equal(v, saved[k].float()) for k, v in denoiser.net.state_dict().items())
+
+    card_path = result.weights.with_suffix(".json")
+    good = card_path.read_text()
+    for old, new, message in (
+        ('"version": 1', '"version": 99', "weights version 99"),
+        ('"format": "pyg', '"format": "xyz', "not a weights card"),
+        ('"width": 16', '"width": 32', "do not fit together"),
+    ):
+        card_path.write_text(good.replace(old, new))
+        with pytest.raises(WeightsError, match=message):
+            load_pretrained(result.weights)
+    card_path.write_text(good)
+    result.weights.write_bytes(result.weights.read_bytes()[:-10])
+    with pytest.raises(WeightsError, match="does not match its card"):
+        load_pretrained(result.weights)
+    with pytest.raises(WeightsError, match="no such file"):
+        load_pretrained(tmp_path / "nothing")
+
+
+def test_trains_without_rdkit_and_jsonargparse(store_path, tmp_path):
+    (tmp_path / "r.yaml").write_text(yaml.safe_dump(recipe(store_path, max_steps=2)))
+    code = (
+        "import sys; sys.modules.update(rdkit=None, jsonargparse=None)\n"
+        "from pyg_diffusion.cli import main\n"
+        f"sys.exit(main(['train', {str(tmp_path / 'r.yaml')!r}, '-o', {str(tmp_path / 'run')!r}, '--quiet']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "run" / "weights.safetensors").exists()

@@ -1,0 +1,93 @@
+import numpy as np
+import pytest
+import torch
+from torch_geometric.data import Batch
+from torch_geometric.utils import erdos_renyi_graph, get_laplacian, to_dense_adj
+
+from pyg_diffusion.data import MoleculeData, laplacian_operator
+from pyg_diffusion.transforms import AddLaplacianSpectrum
+
+
+def graphs() -> list[MoleculeData]:
+    """Connected, disconnected, edgeless and single-node graphs."""
+    torch.manual_seed(0)
+    shapes = [(12, 0.4), (7, 0.15), (5, 0.0), (1, 0.0), (20, 0.2)]
+    return [
+        MoleculeData(edge_index=erdos_renyi_graph(n, p), x=torch.zeros(n, 1), pos=torch.randn(n, 3), num_nodes=n)
+        for n, p in shapes
+    ]
+
+
+def dense(data: MoleculeData, weight: torch.Tensor | None = None) -> np.ndarray:
+    index, value = get_laplacian(data.edge_index, weight, dtype=torch.float64, num_nodes=data.num_nodes)
+    return to_dense_adj(index, edge_attr=value.double(), max_num_nodes=data.num_nodes)[0].numpy()
+
+
+@pytest.mark.parametrize("k", range(5))
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 2e-6), ("float64", 1e-12)])
+def test_values_against_numpy(k, dtype, tolerance):
+    data = AddLaplacianSpectrum(dtype=dtype)(graphs()[k])
+    laplacian, n = dense(data), data.num_nodes
+    lam, u = data.spectrum()
+    assert lam.dtype == u.dtype == getattr(torch, dtype)
+    np.testing.assert_allclose(lam, np.linalg.eigvalsh(laplacian), atol=tolerance * 20)
+    np.testing.assert_allclose(u * lam @ u.T, laplacian, atol=tolerance * 20)
+    np.testing.assert_allclose(u.T @ u, np.eye(n), atol=tolerance * 5)
+    np.testing.assert_allclose(u[:, 0], np.full(n, n**-0.5), atol=tolerance)
+    null = int((np.abs(np.linalg.eigvalsh(laplacian)) < 1e-9).sum())
+    assert (lam[:null] == 0).all() and (lam[null:] > 0).all()
+
+
+def test_weights():
+    data = graphs()[0]
+    row, col = data.edge_index
+    data.strength = 0.5 + ((row + col) % 7).float()
+    laplacian = dense(data, data.strength)
+    lam, u = AddLaplacianSpectrum(weight="strength", dtype="float64")(data).spectrum()
+    np.testing.assert_allclose(u * lam @ u.T, laplacian, atol=1e-12)
+    assert not np.allclose(laplacian, dense(data))
+
+
+def test_the_input_is_left_alone_and_the_rest_is_kept():
+    data = graphs()[0]
+    out = AddLaplacianSpectrum()(data)
+    assert "eigenvalues" not in data
+    assert torch.equal(out.pos, data.pos) and torch.equal(out.edge_index, data.edge_index)
+
+
+def test_repr_shows_every_argument():
+    assert repr(AddLaplacianSpectrum()) == "AddLaplacianSpectrum(weight=None, dtype='float32')"
+    assert repr(AddLaplacianSpectrum("w", "float64")) == "AddLaplacianSpectrum(weight='w', dtype='float64')"
+
+
+def test_a_batch_is_the_loop_over_its_graphs():
+    transform = AddLaplacianSpectrum()
+    items = [transform(g) for g in graphs()]
+    batch = Batch.from_data_list(items)
+    assert torch.equal(batch.eigenvalues, torch.cat([d.eigenvalues for d in items]))
+    for a, b in zip(batch.to_data_list(), items, strict=True):
+        assert torch.equal(a.eigenvalues, b.eigenvalues) and torch.equal(a.eigenvectors, b.eigenvectors)
+    operator = laplacian_operator(batch)
+    out = operator.apply(lambda lam: torch.exp(-lam), batch.pos)
+    loop = torch.cat([laplacian_operator(d).apply(lambda lam: torch.exp(-lam), d.pos) for d in items])
+    torch.testing.assert_close(out, loop, atol=1e-6, rtol=0)
+
+
+def test_the_stored_spectrum_gives_the_operator_decomposed_now():
+    plain = Batch.from_data_list(graphs())
+    stored = Batch.from_data_list([AddLaplacianSpectrum(dtype="float64")(g) for g in graphs()])
+    a, b = laplacian_operator(stored, torch.float64), laplacian_operator(plain, torch.float64)
+    assert torch.equal(a.sizes, b.sizes)
+    torch.testing.assert_close(a.eigenvalues, b.eigenvalues, atol=1e-12, rtol=0)
+    for kernel in (lambda lam: torch.exp(-lam), lambda lam: lam, lambda lam: 1 / (lam + 0.1)):
+        torch.testing.assert_close(a.matrix(kernel), b.matrix(kernel), atol=1e-11, rtol=0)
+        x = plain.pos.double()
+        torch.testing.assert_close(a.apply(kernel, x), b.apply(kernel, x), atol=1e-11, rtol=0)
+
+
+def test_the_stored_spectrum_is_what_the_operator_reads():
+    data = AddLaplacianSpectrum(dtype="float64")(graphs()[0])
+    data.eigenvalues = data.eigenvalues * 2
+    x = data.pos.double()
+    out = laplacian_operator(data, torch.float64).apply(lambda lam: lam, x)
+    torch.testing.assert_close(out, 2 * torch.from_numpy(dense(data)) @ x)
