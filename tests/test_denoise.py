@@ -109,6 +109,23 @@ def test_network_reads_what_it_is_promised(operator, t):
     torch.testing.assert_close(denoiser(operator, x_t, t), linear + operator.apply(lambda lam: net.seen.c_out, f))
 
 
+class Echo(nn.Module):
+    """A network that reads all views of the signal, translation included."""
+
+    def forward(self, noisy, operator, context=None):
+        return noisy.signal + noisy.skip.sin() + noisy.white
+
+
+def test_centered_denoiser_knows_no_translation(operator, t):
+    """Neither input nor network moves the centre, whatever the network reads; without centering it does."""
+    x_t = signals(1)[0]
+    for centered in (True, False):
+        denoiser = Denoiser(Echo(), SDE, SPECTRUM, centered=centered)
+        d, moved = denoiser(operator, x_t, t), denoiser(operator, x_t + 7, t)
+        assert ((d - moved).abs().max() < 1e-12) == centered
+        assert ((d - operator.center(d)).abs().max() < 1e-12) == centered
+
+
 def test_autocast_touches_the_network_only(operator, t):
     x_t = signals(1)[0]
     exact, cast = gaussian_denoiser(SDE, SPECTRUM, True), gaussian_denoiser(SDE, SPECTRUM, True)

@@ -101,6 +101,14 @@ def test_a_very_weak_bond_leaves_the_basis_orthonormal(weight):
     assert abs(step @ u[:, 1]) > 1 - 1e-5
 
 
+def test_rounding_never_makes_an_eigenvalue_negative():
+    w = torch.ones(29, dtype=torch.float64)
+    w[1::2] = 1e-17  # 15 pairs, all but loose: 14 eigenvalues of the order of eps
+    lam, u = laplacian_spectrum(path(30), 30, torch.cat([w, w]))
+    assert (lam >= 0).all() and (lam[:15] < 1e-14).all() and (lam[15:] > 1.9).all()
+    torch.testing.assert_close(u.mT @ u, torch.eye(30).double(), rtol=0, atol=1e-12)
+
+
 @pytest.mark.parametrize("scale", [1e-12, 1e12])
 def test_the_spectrum_scales_with_the_weights(scale):
     edges, weight = random_graph(7, 0.7, weighted=True, seed=3)

@@ -1,0 +1,182 @@
+"""The command line as a user types it: exit status, streams, order, names."""
+
+import io
+import json
+import subprocess
+import sys
+
+import pytest
+from rdkit import Chem
+
+from conftest import embed
+from pyg_diffusion.cli import main
+
+
+def write_sdf(path, mols, **properties):
+    with Chem.SDWriter(str(path)) as writer:
+        for mol in mols:
+            for key, value in properties.items():
+                mol.SetProp(key, value)
+            for conformer in mol.GetConformers():
+                writer.write(mol, confId=conformer.GetId())
+    return str(path)
+
+
+def read_sdf(path):
+    return list(Chem.SDMolSupplier(str(path), removeHs=False))
+
+
+def test_help_everywhere(capsys):
+    for command in ([], ["prepare"], ["train"], ["sample"], ["evaluate"], ["plot"]):
+        with pytest.raises(SystemExit) as end:
+            main([*command, "--help"])
+        assert end.value.code == 0
+    assert "usage" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["fly"], ["sample", "C", "-n", "0"], ["sample", "C", "--sampler", "magic"], ["sample", "--nonsense", "C"], ["prepare", "a"]],
+)
+def test_wrong_usage_is_2(arguments):
+    with pytest.raises(SystemExit) as end:
+        main(arguments)
+    assert end.value.code == 2
+
+
+def test_eta_without_ddim_is_wrong_usage(capsys):
+    assert main(["sample", "C", "--eta", "0.5", "--quiet"]) == 2
+    assert "--eta belongs to" in capsys.readouterr().err
+
+
+def test_sample_smiles_to_file(tmp_path, capsys):
+    out = tmp_path / "deep" / "out.sdf"
+    assert main(["sample", "-n", "3", "CCO ethanol", "C[C@H](N)O", "-o", str(out), "--seed", "4", "--quiet"]) == 0
+    mols = read_sdf(out)
+    assert [m.GetProp("_Name") for m in mols] == ["ethanol"] * 3 + ["C[C@H](N)O"] * 3
+    assert all(m.GetConformer().Is3D() and m.GetNumAtoms() == Chem.AddHs(m).GetNumAtoms() for m in mols)
+    again = tmp_path / "again.sdf"
+    assert main(["sample", "CCO ethanol", "C[C@H](N)O", "-n", "3", "-o", str(again), "--seed", "4", "--quiet"]) == 0
+    assert out.read_text() == again.read_text()
+    assert "network evaluations each" in capsys.readouterr().err
+
+
+def test_sample_keeps_order_names_properties_and_atom_order(tmp_path):
+    mols = [embed("OCC"), embed("c1ccccc1O")]
+    source = write_sdf(tmp_path / "in.sdf", mols, activity="7.5")
+    out = tmp_path / "out.sdf.gz"
+    assert main(["sample", source, "-n", "2", "-o", str(out), "--quiet"]) == 0
+    import gzip
+
+    with gzip.open(out) as stream:
+        made = list(Chem.ForwardSDMolSupplier(stream, removeHs=False))
+    assert [m.GetProp("_Name") for m in made] == ["OCC", "OCC", "c1ccccc1O", "c1ccccc1O"]
+    for k, mol in enumerate(made):
+        assert mol.GetProp("activity") == "7.5"
+        assert [a.GetAtomicNum() for a in mol.GetAtoms()] == [a.GetAtomicNum() for a in mols[k // 2].GetAtoms()]
+
+
+def test_skipped_records_are_named_and_strict_counts_them(tmp_path, capsys):
+    source = tmp_path / "in.smi"
+    source.write_text("CCO good\nC1CC bad\n\nO water\n")
+    arguments = ["sample", str(source), "-n", "1", "-o", str(tmp_path / "o.sdf"), "--quiet"]
+    assert main(arguments) == 0
+    errors = capsys.readouterr().err
+    assert "skipped bad: not a valid SMILES" in errors and "2 molecules done, 1 skipped: bad" in errors
+    assert main([*arguments, "--strict"]) == 1
+    assert main(["sample", "C1CC", "-o", str(tmp_path / "n.sdf"), "--quiet"]) == 1
+
+
+def test_sample_through_pipes(capsys, monkeypatch):
+    class Stream(io.StringIO):
+        buffer = None
+
+    monkeypatch.setattr(sys, "stdin", Stream("CCO\nO water\n"))
+    assert main(["sample", "-n", "1", "--quiet"]) == 0
+    text = capsys.readouterr().out
+    assert text.count("$$$$") == 2 and "water" in text
+    monkeypatch.setattr(sys, "stdin", Stream(text))  # what it wrote, it reads
+    assert main(["sample", "-", "-n", "2x", "--quiet"]) == 0
+    assert capsys.readouterr().out.count("$$$$") == 4
+    monkeypatch.setattr(sys, "stdin", Stream(""))
+    assert main(["sample", "--quiet"]) == 1
+    assert "empty input" in capsys.readouterr().err
+
+
+def test_conformers_of_one_molecule_are_one_molecule(tmp_path, capsys):
+    source = write_sdf(tmp_path / "in.sdf", [embed("CCO", 3)])
+    out = tmp_path / "out.sdf"
+    assert main(["sample", source, "-n", "2x", "-o", str(out), "--quiet"]) == 0
+    assert len(read_sdf(out)) == 6
+    assert "2 records repeat a molecule" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["sample", "missing.smi", "--quiet"], "missing.smi: no such file"),
+        (["sample", "C", "-o", "/proc/none/x.sdf", "--quiet"], "cannot write"),
+        (["sample", "C", "--weights", "nowhere.safetensors", "--quiet"], "no such file"),
+        (["evaluate", "a.sdf", "b.sdf"], "b.sdf: no such file"),
+        (["plot", "nowhere"], "no such file"),
+        (["train", "nowhere.yaml", "-o", "x"], "nowhere.yaml: no such file"),
+        (["prepare", "nowhere.sdf", "-o", "x.h5"], "nowhere.sdf: no such file"),
+    ],
+)
+def test_what_cannot_be_done_is_said(arguments, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) in (1, 2)
+    assert message in capsys.readouterr().err
+
+
+def test_the_whole_road(tmp_path, capsys):
+    """prepare, train, sample, evaluate, plot: each from the output of the one before."""
+    source = write_sdf(tmp_path / "mols.sdf", [embed(s, 2) for s in ("CCO", "CCN", "CC(C)O", "COC")])
+    store, run, made = (str(tmp_path / n) for n in ("s.h5", "run", "made.sdf"))
+    report, result = str(tmp_path / "report.json"), str(tmp_path / "result.json")
+    assert main(["prepare", source, "-o", store, "--quiet", "-j", "1"]) == 0
+    config = tmp_path / "c.yaml"
+    config.write_text("model: {width: 16, depths: [1], heads: 2, pair_width: 8}\ntrain: {max_steps: 4, val_every: 2}\n")
+    assert main(["train", str(config), f"data.store={store}", "data.val_fraction=0.3", "-o", run, "--quiet"]) == 0
+    assert main(["sample", source, "-n", "2x", "--weights", run, "-o", made, "--report", report, "--quiet"]) == 0
+    capsys.readouterr()
+    assert main(["evaluate", made, source, "--etkdg", "--report", report, "-o", result, "--busters", "2", "-j", "1"]) == 0
+    table = capsys.readouterr().out
+    assert "ETKDGv3" in table and "network evaluations per conformer" in table
+    scored = json.loads(open(result).read())
+    assert scored["molecules"] == 4 and len(scored["per_molecule"]["pyg_diffusion"][0]["recall"]) == 2
+    assert main(["plot", run]) == 0 and (tmp_path / "run" / "training.png").stat().st_size > 10_000
+    assert main(["plot", result, "--generated", made, "--reference", source]) == 0
+    assert (tmp_path / "result.png").stat().st_size > 10_000
+
+
+def test_evaluating_a_file_against_itself_is_perfect(tmp_path, capsys):
+    source = write_sdf(tmp_path / "mols.sdf", [embed("C[C@H](N)C(=O)O", 2)])
+    result = tmp_path / "r.json"
+    assert main(["evaluate", source, source, "-o", str(result), "--busters", "0", "-j", "1"]) == 0
+    row = json.loads(result.read_text())["methods"]["pyg_diffusion"]
+    assert row["AMR-R mean"] < 1e-3 and row["COV-R(0.1) mean"] == 1.0
+    assert row["COV-P(0.1) mean"] == 0.5  # four are expected of two references; the missing two are misses
+
+
+def test_ctrl_c_saves_and_resumes(store_path, tmp_path):
+    import signal
+    import time
+
+    config = tmp_path / "c.yaml"
+    config.write_text(
+        f"data: {{store: {store_path}, batch_size: 4, val_fraction: 0.2}}\n"
+        "model: {width: 16, depths: [1], heads: 2, pair_width: 8}\ntrain: {max_steps: 100000, threads: 1}\n"
+    )
+    command = [sys.executable, "-m", "pyg_diffusion.cli", "train", str(config), "-o", str(tmp_path / "run"), "--quiet"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    log = tmp_path / "run" / "logs" / "from_step_0000000" / "metrics.csv"
+    for _ in range(600):
+        if log.exists() or process.poll() is not None:
+            break
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    errors = process.communicate(timeout=60)[1]
+    assert process.returncode == 130, errors
+    assert "--resume' continues" in errors
+    assert (tmp_path / "run" / "last.ckpt").exists() and (tmp_path / "run" / "weights.safetensors").exists()

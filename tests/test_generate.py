@@ -1,0 +1,130 @@
+"""Generator and its RDKit door."""
+
+import numpy as np
+import pytest
+import torch
+from rdkit import Chem
+
+from conftest import SMILES
+from pyg_diffusion import Generator, embed_multiple_confs
+from pyg_diffusion.chem import Stereo, check_stereo, molecule_from_mol
+from pyg_diffusion.nn import ConformerNet
+from pyg_diffusion.pretrained import Card
+from pyg_diffusion.sample import Ancestral
+from pyg_diffusion.denoise import Denoiser
+from pyg_diffusion.sde import GeometricTime, LinearSDE
+from pyg_diffusion.spectral import PowerSpectrum
+
+
+@pytest.fixture(scope="module")
+def untrained() -> Generator:
+    """A generator whose network is small and random: for everything but quality."""
+    torch.manual_seed(0)
+    net = ConformerNet(width=16, depths=(1,), heads=2, pair_width=8)
+    denoiser = Denoiser(net, LinearSDE(GeometricTime(), gamma=1.33), PowerSpectrum.harmonic(1.33), centered=True)
+    return Generator(denoiser, Card({}, {}, False, [1, 6, 7, 8]), steps=3, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def shipped() -> Generator:
+    return Generator.from_pretrained(device="cpu")
+
+
+def test_same_seed_same_conformers_whatever_the_batching(untrained, molecules):
+    flat = [m for m in molecules if not len(m.tetra) and not len(m.ez)]  # no resampling
+    one = untrained.sample(flat, 3, seed=5)
+    small = Generator(untrained.denoiser, untrained.card, steps=3, device="cpu", max_pairs=1)
+    two = small.sample(flat, 3, seed=5)
+    for a, b in zip(one, two, strict=True):
+        np.testing.assert_allclose(a.positions, b.positions, atol=1e-3)
+    pieces = small.sample(flat[:1], 3, 5) + small.sample(flat[1:], 3, 5, first=1)
+    for a, b in zip(two, pieces, strict=True):
+        np.testing.assert_array_equal(a.positions, b.positions)
+    other = untrained.sample(flat, 3, seed=6)
+    assert all(np.abs(a.positions - b.positions).max() > 0.1 for a, b in zip(one, other, strict=True))
+
+
+def test_wrong_stereo_is_drawn_again_or_left_out(untrained, molecules):
+    """An untrained network has no idea of stereo: what it returns is right all the same, and the misses are counted."""
+    chiral = [m for m in molecules if len(m.tetra)]
+    results = untrained.sample(chiral, 8, seed=1, max_attempts=3)
+    for molecule, result in zip(chiral, results, strict=True):
+        stereo = Stereo(molecule.tetra, molecule.ez, molecule.ez_type)
+        assert check_stereo(stereo, result.positions).all()
+        assert result.asked == 8 and result.right_at_once <= len(result.positions) <= 8
+        assert result.evaluations >= 3 * 8 + 3 * (8 - result.right_at_once)
+    assert sum(r.right_at_once for r in results) < sum(r.asked for r in results)
+
+
+def test_single_atoms_salts_and_large_molecules(untrained):
+    mols = [Chem.AddHs(Chem.MolFromSmiles(s)) for s in ("[Na+]", "[Na+].[Cl-]", "C" * 80)]
+    results = untrained.sample([molecule_from_mol(m) for m in mols], 2)
+    assert [r.positions.shape for r in results] == [(2, 1, 3), (2, 2, 3), (2, 242, 3)]
+    assert all(np.isfinite(r.positions).all() for r in results)
+    assert "never saw: Na" in results[0].notes[0]
+    assert not results[2].notes
+    with pytest.raises(ValueError, match="without atoms"):
+        untrained.sample([molecule_from_mol(Chem.Mol())], 1)
+
+
+def test_stochastic_sampler_is_reproducible(untrained, molecules):
+    generator = Generator(untrained.denoiser, untrained.card, sampler=Ancestral(), steps=4, device="cpu")
+    a, b = (generator.sample(molecules[4:5], 2, seed=3)[0].positions for _ in range(2))
+    np.testing.assert_array_equal(a, b)
+
+
+def test_embed_has_rdkits_habits(shipped):
+    mol = Chem.AddHs(Chem.MolFromSmiles("C[C@H](N)C(=O)O"))
+    ids = embed_multiple_confs(mol, 4, seed=1)
+    assert ids == [0, 1, 2, 3] == [c.GetId() for c in mol.GetConformers()]
+    assert all(c.Is3D() for c in mol.GetConformers())
+    first = mol.GetConformer(0).GetPositions()
+    assert embed_multiple_confs(mol, 2, seed=9, clear_confs=False) == [4, 5]
+    assert mol.GetNumConformers() == 6
+    assert embed_multiple_confs(mol, 4, seed=1) == [0, 1, 2, 3]
+    np.testing.assert_allclose(mol.GetConformer(0).GetPositions(), first, atol=1e-6)
+    Chem.AssignStereochemistryFrom3D(mol)
+    assert Chem.MolToSmiles(Chem.RemoveHs(mol)) == "C[C@H](N)C(=O)O"
+    heavy = Chem.MolFromSmiles("CCO")
+    assert embed_multiple_confs(heavy, 1) == [0] and heavy.GetConformer(0).GetNumAtoms() == 3
+
+
+def test_shipped_weights_make_sound_molecules(shipped):
+    """Bond lengths of a few molecules, some of them drug-like, within .1 Å of RDKit's bounds for every conformer."""
+    from rdkit.Chem import rdDistGeom
+
+    for smiles in [*SMILES[:3], "CC(=O)Nc1ccc(O)cc1"]:
+        mol = Chem.AddHs(Chem.MolFromSmiles(smiles))
+        assert len(embed_multiple_confs(mol, 5, generator=shipped)) == 5
+        bounds = rdDistGeom.GetMoleculeBoundsMatrix(mol)
+        for conformer in mol.GetConformers():
+            for bond in mol.GetBonds():
+                i, j = sorted((bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()))
+                length = (conformer.GetAtomPosition(i) - conformer.GetAtomPosition(j)).Length()
+                assert bounds[j, i] - 0.1 < length < bounds[i, j] + 0.1
+
+
+def test_rotation_error_of_the_shipped_network_is_small(shipped):
+    """Not equivariant by construction, so its measured error: rotate S_t, rotate D back, compare with D."""
+    from torch_geometric.data import Batch
+
+    from pyg_diffusion.data import laplacian_operator
+    from pyg_diffusion.train.module import random_rotations
+
+    mols = [Chem.AddHs(Chem.MolFromSmiles(s)) for s in SMILES[:3]]
+    for mol in mols:
+        embed_multiple_confs(mol, 1, generator=shipped)
+    batch = Batch.from_data_list([molecule_from_mol(m).data(0) for m in mols])
+    operator, denoiser = laplacian_operator(batch), shipped.denoiser
+    generator = torch.Generator().manual_seed(0)
+    for tau in (0.01, 0.1):
+        t = denoiser.sde.schedule.t(torch.full((3, 1), tau))
+        noisy = operator.apply(denoiser.sde.mean(t), batch.pos) + operator.apply(
+            denoiser.sde.std(t), torch.randn(batch.pos.shape, generator=generator)
+        )
+        with torch.no_grad():
+            straight = denoiser(operator, noisy, t, batch)
+            turn = random_rotations(1, generator)[0]
+            turned = denoiser(operator, noisy @ turn, t, batch) @ turn.mT
+        moved = (noisy - straight).square().sum(1).mean().sqrt()
+        assert (turned - straight).square().sum(1).mean().sqrt() < 0.35 * moved
