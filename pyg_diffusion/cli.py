@@ -77,14 +77,18 @@ def count(text: str) -> tuple[int, bool]:
 
 def build_parser() -> argparse.ArgumentParser:
     """Every command and option."""
-    parser = argparse.ArgumentParser(prog="pyg-diffusion", description="Graph-Laplacian diffusion: molecules in, conformers out.")
+    parser = argparse.ArgumentParser(
+        prog="pyg-diffusion", description="Graph-Laplacian diffusion: molecules in, conformers out."
+    )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def command(name: str, text: str) -> argparse.ArgumentParser:
         return commands.add_parser(name, help=text, description=text, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
 
-    p = command("prepare", "Turn SDF or SMILES files (plain or gzipped) into one HDF5 store; resumes where it was interrupted.")
+    p = command(
+        "prepare", "Turn SDF or SMILES files (plain or gzipped) into one HDF5 store; resumes where it was interrupted."
+    )
     p.add_argument("inputs", nargs="+", metavar="FILE", help="SDF or .smi files; - reads SDF from stdin")
     p.add_argument("-o", "--output", required=True, metavar="STORE.h5", help="the store to write")
     p.add_argument("-j", "--workers", type=positive, default=None, help="processes; all cores if not given")
@@ -100,7 +104,13 @@ def build_parser() -> argparse.ArgumentParser:
 
     p = command("sample", "Generate conformers of molecules.")
     p.add_argument("inputs", nargs="*", metavar="INPUT", help="SMILES, or .smi/.sdf files; - reads stdin")
-    p.add_argument("-n", type=count, default=(10, False), metavar="N", help="conformers per molecule (10 if not given); 2x: twice the records that the input has of it")
+    p.add_argument(
+        "-n",
+        type=count,
+        default=(10, False),
+        metavar="N",
+        help="conformers per molecule (10 if not given); 2x: twice the records that the input has of it",
+    )
     p.add_argument("-o", "--output", default="-", metavar="OUT.sdf", help="SDF to write (.gz compresses); - is stdout")
     p.add_argument("--seed", type=int, default=0, help="same seed, same conformers")
     p.add_argument("--weights", default=None, metavar="FILE", help="weights or run folder; the shipped ones if not given")
@@ -121,7 +131,9 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument("--etkdg", action="store_true", help="run RDKit's ETKDGv3 beside it, as many conformers")
     p.add_argument("--mmff", action="store_true", help="run ETKDGv3 + MMFF94s beside it as well")
     p.add_argument("--delta", type=float, nargs="+", default=[0.1, 0.5], help="coverage thresholds in Å")
-    p.add_argument("--busters", type=int, default=100, metavar="K", help="PoseBusters on at most K conformers; 0 leaves it out")
+    p.add_argument(
+        "--busters", type=int, default=100, metavar="K", help="PoseBusters on at most K conformers; 0 leaves it out"
+    )
     p.add_argument("-j", "--workers", type=positive, default=None, help="processes; all cores if not given")
     p.add_argument("--seed", type=int, default=0, help="of the ETKDGv3 runs and the PoseBusters subsample")
     p.add_argument("--strict", action="store_true", help="exit 1 if any record was skipped")
@@ -182,16 +194,18 @@ def run_sample(args: argparse.Namespace) -> int:
     except RuntimeError as error:  # an absent CUDA device
         raise UsageError(str(error).splitlines()[0]) from error
     skipped = Skipped()
+    n, per_record = args.n
     with open_output(args.output) as out:
         tally = sample_records(
-            generator, args.inputs, *args.n, out, skipped.add, say, args.seed, args.attempts, progress=not args.quiet
+            generator, args.inputs, n, per_record, out, skipped.add, say, args.seed, args.attempts, progress=not args.quiet
         )
     if args.report:
         tally.save(args.report)
     skipped.summary(tally.molecules, "molecules")
     if tally.conformers:
         say(
-            f"{tally.conformers} conformers of {tally.molecules} molecules, {1e3 * tally.seconds / tally.conformers:.1f} ms each, "
+            f"{tally.conformers} conformers of {tally.molecules} molecules, "
+            f"{1e3 * tally.seconds / tally.conformers:.1f} ms and "
             f"{tally.evaluations / tally.conformers:.1f} network evaluations each; "
             f"stereo right at once {100 * tally.right_at_once / tally.asked:.1f} %"
         )

@@ -19,7 +19,7 @@ from .spectral import ExactOperator, Kernel, LaplacianOperator
 
 
 class Parts(NamedTuple):
-    """Kernel values of one process time, each `[num_graphs, M]`."""
+    """Kernel values of one process time, `[num_graphs, M, 1]`, or `[num_graphs, M, C]` where p differs by channel."""
 
     phi: Tensor
     sigma: Tensor
@@ -47,7 +47,7 @@ class Noisy:
         signal: S_t itself, in the data's units.
         skip: c_skip(L) S_t, the best linear estimate of S_0, in the data's units.
         white: c_in(L) S_t, unit variance in every mode.
-        c_out: kernel values `[num_graphs, M]`: D = skip + c_out(L) F, for networks that look at their own estimate.
+        c_out: kernel values `[num_graphs, M, 1 or C]`: D = skip + c_out(L) F, for networks that look at their own estimate.
         log_tau: log τ(t), `[num_graphs, 1]`, the time a network is conditioned on.
     """
 
@@ -65,22 +65,20 @@ class Denoiser(nn.Module):
         net: called as `net(noisy, operator, context)`, returns F `[num_nodes, C]` (or a list whose last entry is F; the
             earlier ones are intermediate estimates that training supervises as well).
         sde: the process.
-        spectrum: p(λ).
+        spectrum: p(λ), one for all channels or one per channel.
         centered: project the global translation (mode 0 of each graph) out of signal, noise and output, as for coordinates.
         autocast: let the network's matrix products run in bf16. Process and operator stay in full precision: bf16 holds a
             coordinate of 5 Å to no better than .02 Å.
     """
 
-    def __init__(
-        self, net: nn.Module, sde: LinearSDE, spectrum: nn.Module, centered: bool = False, autocast: bool = False
-    ):
+    def __init__(self, net: nn.Module, sde: LinearSDE, spectrum: nn.Module, centered: bool = False, autocast: bool = False):
         super().__init__()
         self.net, self.sde, self.spectrum, self.centered, self.autocast = net, sde, spectrum, centered, autocast
 
     def parts(self, operator: ExactOperator, t: Tensor) -> Parts:
         """φ, σ, p and φ²p + σ² on the operator's eigenvalues."""
-        lam = operator.eigenvalues
-        phi, sigma, power = self.sde.mean(t)(lam), self.sde.std(t)(lam), self.spectrum(lam)
+        phi, sigma = operator.response(self.sde.mean(t)), operator.response(self.sde.std(t))
+        power = operator.response(self.spectrum)
         return Parts(phi, sigma, power, phi**2 * power + sigma**2)
 
     def project(self, modes: Tensor) -> Tensor:
@@ -92,8 +90,8 @@ class Denoiser(nn.Module):
     def noisy(self, operator: ExactOperator, s_t: Tensor, t: Tensor, parts: Parts) -> Noisy:
         """The views of modes `s_t [num_graphs, M, C]` that a network reads."""
         signal = operator.from_modes(s_t)
-        skip = operator.from_modes(parts.c_skip.unsqueeze(-1) * s_t)
-        white = operator.from_modes(parts.c_in.unsqueeze(-1) * s_t)
+        skip = operator.from_modes(parts.c_skip * s_t)
+        white = operator.from_modes(parts.c_in * s_t)
         log_tau = self.sde.schedule.tau(t).expand(operator.num_graphs, 1).log()
         return Noisy(signal, skip, white, parts.c_out, log_tau)
 
@@ -108,7 +106,7 @@ class Denoiser(nn.Module):
         """D in mode space: modes of S_t in, modes of Ŝ_0 out, both `[num_graphs, M, C]`."""
         parts, s_t = self.parts(operator, t), self.project(s_t)
         f = self.estimates(operator, s_t, t, parts, context)[-1]
-        return parts.c_skip.unsqueeze(-1) * s_t + parts.c_out.unsqueeze(-1) * f
+        return parts.c_skip * s_t + parts.c_out * f
 
     def forward(self, operator: ExactOperator, x_t: Tensor, t: Tensor, context=None) -> Tensor:
         """D for a flat signal `x_t [num_nodes, C]`."""
@@ -121,7 +119,7 @@ def network_target(parts: Parts, s_0: Tensor, eps: Tensor) -> Tensor:
     Modes `[num_graphs, M, C]`; equals (σ S_0/√p - φ √p ε) / √(φ²p + σ²).
     """
     root = parts.power.sqrt()
-    return ((parts.sigma / root).unsqueeze(-1) * s_0 - (parts.phi * root).unsqueeze(-1) * eps) * parts.c_in.unsqueeze(-1)
+    return (parts.sigma / root * s_0 - parts.phi * root * eps) * parts.c_in
 
 
 def eps_from_x0(sde: LinearSDE, t: Tensor) -> tuple[Kernel, Kernel]:
@@ -130,7 +128,7 @@ def eps_from_x0(sde: LinearSDE, t: Tensor) -> tuple[Kernel, Kernel]:
 
 
 def x0_from_eps(sde: LinearSDE, t: Tensor) -> tuple[Kernel, Kernel]:
-    """Kernels (a, b) with S_0 = a(L) S_t + b(L) ε: a = 1/φ, b = -σ/φ. Ill-conditioned where φ is small: error of order eps/φ."""
+    """Kernels (a, b) with S_0 = a(L) S_t + b(L) ε: a = 1/φ, b = -σ/φ. Where φ is small the error is of order eps/φ."""
     return (lambda lam: 1 / sde.mean(t)(lam)), (lambda lam: -sde.std(t)(lam) / sde.mean(t)(lam))
 
 

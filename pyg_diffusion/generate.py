@@ -122,7 +122,8 @@ class Generator:
             if not len(molecule.z):
                 raise ValueError(f"{molecule.name or molecule.smiles!r}: a molecule without atoms has no conformers")
         results = [
-            Conformers(np.zeros((0, len(m.z), 3)), k, notes=self.unfamiliar(m)) for m, k in zip(molecules, counts, strict=True)
+            Conformers(np.zeros((0, len(m.z), 3)), k, notes=self.unfamiliar(m))
+            for m, k in zip(molecules, counts, strict=True)
         ]
         stereo = [Stereo(m.tetra, m.ez, m.ez_type) for m in molecules]
         jobs = []

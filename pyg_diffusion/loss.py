@@ -29,12 +29,10 @@ def denoising_loss(
     """
     s_0, eps = denoiser.project(operator.to_modes(x_0)), denoiser.project(operator.to_modes(noise))
     parts = denoiser.parts(operator, t)
-    s_t = parts.phi.unsqueeze(-1) * s_0 + parts.sigma.unsqueeze(-1) * eps
+    s_t = parts.phi * s_0 + parts.sigma * eps
     target = network_target(parts, s_0, eps)
     count = (operator.mode_mask.sum(1) - int(denoiser.centered)).clamp_min(1) * x_0.size(-1)
-    *early, last = [
-        (f - target).square().sum((1, 2)) / count for f in denoiser.estimates(operator, s_t, t, parts, context)
-    ]
+    *early, last = [(f - target).square().sum((1, 2)) / count for f in denoiser.estimates(operator, s_t, t, parts, context)]
     total = last
     for loss in early:
         total = total + stage_weight * loss

@@ -165,6 +165,7 @@ def sample_records(
                 if not len(result.positions):
                     skip(entry.record.name, f"no conformer of right stereo in {attempts} attempts")
                     continue
+                assert entry.record.mol is not None
                 mol = Chem.Mol(entry.record.mol)
                 mol.RemoveAllConformers()
                 mol.SetProp("_Name", entry.record.name)

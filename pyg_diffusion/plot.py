@@ -64,7 +64,7 @@ def draw_overlay(axis: Axes, mol: Any, reference: np.ndarray, generated: np.ndar
             axis.plot(*ends.T, color=colour, lw=width, solid_capstyle="round", zorder=order)
         colours = [ELEMENT.get(a.GetAtomicNum(), "#8e44ad") for a in mol.GetAtoms()]
         if order == 2:
-            axis.scatter(*flat.T, s=14, c=colours, zorder=3)
+            axis.scatter(flat[:, 0], flat[:, 1], s=14, c=colours, zorder=3)
     axis.set_aspect("equal")
     axis.axis("off")
     axis.set_title(title, fontsize=8)

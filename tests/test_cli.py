@@ -6,9 +6,9 @@ import subprocess
 import sys
 
 import pytest
+from conftest import embed
 from rdkit import Chem
 
-from conftest import embed
 from pyg_diffusion.cli import main
 
 
@@ -36,7 +36,14 @@ def test_help_everywhere(capsys):
 
 @pytest.mark.parametrize(
     "arguments",
-    [[], ["fly"], ["sample", "C", "-n", "0"], ["sample", "C", "--sampler", "magic"], ["sample", "--nonsense", "C"], ["prepare", "a"]],
+    [
+        [],
+        ["fly"],
+        ["sample", "C", "-n", "0"],
+        ["sample", "C", "--sampler", "magic"],
+        ["sample", "--nonsense", "C"],
+        ["prepare", "a"],
+    ],
 )
 def test_wrong_usage_is_2(arguments):
     with pytest.raises(SystemExit) as end:
@@ -143,7 +150,7 @@ def test_the_whole_road(tmp_path, capsys):
     assert main(["evaluate", made, source, "--etkdg", "--report", report, "-o", result, "--busters", "2", "-j", "1"]) == 0
     table = capsys.readouterr().out
     assert "ETKDGv3" in table and "network evaluations per conformer" in table
-    scored = json.loads(open(result).read())
+    scored = json.loads((tmp_path / "result.json").read_text())
     assert scored["molecules"] == 4 and len(scored["per_molecule"]["pyg_diffusion"][0]["recall"]) == 2
     assert main(["plot", run]) == 0 and (tmp_path / "run" / "training.png").stat().st_size > 10_000
     assert main(["plot", result, "--generated", made, "--reference", source]) == 0

@@ -3,15 +3,15 @@
 import numpy as np
 import pytest
 import torch
+from conftest import SMILES
 from rdkit import Chem
 
-from conftest import SMILES
 from pyg_diffusion import Generator, embed_multiple_confs
 from pyg_diffusion.chem import Stereo, check_stereo, molecule_from_mol
+from pyg_diffusion.denoise import Denoiser
 from pyg_diffusion.nn import ConformerNet
 from pyg_diffusion.pretrained import Card
 from pyg_diffusion.sample import Ancestral
-from pyg_diffusion.denoise import Denoiser
 from pyg_diffusion.sde import GeometricTime, LinearSDE
 from pyg_diffusion.spectral import PowerSpectrum
 

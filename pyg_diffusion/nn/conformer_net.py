@@ -93,7 +93,18 @@ class _Stage(nn.Module):
         self.pair_read = nn.Linear(heads, 1, bias=False)
         self.tetra_read = nn.Linear(width, 1, bias=False)
 
-    def forward(self, h: Tensor, code: Encoded, x: Tensor, signal: Tensor, white: Tensor, time: Tensor) -> tuple[Tensor, Tensor]:
+    def reset_parameters(self) -> None:
+        """Time does not modulate at first, branches are damped, read-outs start small."""
+        nn.init.zeros_(self.modulation.weight)
+        bias = torch.zeros(self.depth, 6, self.modulation.out_features // (6 * self.depth))
+        bias[:, (2, 5)] = 0.3  # the two gates
+        self.modulation.bias.data.copy_(bias.flatten())
+        for layer in (self.read, self.pair_read, self.tetra_read):
+            nn.init.normal_(layer.weight, std=1e-3)
+
+    def forward(
+        self, h: Tensor, code: Encoded, x: Tensor, signal: Tensor, white: Tensor, time: Tensor
+    ) -> tuple[Tensor, Tensor]:
         b, n, w = h.shape
         device = x.device.type
         with torch.autocast(device, enabled=False):  # lengths decide to the hundredth of an Å; bf16 would lose them
@@ -168,16 +179,12 @@ class ConformerNet(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Modulated branches start closed; read-outs start small."""
-        for embedding in [*self.atom, self.bond, self.hops, self.side]:
-            nn.init.normal_(embedding.weight, std=0.5)
-        for stage in self.stages:
-            nn.init.zeros_(stage.modulation.weight)
-            bias = torch.zeros(stage.depth, 6, stage.modulation.out_features // (6 * stage.depth))
-            bias[:, (2, 5)] = 0.3
-            stage.modulation.bias.data.copy_(bias.flatten())
-            for layer in (stage.read, stage.pair_read, stage.tetra_read):
-                nn.init.normal_(layer.weight, std=1e-3)
+        """Embeddings at their scale; each stage sets up itself."""
+        for module in self.modules():
+            if isinstance(module, nn.Embedding):
+                nn.init.normal_(module.weight, std=0.5)
+            elif isinstance(module, _Stage):
+                module.reset_parameters()
 
     def encode(self, data: Data, operator: DenseOperator) -> Encoded:
         """Everything that depends on the molecules alone. `data` needs x, edge_index, edge_attr, tetra_index, ez_*."""
@@ -219,11 +226,12 @@ class ConformerNet(nn.Module):
     def trunk(self, code: Encoded, signal: Tensor, skip: Tensor, white: Tensor, c_out: Tensor, u: Tensor, log_tau: Tensor):
         """The dense computation, `[B, N, 3]` in, F of every stage out; what `torch.compile` sees."""
         time = self.time(self.fourier(log_tau))
-        h, x, estimates = code.node, signal, []
+        h, x = code.node, signal
+        estimates: list[Tensor] = []
         for stage in self.stages:
             if estimates:
                 with torch.autocast(x.device.type, enabled=False):
-                    x = skip + u @ (c_out.unsqueeze(-1) * (u.mT @ estimates[-1]))
+                    x = skip + u @ (c_out * (u.mT @ estimates[-1]))
             h, f = stage(h, code, x, signal, white, time)
             estimates.append(f)
         return estimates
@@ -235,6 +243,6 @@ class ConformerNet(nn.Module):
     def forward(self, noisy: Noisy, operator: DenseOperator, context: Data | Encoded) -> list[Tensor]:
         """F of every stage, each `[num_nodes, 3]`; `context` is a (batched) `MoleculeData`, or its `encode`."""
         code = context if isinstance(context, Encoded) else self.encode(context, operator)
-        dense = [operator.pack(v) for v in (noisy.signal, noisy.skip, noisy.white)]
-        out = self.trunk(code, *dense, noisy.c_out, operator.eigenvectors, noisy.log_tau)
+        signal, skip, white = (operator.pack(v) for v in (noisy.signal, noisy.skip, noisy.white))
+        out = self.trunk(code, signal, skip, white, noisy.c_out, operator.eigenvectors, noisy.log_tau)
         return [operator.unpack(f) for f in out]

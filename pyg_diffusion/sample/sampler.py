@@ -52,7 +52,7 @@ class Sampler(ABC):
 
     def initial(self, denoiser, operator: ExactOperator, t: Tensor, noise: Tensor) -> Tensor:
         """N(0, φ_T² p + σ_T²) in each mode: what the data becomes at T, not the stationary law."""
-        return denoiser.parts(operator, t).total.sqrt().unsqueeze(-1) * noise
+        return denoiser.parts(operator, t).total.sqrt() * noise
 
     @torch.no_grad()
     def sample(

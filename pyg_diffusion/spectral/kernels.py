@@ -20,15 +20,15 @@ class PowerSpectrum(nn.Module):
 
     Args:
         log_lambda: knots log λ_k, increasing, `[K]`.
-        log_power: log p(λ_k), `[K]`.
+        log_power: log p(λ_k), `[K]` for all channels alike, or `[K, C]`.
     """
 
     floor = 1e-2  # share of the lowest knot below which 1/λ growth ends
 
     def __init__(self, log_lambda: Tensor, log_power: Tensor):
         super().__init__()
-        if log_lambda.shape != log_power.shape or log_lambda.dim() != 1 or log_lambda.numel() < 2:
-            raise ValueError("PowerSpectrum needs two vectors of the same length, with at least 2 knots")
+        if log_lambda.dim() != 1 or log_power.dim() not in (1, 2) or not len(log_lambda) == len(log_power) >= 2:
+            raise ValueError("PowerSpectrum needs knots [K] and powers [K] or [K, C], with K >= 2")
         if not bool((log_lambda.diff() > 0).all()):
             raise ValueError("PowerSpectrum needs strictly increasing knots")
         self.log_lambda: Tensor
@@ -48,7 +48,7 @@ class PowerSpectrum(nn.Module):
 
         Args:
             eigenvalues: λ > 0 of observed modes, `[n]`.
-            power: |Ŝ|² of the same modes, averaged over channels, `[n]`.
+            power: |Ŝ|² of the same modes, averaged over channels `[n]`, or per channel `[n, C]`.
             knots: largest number of bins.
         """
         if eigenvalues.numel() < 2 or not bool((eigenvalues > 0).all()):
@@ -63,9 +63,9 @@ class PowerSpectrum(nn.Module):
             if x.numel():
                 bins.append((x, y))
         log_lambda = torch.stack([x.mean() for x, _ in bins])
-        log_power = torch.stack([y.mean().clamp_min(1e-12).log() for _, y in bins])
+        log_power = torch.stack([y.mean(0).clamp_min(1e-12).log() for _, y in bins])
         if len(bins) < 2:  # one single eigenvalue in the data: a flat spectrum
-            return cls(torch.stack([log_lambda[0] - 1e-2, log_lambda[0] + 1e-2]), log_power.expand(2).clone())
+            return cls(torch.stack([log_lambda[0] - 1e-2, log_lambda[0] + 1e-2]), log_power.repeat_interleave(2, dim=0))
         return cls(log_lambda, log_power)
 
     def forward(self, lam: Tensor) -> Tensor:
@@ -73,6 +73,8 @@ class PowerSpectrum(nn.Module):
         x = lam.clamp_min(float(self.log_lambda[0].exp()) * self.floor).log()
         inside = x.clamp(knots[0], knots[-1])
         right = torch.searchsorted(knots, inside.detach().contiguous()).clamp(1, knots.numel() - 1)
-        x0, x1, y0, y1 = knots[right - 1], knots[right], values[right - 1], values[right]
-        log_p = y0 + (y1 - y0) * (inside - x0) / (x1 - x0) + (knots[0] - x).clamp_min(0)
-        return log_p.exp()
+        weight = (inside - knots[right - 1]) / (knots[right] - knots[right - 1])
+        rise = (knots[0] - x).clamp_min(0)
+        if values.dim() == 2:
+            weight, rise = weight.unsqueeze(-1), rise.unsqueeze(-1)
+        return (values[right - 1] * (1 - weight) + values[right] * weight + rise).exp()

@@ -52,7 +52,7 @@ class ModelConfig:
 @dataclass
 class OptimizerConfig:
     """name: muon (matrices of the blocks by Muon, the rest by AdamW) or adamw; lr: of AdamW; muon_lr: of Muon; warmup: steps
-    of linear warm-up, then cosine to 0 at the end; clip: gradient norm; ema: decay of the weight average (ramped up early)."""
+    of linear warm-up, then cosine to 0 at the end; clip: gradient norm; ema: decay of the weight average, ramped up."""
 
     name: str = "muon"
     lr: float = 1e-3

@@ -108,7 +108,7 @@ class DenoiserModule(L.LightningModule):
             if bool(mine.any()):
                 self.log(f"val/loss_log_tau_{low:g}_{high:g}", losses[mine].mean())
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> Any:
         options, net = self.config.optimizer, self.denoiser.net
         if options.name == "muon":
             matrices, others = split_parameters(net)

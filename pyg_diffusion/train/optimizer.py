@@ -51,21 +51,21 @@ class MuonAdamW(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            params = [p for p in group["params"] if p.grad is not None]
+            params: list[Tensor] = [p for p in group["params"] if p.grad is not None]
             if not params:
                 continue
             torch._foreach_mul_(params, 1 - group["lr"] * group["weight_decay"])
             (self._muon if group["muon"] else self._adam)(params, group)
         return loss
 
-    def _buffers(self, params: list[nn.Parameter], name: str) -> list[Tensor]:
+    def _buffers(self, params: list[Tensor], name: str) -> list[Tensor]:
         for p in params:
             if name not in self.state[p]:
                 self.state[p][name] = torch.zeros_like(p)
         return [self.state[p][name] for p in params]
 
-    def _muon(self, params: list[nn.Parameter], group: dict) -> None:
-        grads = [p.grad for p in params]
+    def _muon(self, params: list[Tensor], group: dict) -> None:
+        grads = [p.grad for p in params if p.grad is not None]
         momentum = self._buffers(params, "momentum")
         torch._foreach_lerp_(momentum, grads, 1 - group["momentum"])
         updates = torch._foreach_lerp(grads, momentum, group["momentum"])  # Nesterov
@@ -77,10 +77,10 @@ class MuonAdamW(torch.optim.Optimizer):
             step = orthogonalize(torch.stack([updates[k] for k in members]))
             torch._foreach_add_([params[k] for k in members], list(step.unbind(0)), alpha=-scale)
 
-    def _adam(self, params: list[nn.Parameter], group: dict) -> None:
+    def _adam(self, params: list[Tensor], group: dict) -> None:
         beta1, beta2 = group["betas"]
         count = group["count"] = group.get("count", 0) + 1
-        grads = [p.grad for p in params]
+        grads = [p.grad for p in params if p.grad is not None]
         first, second = self._buffers(params, "first"), self._buffers(params, "second")
         torch._foreach_lerp_(first, grads, 1 - beta1)
         torch._foreach_mul_(second, beta2)
@@ -93,7 +93,8 @@ class MuonAdamW(torch.optim.Optimizer):
 
 def split_parameters(net: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
     """(matrices inside the attention blocks and their modulation, everything else)."""
-    matrices, others = [], []
+    matrices: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
     for name, parameter in net.named_parameters():
         inner = parameter.dim() == 2 and (".blocks." in name or name.endswith("modulation.weight"))
         (matrices if inner else others).append(parameter)

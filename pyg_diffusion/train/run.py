@@ -53,7 +53,7 @@ def train(config: Config, run_dir: str | Path, resume: bool = False, progress: b
     L.seed_everything(options.seed, verbose=False)
     module = DenoiserModule(config, data.spectrum())
     if options.compile:
-        module.denoiser.net.trunk_compile()
+        module.denoiser.net.trunk_compile()  # type: ignore[operator]
     start = int(torch.load(last, weights_only=True, map_location="cpu")["global_step"]) if resume else 0
     control = RunControl(last)
     callbacks = [

@@ -58,7 +58,9 @@ def test_permutation_equivariance(items, which):
     order = torch.randperm(data.num_nodes)
     noise, t = torch.randn(data.num_nodes, 3), torch.full((1, 1), 0.6)
     straight = denoise(denoiser, data, noise, t)
-    torch.testing.assert_close(denoise(denoiser, permuted(data, order), noise[order], t), straight[order], atol=2e-4, rtol=1e-3)
+    torch.testing.assert_close(
+        denoise(denoiser, permuted(data, order), noise[order], t), straight[order], atol=2e-4, rtol=1e-3
+    )
 
 
 def test_translation_is_projected_out(items):
@@ -111,7 +113,7 @@ def test_compiles_without_graph_breaks(items):
     operator = laplacian_operator(data)
     code = net.encode(data, operator)
     signal = operator.pack(data.pos)
-    c_out, log_tau = torch.ones_like(operator.eigenvalues), torch.zeros(3, 1)
+    c_out, log_tau = torch.ones_like(operator.eigenvalues).unsqueeze(-1), torch.zeros(3, 1)
     explained = torch._dynamo.explain(net.trunk)(code, signal, signal, signal, c_out, operator.eigenvectors, log_tau)
     assert explained.graph_break_count == 0, explained.break_reasons
 

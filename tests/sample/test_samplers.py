@@ -40,20 +40,20 @@ def coefficients(sampler, denoiser, operator, steps, start=1.0):
     grid = time_grid(steps, start)
     draws = Draws(operator, steps + 1)
     out = operator.to_modes(sampler.sample(denoiser, operator, grid, draws))
-    return out / denoiser.parts(operator, grid[-1].double()).c_skip.unsqueeze(-1)
+    return out / denoiser.parts(operator, grid[-1].double()).c_skip
 
 
 def variance_error(sampler, denoiser, operator, steps):
     """Largest relative error of the variance of S at t_min over all modes, against φ²p + σ²."""
     variance = coefficients(sampler, denoiser, operator, steps).square().sum(-1)
-    target = denoiser.parts(operator, torch.tensor(0.0).double()).total
+    target = denoiser.parts(operator, torch.tensor(0.0).double()).total[..., 0]
     return float(((variance - target) / target)[operator.mode_mask].abs().max())
 
 
 def flow_error(sampler, denoiser, operator, steps, start=1.0):
     """Largest relative error of the deterministic map: S_t / √(φ²p + σ²) is constant along the probability flow."""
     scale = coefficients(sampler, denoiser, operator, steps, start)[..., 0]
-    target = denoiser.parts(operator, torch.tensor(0.0).double()).total.sqrt()
+    target = denoiser.parts(operator, torch.tensor(0.0).double()).total.sqrt()[..., 0]
     return float(((scale - target) / target)[operator.mode_mask].abs().max())
 
 
@@ -114,7 +114,7 @@ def test_start_is_the_noised_data_and_not_the_stationary_law(operator):
     parts = denoiser.parts(operator, torch.tensor(short).double())
     start = operator.to_modes(Exponential().sample(denoiser, operator, torch.tensor([short]), Draws(operator, 1)))
     torch.testing.assert_close(
-        start[..., 0][operator.mode_mask], (parts.c_skip * parts.total.sqrt())[operator.mode_mask], rtol=1e-7, atol=0
+        start[..., 0][operator.mode_mask], (parts.c_skip * parts.total.sqrt())[..., 0][operator.mode_mask], rtol=1e-7, atol=0
     )
     assert flow_error(Exponential(2), denoiser, operator, 80, short) < 1e-3
 

@@ -65,7 +65,7 @@ def test_a_degenerate_eigenvalue_averages_all_its_modes():
     ("call", "message"),
     [
         (lambda: PowerSpectrum(torch.tensor([1.0, 0.0]), torch.zeros(2)), "strictly increasing"),
-        (lambda: PowerSpectrum(torch.tensor([1.0]), torch.zeros(1)), "at least 2 knots"),
+        (lambda: PowerSpectrum(torch.tensor([1.0]), torch.zeros(1)), "K >= 2"),
         (lambda: PowerSpectrum.fit(torch.tensor([0.0, 1.0]), torch.ones(2)), "λ > 0"),
         (lambda: PowerSpectrum.fit(torch.ones(1), torch.ones(1)), "at least 2 modes"),
     ],
@@ -73,3 +73,10 @@ def test_a_degenerate_eigenvalue_averages_all_its_modes():
 def test_bad_input(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_a_spectrum_per_channel_is_one_spectrum_per_channel():
+    lam, power = torch.linspace(0.1, 5, 200), torch.rand(200, 2) + 0.1
+    both = PowerSpectrum.fit(lam, power)(lam.view(4, 50))
+    for c in range(2):
+        torch.testing.assert_close(both[..., c], PowerSpectrum.fit(lam, power[:, c])(lam.view(4, 50)))
