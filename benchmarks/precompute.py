@@ -14,7 +14,6 @@ clock; CPU seconds stand beside them in the JSON. Prints a table, writes results
 import argparse
 import json
 import os
-import platform
 import resource
 import subprocess
 import sys
@@ -22,6 +21,7 @@ import time
 from pathlib import Path
 
 import torch
+from machine import cpu_model
 from torch import Tensor
 
 from pyg_diffusion.sde import ConstantRate, LinearSDE
@@ -106,12 +106,6 @@ def measure(method: str, side: int, steps: int, dtype: str) -> dict:
 
 def size(count: float) -> str:
     return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
-
-
-def cpu_model() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor())
 
 
 def plot(rows: list[dict], path: Path) -> None:

@@ -8,10 +8,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from rdkit import Chem
-from rdkit.Geometry import Point3D
 from torch_geometric.data import Batch
 
-from .chem import Stereo, check_stereo, molecule_from_mol
+from .chem import Stereo, add_conformers, check_stereo, molecule_from_mol
 from .data import Molecule, MoleculeData, laplacian_operator
 from .data.schema import ELEMENTS
 from .denoise import Denoiser
@@ -183,18 +182,6 @@ class Generator:
 
 
 _default: list[Generator] = []  # the shipped weights, loaded once
-
-
-def add_conformers(mol: Chem.Mol, positions: np.ndarray) -> list[int]:
-    """Append conformers `[k, N, 3]` to a molecule; returns their ids."""
-    ids = []
-    for position in np.asarray(positions, dtype=float):
-        conformer = Chem.Conformer(mol.GetNumAtoms())
-        conformer.Set3D(True)
-        for i, (x, y, z) in enumerate(position):
-            conformer.SetAtomPosition(i, Point3D(float(x), float(y), float(z)))
-        ids.append(mol.AddConformer(conformer, assignId=True))
-    return ids
 
 
 def embed_multiple_confs(

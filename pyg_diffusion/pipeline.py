@@ -14,10 +14,10 @@ import torch
 from rdkit import Chem
 from tqdm import tqdm
 
-from .chem import Record, RecordError, molecule_from_mol, read_records, read_sdf
+from .chem import Record, RecordError, add_conformers, molecule_from_mol, read_records, read_sdf
 from .chem.records import record_from_block, record_from_smiles
 from .data import Molecule
-from .generate import Generator, add_conformers
+from .generate import Generator
 from .metrics import Comparison, Ensemble, Evaluation, compare, etkdg, evaluate, group_records, records_of
 
 FILE_SUFFIXES = (".sdf", ".sd", ".mol", ".smi", ".smiles", ".txt")  # each also with .gz; any other input is a SMILES

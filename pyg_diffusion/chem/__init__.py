@@ -1,5 +1,6 @@
 """RDKit lives here: molecules in and out of files, features, stereo."""
 
+from .conformers import add_conformers, with_positions
 from .features import molecule_from_mol
 from .records import Record, RecordError, read_records, read_sdf, read_smiles
 from .stereo import Stereo, check_stereo, stereo_of
@@ -8,10 +9,12 @@ __all__ = [
     "Record",
     "RecordError",
     "Stereo",
+    "add_conformers",
     "check_stereo",
     "molecule_from_mol",
     "read_records",
     "read_sdf",
     "read_smiles",
     "stereo_of",
+    "with_positions",
 ]

@@ -21,8 +21,9 @@ import numpy as np
 from rdkit import Chem, rdBase
 from rdkit.Chem import rdDistGeom, rdForceFieldHelpers, rdMolAlign
 
+from ..chem.conformers import with_positions
 from ..chem.records import Record
-from .validity import Geometry, StereoCheck, atom_map, geometry, posebusters_failures, signature, with_positions
+from .validity import Geometry, StereoCheck, atom_map, geometry, posebusters_failures, signature
 
 OK, WRONG_STEREO, WRONG_GRAPH, UNREADABLE, MISSING = "ok", "wrong stereo", "wrong graph", "unreadable", "missing"
 STATUSES = (OK, WRONG_STEREO, WRONG_GRAPH, UNREADABLE, MISSING)

@@ -181,18 +181,6 @@ def geometry(mol: Chem.Mol, reference: np.ndarray, generated: np.ndarray) -> Geo
     )
 
 
-def with_positions(mol: Chem.Mol, positions: np.ndarray) -> Chem.Mol:
-    """A copy of the molecule with these conformers `[K, N, 3]` (ids 0 to K-1) in place of its own."""
-    copy = Chem.Mol(mol)
-    copy.RemoveAllConformers()
-    for pos in positions:
-        conformer = Chem.Conformer(mol.GetNumAtoms())
-        conformer.Set3D(True)
-        conformer.SetPositions(np.ascontiguousarray(pos, dtype=np.float64))
-        copy.AddConformer(conformer, assignId=True)
-    return copy
-
-
 def posebusters_failures(mols: list[Chem.Mol]) -> tuple[int, Counter[str]]:
     """Run PoseBusters' `mol` checks on single-fragment molecules with one conformer each.
 

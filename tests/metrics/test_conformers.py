@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from rdkit import Chem
 
-from pyg_diffusion.chem import Record, read_sdf
+from pyg_diffusion.chem import Record, read_sdf, with_positions
 from pyg_diffusion.metrics import (
     Evaluation,
     MoleculeResult,
@@ -23,7 +23,7 @@ from pyg_diffusion.metrics import (
     rmsd_matrix,
 )
 from pyg_diffusion.metrics.conformers import OK, UNREADABLE
-from pyg_diffusion.metrics.validity import angle_values, atom_map, automorphisms, with_positions
+from pyg_diffusion.metrics.validity import angle_values, atom_map, automorphisms
 
 INF = np.inf
 

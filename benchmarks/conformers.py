@@ -1,0 +1,109 @@
+"""Conformers of the shipped weights (or others) beside ETKDGv3, by sampler and number of network evaluations.
+
+    python benchmarks/conformers.py [REFERENCE.sdf.gz] [--weights FILE] [--runs exponential2:14 ...]
+
+The measures are those of `pyg-diffusion evaluate`: 2K conformers for K references, nothing leaves the denominator. Prints
+the table, writes benchmarks/results/conformers.json and .png.
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import torch
+from machine import machine
+
+from pyg_diffusion import Generator
+from pyg_diffusion.chem import molecule_from_mol, read_sdf, with_positions
+from pyg_diffusion.metrics import compare, etkdg, evaluate, group_records, records_of
+from pyg_diffusion.sample import DDIM, Ancestral, Exponential
+
+HERE = Path(__file__).parent
+SAMPLERS = {
+    "exponential2": lambda: Exponential(2),
+    "exponential1": lambda: Exponential(1),
+    "ddim0.5": lambda: DDIM(0.5),
+    "ancestral": Ancestral,
+}
+RUNS = ["exponential2:6", "exponential2:10", "exponential2:14", "exponential2:20", "exponential2:40", "exponential1:20"]
+
+
+def ours(ensembles, weights, run, seed):
+    """(records, cost) of one sampler setting."""
+    name, steps = run.split(":")
+    generator = Generator.from_pretrained(weights, sampler=SAMPLERS[name](), steps=int(steps), device="cpu")
+    molecules = [molecule_from_mol(e.mol, e.name, conformers=False) for e in ensembles]
+    start = time.perf_counter()
+    results = generator.sample(molecules, [2 * e.size for e in ensembles], seed)
+    seconds = time.perf_counter() - start
+    records = []
+    for ensemble, result in zip(ensembles, results, strict=True):
+        if len(result.positions):
+            records += records_of(with_positions(ensemble.mol, result.positions), ensemble.name)
+    made = max(1, len(records))
+    return records, {
+        "seconds per conformer": seconds / made,
+        "threads": torch.get_num_threads(),
+        "network evaluations per conformer": sum(r.evaluations for r in results) / made,
+        "stereo right before resampling": sum(r.right_at_once for r in results) / sum(r.asked for r in results),
+    }
+
+
+def baseline(ensembles, mmff, seed):
+    """(records, cost) of ETKDGv3."""
+    records, seconds = [], 0.0
+    for ensemble in ensembles:
+        mol, spent = etkdg(ensemble.mol, 2 * ensemble.size, seed, mmff)
+        seconds += spent
+        records += records_of(mol, ensemble.name)
+    return records, {"seconds per conformer": seconds / max(1, len(records)), "threads": 1}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("reference", nargs="?", default=str(HERE.parent / "datasets" / "qm9_ensembles_20.sdf.gz"))
+    parser.add_argument("--weights", default=None)
+    parser.add_argument("--runs", nargs="+", default=RUNS, metavar="SAMPLER:EVALUATIONS")
+    parser.add_argument("--delta", type=float, nargs="+", default=[0.05, 0.1, 0.5])
+    parser.add_argument("--busters", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--name", default="conformers", help="of the files under benchmarks/results")
+    args = parser.parse_args()
+
+    ensembles, skipped = group_records(read_sdf(args.reference))
+    for row in skipped:
+        print(f"skipped {row.name}: {row.reason}")
+    jobs = [(f"ours {run}", lambda run=run: ours(ensembles, args.weights, run, args.seed)) for run in args.runs]
+    jobs += [
+        ("ETKDGv3", lambda: baseline(ensembles, False, args.seed)),
+        ("+ MMFF94s", lambda: baseline(ensembles, True, args.seed)),
+    ]
+    results, extra = {}, {}
+    for name, job in jobs:
+        records, extra[name] = job()
+        results[name] = evaluate(ensembles, records, posebusters=args.busters, seed=args.seed)
+    comparison = compare(results, args.delta, extra=extra)
+    print(comparison.table())
+
+    target = HERE / "results" / args.name
+    target.parent.mkdir(exist_ok=True)
+    text = {"machine": machine(), "reference": Path(args.reference).name, "seed": args.seed, **comparison.as_dict()}
+    target.with_suffix(".json").write_text(json.dumps(text, indent=1) + "\n")
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
+    for axis, measure in zip(axes, ("AMR-R mean", "AMR-P mean"), strict=True):
+        for name, row in comparison.rows.items():
+            axis.scatter(row["seconds per conformer"], row[measure], label=name)
+        axis.set(xlabel="seconds per conformer", ylabel=f"{measure}, Å", ylim=(0, None), xscale="log")
+        axis.grid(alpha=0.3)
+    axes[1].legend(fontsize=7)
+    figure.savefig(target.with_suffix(".png"), dpi=110)
+    print(f"\n{target.with_suffix('.json')}\n{target.with_suffix('.png')}")
+
+
+if __name__ == "__main__":
+    main()
