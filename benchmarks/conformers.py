@@ -15,6 +15,7 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+import numpy as np
 import torch
 from machine import machine
 
@@ -33,13 +34,13 @@ SAMPLERS = {
 RUNS = ["exponential2:6", "exponential2:10", "exponential2:14", "exponential2:20", "exponential2:40", "exponential1:20"]
 
 
-def ours(ensembles, weights, run, seed):
+def ours(ensembles, counts, weights, run, seed):
     """(records, cost) of one sampler setting."""
     name, steps = run.split(":")
     generator = Generator.from_pretrained(weights, sampler=SAMPLERS[name](), steps=int(steps), device="cpu")
     molecules = [molecule_from_mol(e.mol, e.name, conformers=False) for e in ensembles]
     start = time.perf_counter()
-    results = generator.sample(molecules, [2 * e.size for e in ensembles], seed)
+    results = generator.sample(molecules, counts, seed)
     seconds = time.perf_counter() - start
     records = []
     for ensemble, result in zip(ensembles, results, strict=True):
@@ -54,11 +55,11 @@ def ours(ensembles, weights, run, seed):
     }
 
 
-def baseline(ensembles, mmff, seed):
+def baseline(ensembles, counts, mmff, seed):
     """(records, cost) of ETKDGv3."""
     records, seconds = [], 0.0
-    for ensemble in ensembles:
-        mol, spent = etkdg(ensemble.mol, 2 * ensemble.size, seed, mmff)
+    for ensemble, count in zip(ensembles, counts, strict=True):
+        mol, spent = etkdg(ensemble.mol, count, seed, mmff)
         seconds += spent
         records += records_of(mol, ensemble.name)
     return records, {"seconds per conformer": seconds / max(1, len(records)), "threads": 1}
@@ -72,27 +73,37 @@ def main() -> None:
     parser.add_argument("--delta", type=float, nargs="+", default=[0.05, 0.1, 0.5])
     parser.add_argument("--busters", type=int, default=0)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--n", type=int, default=0, help="conformers per molecule instead of 2K")
+    parser.add_argument("--molecules", type=int, default=0, help="only this many molecules, drawn by the seed")
     parser.add_argument("--name", default="conformers", help="of the files under benchmarks/results")
     args = parser.parse_args()
 
     ensembles, skipped = group_records(read_sdf(args.reference))
     for row in skipped:
         print(f"skipped {row.name}: {row.reason}")
-    jobs = [(f"ours {run}", lambda run=run: ours(ensembles, args.weights, run, args.seed)) for run in args.runs]
+    if args.molecules:
+        chosen = np.random.default_rng(args.seed).permutation(len(ensembles))[: args.molecules]
+        ensembles = [ensembles[k] for k in sorted(chosen)]
+    counts = [args.n or 2 * e.size for e in ensembles]
+    jobs = [(f"ours {run}", lambda run=run: ours(ensembles, counts, args.weights, run, args.seed)) for run in args.runs]
     jobs += [
-        ("ETKDGv3", lambda: baseline(ensembles, False, args.seed)),
-        ("+ MMFF94s", lambda: baseline(ensembles, True, args.seed)),
+        ("ETKDGv3", lambda: baseline(ensembles, counts, False, args.seed)),
+        ("+ MMFF94s", lambda: baseline(ensembles, counts, True, args.seed)),
     ]
     results, extra = {}, {}
     for name, job in jobs:
         records, extra[name] = job()
-        results[name] = evaluate(ensembles, records, posebusters=args.busters, seed=args.seed)
+        results[name] = evaluate(ensembles, records, expected=counts, posebusters=args.busters, seed=args.seed)
     comparison = compare(results, args.delta, extra=extra)
     print(comparison.table())
 
     target = HERE / "results" / args.name
     target.parent.mkdir(exist_ok=True)
-    text = {"machine": machine(), "reference": Path(args.reference).name, "seed": args.seed, **comparison.as_dict()}
+    text = {
+        "machine": machine(),
+        "arguments": {**vars(args), "reference": Path(args.reference).name},
+        **comparison.as_dict(),
+    }
     target.with_suffix(".json").write_text(json.dumps(text, indent=1) + "\n")
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
     for axis, measure in zip(axes, ("AMR-R mean", "AMR-P mean"), strict=True):

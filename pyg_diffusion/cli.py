@@ -70,6 +70,14 @@ def positive(text: str) -> int:
     return value
 
 
+def evaluations(text: str) -> int:
+    """argparse type: an integer >= 2 (one step and the final denoising)."""
+    value = int(text)
+    if value < 2:
+        raise argparse.ArgumentTypeError(f"{value} is not >= 2")
+    return value
+
+
 def count(text: str) -> tuple[int, bool]:
     """argparse type: "10" is 10 per molecule, "2x" is 2 per record of the molecule."""
     return positive(text.removesuffix("x")), text.endswith("x")
@@ -114,12 +122,12 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument("-o", "--output", default="-", metavar="OUT.sdf", help="SDF to write (.gz compresses); - is stdout")
     p.add_argument("--seed", type=int, default=0, help="same seed, same conformers")
     p.add_argument("--weights", default=None, metavar="FILE", help="weights or run folder; the shipped ones if not given")
-    p.add_argument("--steps", type=positive, default=None, help="network evaluations per conformer")
+    p.add_argument("--steps", type=evaluations, default=None, help="network evaluations per conformer")
     p.add_argument("--sampler", choices=["exponential2", "exponential1", "ddim", "ancestral"], default="exponential2")
     p.add_argument("--eta", type=float, default=0.0, help="of the ddim sampler")
     p.add_argument("--attempts", type=positive, default=10, help="draws per conformer until its stereo is right")
     p.add_argument("--report", default=None, metavar="REPORT.json", help="write counts and seconds, for evaluate --report")
-    p.add_argument("--device", default=None, help="cpu or cuda; cuda where there is one, if not given")
+    p.add_argument("--device", choices=["cpu", "cuda"], default=None, help="cuda where there is one, if not given")
     p.add_argument("--quiet", action="store_true", help="no progress bar")
     p.add_argument("--strict", action="store_true", help="exit 1 if any record was skipped")
 
@@ -189,10 +197,12 @@ def run_sample(args: argparse.Namespace) -> int:
     from .pipeline import sample_records
 
     options = {} if args.steps is None else {"steps": args.steps}
-    try:
-        generator = Generator.from_pretrained(args.weights, sampler=_sampler(args), device=args.device, **options)
-    except RuntimeError as error:  # an absent CUDA device
-        raise UsageError(str(error).splitlines()[0]) from error
+    if args.device == "cuda":
+        import torch
+
+        if not torch.cuda.is_available():
+            raise UsageError("--device cuda: this machine has no CUDA device that torch can use")
+    generator = Generator.from_pretrained(args.weights, sampler=_sampler(args), device=args.device, **options)
     skipped = Skipped()
     n, per_record = args.n
     with open_output(args.output) as out:

@@ -1,6 +1,5 @@
 """Whole files through the generator and the metrics: what the command line runs."""
 
-import io
 import json
 import os
 import sys
@@ -15,7 +14,7 @@ from rdkit import Chem
 from tqdm import tqdm
 
 from .chem import Record, RecordError, add_conformers, molecule_from_mol, read_records, read_sdf
-from .chem.records import record_from_block, record_from_smiles
+from .chem.records import record_from_block, record_from_smiles, split_smiles
 from .data import Molecule
 from .generate import Generator
 from .metrics import Comparison, Ensemble, Evaluation, compare, etkdg, evaluate, group_records, records_of
@@ -75,12 +74,10 @@ def _stdin_records() -> Iterator[Record]:
         blocks = text.replace("\r\n", "\n").split("$$$$\n")
         yield from (record_from_block(k, block, False) for k, block in enumerate(blocks) if block.strip())
         return
-    lines = [line.strip() for line in io.StringIO(text) if line.strip()]
+    lines = [line for line in text.splitlines() if line.strip()]
     if not lines:
         raise RecordError("stdin: empty input; give SMILES, a .smi or an .sdf file")
-    for k, line in enumerate(lines):
-        smiles, _, name = line.replace("\t", " ").partition(" ")
-        yield record_from_smiles(k, smiles, name.strip())
+    yield from (record_from_smiles(k, *split_smiles(line)) for k, line in enumerate(lines))
 
 
 def input_records(inputs: Iterable[str]) -> Iterator[Record]:
@@ -90,9 +87,10 @@ def input_records(inputs: Iterable[str]) -> Iterator[Record]:
             yield from _stdin_records()
         elif text.lower().removesuffix(".gz").endswith(FILE_SUFFIXES):
             yield from read_records(text, need_3d=False)
+        elif os.path.exists(text):
+            raise RecordError(f"{text}: not a SMILES and not named as a file of a known kind ({', '.join(FILE_SUFFIXES)})")
         else:
-            smiles, _, name = text.strip().partition(" ")
-            yield record_from_smiles(k, smiles, name.strip())
+            yield record_from_smiles(k, *split_smiles(text))
 
 
 def unique_molecules(

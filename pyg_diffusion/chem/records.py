@@ -180,16 +180,22 @@ def record_from_smiles(index: int, smiles: str, name: str = "") -> Record:
     return record
 
 
+def split_smiles(line: str) -> tuple[str, str]:
+    """(SMILES, name or "") of a line "SMILES [name]", parted by blanks or a tab."""
+    smiles, *name = line.split(maxsplit=1) or [""]
+    return smiles, name[0].strip() if name else ""
+
+
 def smiles_lines(path: str) -> Iterator[tuple[str, str]]:
     """(SMILES, name or "") of every line; blank lines and lines starting with # are no records."""
     empty = True
     try:
         with open_text(path) as stream:
             for line in stream:
-                smiles, *name = line.split(maxsplit=1) or [""]
+                smiles, name = split_smiles(line)
                 if smiles and not smiles.startswith("#"):
                     empty = False
-                    yield smiles, name[0].strip() if name else ""
+                    yield smiles, name
     except (EOFError, OSError, zlib.error) as error:
         raise RecordError(f"{path}: cannot be read: {error}") from error
     if empty:

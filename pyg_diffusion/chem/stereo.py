@@ -50,8 +50,6 @@ def stereo_of(mol: Chem.Mol) -> Stereo:
             continue
         a, b = bond.GetStereoAtoms()
         i, j = bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()
-        if mol.GetBondBetweenAtoms(a, i) is None:
-            i, j = j, i
         ez.append([a, i, j, b])
         ez_type.append(_SIDE[bond.GetStereo()])
     return Stereo(
@@ -80,8 +78,9 @@ def cis_cosine(ez: np.ndarray, pos: np.ndarray) -> np.ndarray:
 def check_stereo(stereo: Stereo, pos: np.ndarray, min_volume: float = 0.1) -> np.ndarray:
     """Whether every centre and double bond is the one asked for: coordinates `[..., N, 3]` -> booleans `[...]`.
 
-    A centre flatter than `min_volume` (normalised; an ideal tetrahedron has .77) counts as wrong: it carries no parity.
-    Where the centre stands in for a lone pair the same bound serves (a sulfoxide has .8, an aziridine nitrogen .6).
+    A centre flatter than `min_volume` (normalised; an ideal tetrahedron has .71) counts as wrong: it carries no parity.
+    Where the centre stands in for a lone pair the same bound serves: embedded sulfoxides and aziridine nitrogens have at
+    least .55, phosphines .29.
     """
     good = np.ones(pos.shape[:-2], bool)
     if len(stereo.tetra):
