@@ -84,7 +84,10 @@ def work(method: str, side: int, steps: int, dtype: str) -> dict:
         operator = spectral(side, steps)
         seconds, cpu, peak = time.perf_counter() - start, time.process_time() - cpu, peak_bytes() - baseline
         stored = sum(x.numel() * x.element_size() for x in (operator.eigenvalues, operator.eigenvectors))
-        return {"seconds": seconds, "cpu_seconds": cpu, "peak_bytes": peak, "stored_bytes": stored}
+        end, lam = torch.tensor(1.0, dtype=torch.float64), operator.eigenvalues
+        phi, var = SDE.mean(end)(lam), SDE.var(end)(lam)
+        conditions = {"condition_phi": float(phi.max() / phi.min()), "condition_sigma": float(var.max() / var.min())}
+        return {"seconds": seconds, "cpu_seconds": cpu, "peak_bytes": peak, "stored_bytes": stored} | conditions
     phis, sigmas = explicit(side, steps, getattr(torch, dtype))
     seconds, cpu, peak = time.perf_counter() - start, time.process_time() - cpu, peak_bytes() - baseline
     operator, error = spectral(side, 0), 0.0
@@ -150,7 +153,7 @@ def main() -> None:
     rows, load = [], os.getloadavg()[0]  # other work on the machine slows the wall clock
     print(f"{args.steps} steps; {cpu_model()}, {args.threads} thread(s), torch {torch.__version__}")
     header = f"{'grid':>6} {'store':>8} | {'explicit: stored':>16} {'peak':>9} {'time':>8} {'max error':>10}"
-    print(f"{header} | {'spectral: stored':>16} {'peak':>9} {'time':>8}")
+    print(f"{header} | {'spectral: stored':>16} {'peak':>9} {'time':>8} | {'cond Φ_T':>8} {'cond Σ_T':>8}")
     for side in args.sides:
         row = {"side": side, "dtype": dtype}
         row |= {method: measure(method, side, args.steps, dtype) for method in ("explicit", "spectral")}
@@ -158,7 +161,8 @@ def main() -> None:
         e, s = row["explicit"], row["spectral"]
         left = f"{side:>3}x{side:<2} {dtype:>8} | {size(e['stored_bytes']):>16} {size(e['peak_bytes']):>9}"
         left += f" {e['seconds']:>6.2f} s {e['max_error']:>10.1e}"
-        print(f"{left} | {size(s['stored_bytes']):>16} {size(s['peak_bytes']):>9} {s['seconds']:>6.3f} s", flush=True)
+        right = f"{size(s['stored_bytes']):>16} {size(s['peak_bytes']):>9} {s['seconds']:>6.3f} s"
+        print(f"{left} | {right} | {s['condition_phi']:>8.3g} {s['condition_sigma']:>8.3g}", flush=True)
     if not fits and not args.dtype:
         print(
             f"float32 store: float64 would exceed {args.limit_gb:g} GB on the largest grid; the recursion itself is float64"

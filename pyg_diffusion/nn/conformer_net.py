@@ -194,7 +194,7 @@ class ConformerNet(nn.Module):
     def _encode(self, data: Data, operator: DenseOperator) -> Encoded:
         x = operator.pack(sum(table(data.x[:, k]) for k, table in enumerate(self.atom)))
         b, n = operator.num_graphs, operator.max_nodes
-        slots = operator._slots
+        slots = operator.slots
         kernels = torch.stack([operator.matrix(heat(s)) for s in HEAT_TIMES], dim=-1)
 
         bond = torch.zeros(b * n, n, dtype=torch.long, device=x.device)

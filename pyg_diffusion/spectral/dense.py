@@ -53,6 +53,8 @@ class DenseOperator(ExactOperator):
         eigenvalues: λ, `[num_graphs, M]`.
         eigenvectors: U with modes as columns, `[num_graphs, M, M]`, zero outside each graph.
         sizes: number of nodes of each graph, `[num_graphs]`.
+
+    `slots [num_nodes]` is the place of each node in the padded layout, flattened.
     """
 
     def __init__(self, eigenvalues: Tensor, eigenvectors: Tensor, sizes: Tensor):
@@ -60,8 +62,8 @@ class DenseOperator(ExactOperator):
         self.num_graphs, self.max_nodes = eigenvalues.shape
         arange = torch.arange(self.max_nodes, device=sizes.device)
         self.mode_mask = arange < sizes[:, None]
-        self._slots = self.mode_mask.flatten().nonzero().squeeze(1)  # flat position of node k in the padded layout
-        self.num_nodes = self._slots.numel()
+        self.slots = self.mode_mask.flatten().nonzero().squeeze(1)
+        self.num_nodes = self.slots.numel()
 
     @classmethod
     def from_edges(
@@ -88,6 +90,8 @@ class DenseOperator(ExactOperator):
         weight = torch.ones(edge_index.size(-1), device=device) if edge_weight is None else edge_weight.detach()
         _check_edges(edge_index, weight, num_nodes)
         batch = torch.zeros(num_nodes, dtype=torch.long, device=device) if batch is None else batch
+        if batch.shape != (num_nodes,) or bool((batch.diff() < 0).any()):
+            raise ValueError(f"batch must be a sorted vector of {num_nodes} graph numbers, as PyG makes it")
         if num_graphs is None:
             num_graphs = int(batch[-1]) + 1 if num_nodes else 0
         sizes = torch.bincount(batch, minlength=num_graphs)
@@ -158,11 +162,11 @@ class DenseOperator(ExactOperator):
         if x.size(0) != self.num_nodes:
             raise ValueError(f"the signal has {x.size(0)} nodes, the operator {self.num_nodes}")
         padded = x.new_zeros(self.num_graphs * self.max_nodes, *x.shape[1:])
-        return padded.index_copy(0, self._slots, x).view(self.num_graphs, self.max_nodes, *x.shape[1:])
+        return padded.index_copy(0, self.slots, x).view(self.num_graphs, self.max_nodes, *x.shape[1:])
 
     def unpack(self, padded: Tensor) -> Tensor:
         """Padded to flat, the inverse of `pack`."""
-        return padded.flatten(0, 1).index_select(0, self._slots)
+        return padded.flatten(0, 1).index_select(0, self.slots)
 
     def to_modes(self, x: Tensor) -> Tensor:
         return self.eigenvectors.mT @ self.pack(x)

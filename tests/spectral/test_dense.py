@@ -200,3 +200,8 @@ def test_bad_batches_and_signals_are_named():
         DenseOperator.from_edges(torch.tensor([[0, 1, 3], [1, 0, 4]]), 5, batch=torch.tensor([0, 0, 0, 1, 1]))
     with pytest.raises(ValueError, match="the signal has 3 nodes, the operator 4"):
         build([complete(4)]).to_modes(torch.zeros(3, 2).double())
+
+
+def test_unsorted_batch_is_refused():
+    with pytest.raises(ValueError, match="sorted"):
+        DenseOperator.from_edges(torch.tensor([[0, 2], [2, 0]]), 3, batch=torch.tensor([0, 1, 0]))
