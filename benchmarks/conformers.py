@@ -1,6 +1,6 @@
 """Conformers of the shipped weights (or others) beside ETKDGv3, by sampler and number of network evaluations.
 
-    python benchmarks/conformers.py [REFERENCE.sdf.gz] [--weights FILE] [--runs exponential2:14 ...]
+    python benchmarks/conformers.py [REFERENCE.sdf.gz] [--weights FILE] [--runs ancestral:14 ...]
 
 The measures are those of `pyg-diffusion evaluate`: 2K conformers for K references, nothing leaves the denominator. Prints
 the table, writes benchmarks/results/conformers.json and .png.
@@ -31,7 +31,7 @@ SAMPLERS = {
     "ddim0.5": lambda: DDIM(0.5),
     "ancestral": Ancestral,
 }
-RUNS = ["exponential2:6", "exponential2:10", "exponential2:14", "exponential2:20", "exponential2:40", "exponential1:20"]
+RUNS = ["ancestral:5", "ancestral:10", "ancestral:14", "ancestral:20", "ancestral:40", "ddim0.5:14", "exponential2:14"]
 
 
 def ours(ensembles, counts, weights, run, seed):

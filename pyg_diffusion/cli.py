@@ -123,7 +123,7 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument("--seed", type=int, default=0, help="same seed, same conformers")
     p.add_argument("--weights", default=None, metavar="FILE", help="weights or run folder; the shipped ones if not given")
     p.add_argument("--steps", type=evaluations, default=None, help="network evaluations per conformer")
-    p.add_argument("--sampler", choices=["exponential2", "exponential1", "ddim", "ancestral"], default="exponential2")
+    p.add_argument("--sampler", choices=["ancestral", "ddim", "exponential1", "exponential2"], default="ancestral")
     p.add_argument("--eta", type=float, default=0.0, help="of the ddim sampler")
     p.add_argument("--attempts", type=positive, default=10, help="draws per conformer until its stereo is right")
     p.add_argument("--report", default=None, metavar="REPORT.json", help="write counts and seconds, for evaluate --report")
@@ -140,7 +140,7 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument("--mmff", action="store_true", help="run ETKDGv3 + MMFF94s beside it as well")
     p.add_argument("--delta", type=float, nargs="+", default=[0.1, 0.5], help="coverage thresholds in Å")
     p.add_argument(
-        "--busters", type=int, default=100, metavar="K", help="PoseBusters on at most K conformers; 0 leaves it out"
+        "--busters", type=int, default=50, metavar="K", help="PoseBusters on K conformers of each method; 0 leaves it out"
     )
     p.add_argument("-j", "--workers", type=positive, default=None, help="processes; all cores if not given")
     p.add_argument("--seed", type=int, default=0, help="of the ETKDGv3 runs and the PoseBusters subsample")

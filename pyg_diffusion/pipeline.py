@@ -188,14 +188,17 @@ def _chunks(entries: Iterable[Entry]) -> Iterator[tuple[int, list[Entry]]]:
         yield first, chunk
 
 
-def _baseline(ensembles: list[Ensemble], mmff: bool, seed: int, workers: int) -> tuple[Evaluation, dict[str, float | int]]:
+def _baseline(
+    ensembles: list[Ensemble], mmff: bool, seed: int, workers: int, busters: int
+) -> tuple[Evaluation, dict[str, float | int]]:
     """ETKDGv3 scored like a generated file, and its cost."""
     records, seconds, made = [], 0.0, 0
     for ensemble in tqdm(ensembles, desc="ETKDGv3" + " + MMFF94s" * mmff, unit="", file=sys.stderr, dynamic_ncols=True):
         mol, spent = etkdg(ensemble.mol, 2 * ensemble.size, seed, mmff)
         seconds, made = seconds + spent, made + mol.GetNumConformers()
         records += list(records_of(mol, ensemble.name))
-    return evaluate(ensembles, records, workers=workers), {"seconds per conformer": seconds / max(1, made), "threads": 1}
+    scored = evaluate(ensembles, records, workers=workers, posebusters=busters, seed=seed)
+    return scored, {"seconds per conformer": seconds / max(1, made), "threads": 1}
 
 
 def evaluate_files(
@@ -206,7 +209,7 @@ def evaluate_files(
     report: str | None = None,
     baselines: Iterable[bool] = (),
     deltas: Iterable[float] = (0.1, 0.5),
-    busters: int = 100,
+    busters: int = 50,
     workers: int | None = None,
     seed: int = 0,
 ) -> tuple[Comparison, dict]:
@@ -216,7 +219,7 @@ def evaluate_files(
         skip: called with (name, reason) for records that could not be used.
         report: the report of the sampling job, whose cost goes into the table.
         baselines: run ETKDGv3 beside it: False for plain, True with MMFF94s.
-        busters: at most this many conformers go to PoseBusters.
+        busters: at most this many conformers of each method go to PoseBusters.
 
     Returns:
         The table, and everything as a JSON-able dictionary (what `plot` reads).
@@ -234,7 +237,7 @@ def evaluate_files(
     results = {"pyg_diffusion": ours}
     for mmff in baselines:
         name = "ETKDGv3 + MMFF94s" if mmff else "ETKDGv3"
-        results[name], extra[name] = _baseline(ensembles, mmff, seed, workers)
+        results[name], extra[name] = _baseline(ensembles, mmff, seed, workers, busters)
     comparison = compare(results, tuple(deltas), extra=extra)
     molecules = {
         method: [{"name": m.name, "smiles": m.smiles, "recall": _finite(m.recall_minima)} for m in result.molecules]
