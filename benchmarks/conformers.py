@@ -93,7 +93,7 @@ def main() -> None:
     results, extra = {}, {}
     for name, job in jobs:
         records, extra[name] = job()
-        results[name] = evaluate(ensembles, records, expected=counts, posebusters=args.busters, seed=args.seed)
+        results[name] = evaluate(ensembles, records, expected=counts, checked=args.busters, seed=args.seed)
     comparison = compare(results, args.delta, extra=extra)
     print(comparison.table())
 

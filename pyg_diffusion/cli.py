@@ -140,10 +140,15 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument("--mmff", action="store_true", help="run ETKDGv3 + MMFF94s beside it as well")
     p.add_argument("--delta", type=float, nargs="+", default=[0.1, 0.5], help="coverage thresholds in Å")
     p.add_argument(
-        "--busters", type=int, default=50, metavar="K", help="PoseBusters on K conformers of each method; 0 leaves it out"
+        "--busters",
+        type=int,
+        default=50,
+        metavar="K",
+        help="PoseBusters and MMFF94s strain on K conformers of each method; 0 leaves both out",
     )
+    p.add_argument("--xtb", action="store_true", help="GFN2-xTB strain of those as well; slow, needs tblite")
     p.add_argument("-j", "--workers", type=positive, default=None, help="processes; all cores if not given")
-    p.add_argument("--seed", type=int, default=0, help="of the ETKDGv3 runs and the PoseBusters subsample")
+    p.add_argument("--seed", type=int, default=0, help="of the ETKDGv3 runs and of the K conformers")
     p.add_argument("--strict", action="store_true", help="exit 1 if any record was skipped")
 
     p = command("plot", "Draw a training run, or an evaluation with overlays of generated and reference conformers.")
@@ -229,6 +234,8 @@ def run_evaluate(args: argparse.Namespace) -> int:
 
     from .pipeline import evaluate_files
 
+    if args.xtb and args.busters == 0:
+        raise UsageError("--xtb needs conformers to work on: --busters above 0")
     skipped = Skipped()
     comparison, result = evaluate_files(
         args.generated,
@@ -237,7 +244,8 @@ def run_evaluate(args: argparse.Namespace) -> int:
         report=args.report,
         baselines=[False] * args.etkdg + [True] * args.mmff,
         deltas=args.delta,
-        busters=args.busters,
+        checked=args.busters,
+        xtb=args.xtb,
         workers=args.workers,
         seed=args.seed,
     )

@@ -4,7 +4,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TextIO
@@ -189,7 +189,7 @@ def _chunks(entries: Iterable[Entry]) -> Iterator[tuple[int, list[Entry]]]:
 
 
 def _baseline(
-    ensembles: list[Ensemble], mmff: bool, seed: int, workers: int, busters: int
+    ensembles: list[Ensemble], mmff: bool, seed: int, workers: int, checked: int, strain: Sequence[str]
 ) -> tuple[Evaluation, dict[str, float | int]]:
     """ETKDGv3 scored like a generated file, and its cost."""
     records, seconds, made = [], 0.0, 0
@@ -197,7 +197,7 @@ def _baseline(
         mol, spent = etkdg(ensemble.mol, 2 * ensemble.size, seed, mmff)
         seconds, made = seconds + spent, made + mol.GetNumConformers()
         records += list(records_of(mol, ensemble.name))
-    scored = evaluate(ensembles, records, workers=workers, posebusters=busters, seed=seed)
+    scored = evaluate(ensembles, records, workers=workers, checked=checked, strain=strain, seed=seed)
     return scored, {"seconds per conformer": seconds / max(1, made), "threads": 1}
 
 
@@ -209,7 +209,8 @@ def evaluate_files(
     report: str | None = None,
     baselines: Iterable[bool] = (),
     deltas: Iterable[float] = (0.1, 0.5),
-    busters: int = 50,
+    checked: int = 50,
+    xtb: bool = False,
     workers: int | None = None,
     seed: int = 0,
 ) -> tuple[Comparison, dict]:
@@ -219,7 +220,8 @@ def evaluate_files(
         skip: called with (name, reason) for records that could not be used.
         report: the report of the sampling job, whose cost goes into the table.
         baselines: run ETKDGv3 beside it: False for plain, True with MMFF94s.
-        busters: at most this many conformers of each method go to PoseBusters.
+        checked: at most this many conformers of each method go to PoseBusters and the MMFF94s strain.
+        xtb: the strain with GFN2-xTB as well; needs tblite.
 
     Returns:
         The table, and everything as a JSON-able dictionary (what `plot` reads).
@@ -231,13 +233,14 @@ def evaluate_files(
     if not ensembles:
         raise RecordError(f"{reference}: no usable reference conformer")
     extra = {"pyg_diffusion": Tally.load(report).measures()} if report else {}
-    ours = evaluate(ensembles, read_sdf(generated), workers=workers, posebusters=busters, seed=seed)
+    strain = ("MMFF94s", "GFN2-xTB") if xtb else ("MMFF94s",)
+    ours = evaluate(ensembles, read_sdf(generated), workers=workers, checked=checked, strain=strain, seed=seed)
     for row in ours.unmatched:
         skip(f"{row.name} (generated, record {row.index + 1})", row.reason)
     results = {"pyg_diffusion": ours}
     for mmff in baselines:
         name = "ETKDGv3 + MMFF94s" if mmff else "ETKDGv3"
-        results[name], extra[name] = _baseline(ensembles, mmff, seed, workers, busters)
+        results[name], extra[name] = _baseline(ensembles, mmff, seed, workers, checked, strain)
     comparison = compare(results, tuple(deltas), extra=extra)
     molecules = {
         method: [{"name": m.name, "smiles": m.smiles, "recall": _finite(m.recall_minima)} for m in result.molecules]

@@ -59,6 +59,7 @@ def save_pretrained(path: str | os.PathLike, denoiser: Denoiser, card: Card) -> 
     }
     json_temporary = path.with_name(path.stem + ".json.tmp")
     json_temporary.write_text(json.dumps(text, indent=1) + "\n")
+    temporary.chmod(json_temporary.stat().st_mode)  # safetensors writes files that only the owner can read
     os.replace(temporary, path)
     os.replace(json_temporary, path.with_suffix(".json"))
 
@@ -74,6 +75,8 @@ def load_pretrained(path: str | os.PathLike) -> tuple[Denoiser, Card]:
     """
     path = Path(path)
     path = path / "weights.safetensors" if path.is_dir() else path
+    if path.suffix != ".safetensors":
+        raise WeightsError(f"{path}: expected a .safetensors file or a training run's folder")
     card_path = path.with_suffix(".json")
     for needed in (path, card_path):
         if not needed.is_file():

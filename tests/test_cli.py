@@ -124,9 +124,9 @@ def test_conformers_of_one_molecule_are_one_molecule(tmp_path, capsys):
         (["sample", "missing.smi", "--quiet"], "missing.smi: no such file"),
         (["sample", "C", "-o", "/proc/none/x.sdf", "--quiet"], "cannot write"),
         (["sample", "C", "--weights", "nowhere.safetensors", "--quiet"], "no such file"),
+        (["train", "nowhere.yaml", "-o", "x"], "nowhere.yaml: no such file"),
         (["evaluate", "a.sdf", "b.sdf"], "b.sdf: no such file"),
         (["plot", "nowhere"], "no such file"),
-        (["train", "nowhere.yaml", "-o", "x"], "nowhere.yaml: no such file"),
         (["prepare", "nowhere.sdf", "-o", "x.h5"], "nowhere.sdf: no such file"),
     ],
 )

@@ -13,6 +13,7 @@ from .conformers import (
     records_of,
     rmsd_matrix,
 )
+from .strain import mmff_strain, xtb_strain
 from .validity import Geometry, StereoCheck, geometry, has_clash, posebusters_failures
 
 __all__ = [
@@ -30,7 +31,9 @@ __all__ = [
     "geometry",
     "group_records",
     "has_clash",
+    "mmff_strain",
     "posebusters_failures",
     "records_of",
     "rmsd_matrix",
+    "xtb_strain",
 ]

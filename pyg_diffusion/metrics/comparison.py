@@ -7,6 +7,9 @@ Measures are taken per molecule first, then as mean and median over molecules. A
   the largest AMR-R of any method on that molecule; for AMR-P each conformer that is not valid enters with the largest
   min_i r_ij of any method's conformer on that molecule. Where no method solved a molecule, the largest such value on any
   molecule stands in.
+
+Strain is the median over the conformers of the subsample that have one (`strain ... known` says how many). Conformers that
+MMFF94s or GFN2-xTB has relaxed have none by that measure, so it says nothing of them: read the other one.
 """
 
 import math
@@ -31,8 +34,8 @@ class Comparison:
     """Result of `compare`.
 
     Attributes:
-        rows: method -> measure -> value; RMSD and lengths in Å, angles in degrees, shares in [0, 1]. None where there was
-            nothing to measure.
+        rows: method -> measure -> value; RMSD and lengths in Å, angles in degrees, strain in kcal/mol, shares in
+            [0, 1]. None where there was nothing to measure.
         common: how many of the `molecules` every method solved.
         failed: method -> names of the molecules without any valid conformer.
         unmatched: method -> (position, name, reason) of each generated record that belongs to no reference.
@@ -146,11 +149,16 @@ def _soundness(row: dict[str, Value], evaluation: Evaluation) -> None:
     row["bond MAE heavy"] = _mean(g.heavy_bond_mae for g in shapes)
     row["angle MAE heavy"] = _mean(g.heavy_angle_mae for g in shapes)
     row["clashes"] = _mean(g.clashes for g in shapes)
-    if evaluation.pb_cap != 0:
-        checked = sum(m.pb_checked for m in evaluation.molecules)
+    if evaluation.cap != 0:
+        checked = sum(m.checked for m in evaluation.molecules)
         row["PoseBusters pass"] = _ratio(sum(m.pb_passed for m in evaluation.molecules), checked)
-        row["PoseBusters checked"] = f"{checked} of {evaluation.pb_eligible}"
-        row["PoseBusters refused molecules"] = evaluation.pb_refused
+        row["PoseBusters checked"] = f"{checked} of {evaluation.eligible}"
+        row["PoseBusters refused molecules"] = evaluation.refused
+        for name in dict.fromkeys(name for m in evaluation.molecules for name in m.strain):
+            values = [v for m in evaluation.molecules for v in m.strain.get(name, ())]
+            known = [v for v in values if v is not None]
+            row[f"strain {name} median"] = float(np.median(known)) if known else None
+            row[f"strain {name} known"] = f"{len(known)} of {len(values)}"
 
 
 def compare(

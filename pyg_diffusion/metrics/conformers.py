@@ -8,9 +8,10 @@ For a molecule with references i = 1..K and generated conformers j = 1..n, r_ij 
 A generated conformer that is missing, unreadable, of the wrong graph or of the wrong stereo has r_ij = ∞ for all i.
 """
 
+import os
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -23,6 +24,7 @@ from rdkit.Chem import rdDistGeom, rdForceFieldHelpers, rdMolAlign
 
 from ..chem.conformers import with_positions
 from ..chem.records import Record
+from .strain import METHODS, require
 from .validity import Geometry, StereoCheck, atom_map, geometry, posebusters_failures, signature
 
 OK, WRONG_STEREO, WRONG_GRAPH, UNREADABLE, MISSING = "ok", "wrong stereo", "wrong graph", "unreadable", "missing"
@@ -193,7 +195,10 @@ class MoleculeResult:
         rmsd: r_ij `[K, n]` in Å, ∞ in the columns that are not "ok".
         has_stereo: the molecule has stereo to get wrong.
         geometry: None where no conformer has the right graph.
-        pb_checked, pb_passed, pb_tests: PoseBusters: conformers looked at, passed, and failures per check.
+        checked: how many of its conformers are in the subsample for the slow checks.
+        pb_passed, pb_tests: PoseBusters: how many of those passed, and failures per check.
+        strain: method -> kcal/mol of those, one entry each; None where it cannot be had (no parameters, not converged,
+            wrong graph).
     """
 
     name: str
@@ -203,9 +208,10 @@ class MoleculeResult:
     has_stereo: bool = False
     fragments: int = 1
     geometry: Geometry | None = None
-    pb_checked: int = 0
+    checked: int = 0
     pb_passed: int = 0
     pb_tests: Counter[str] = field(default_factory=Counter)
+    strain: Mapping[str, Sequence[float | None]] = field(default_factory=dict)
 
     @cached_property
     def counts(self) -> Counter[str]:
@@ -259,17 +265,17 @@ class Evaluation:
         molecules: in the order of the references, every one of them.
         unmatched: generated records that belong to no reference.
         seconds: wall time of the evaluation.
-        pb_cap: at most this many conformers went to PoseBusters (0: none; None: all), drawn with seed `pb_seed` out of
-            `pb_eligible`; `pb_refused` molecules have several fragments and were left out.
+        cap: at most this many conformers went to PoseBusters and the strain (0: none; None: all), drawn with seed `seed`
+            out of `eligible`; `refused` molecules have several fragments and were left out.
     """
 
     molecules: list[MoleculeResult]
     unmatched: list[Skipped]
     seconds: float = 0.0
-    pb_cap: int | None = 0
-    pb_seed: int = 0
-    pb_eligible: int = 0
-    pb_refused: int = 0
+    cap: int | None = 0
+    seed: int = 0
+    eligible: int = 0
+    refused: int = 0
 
 
 def _unpack(packed: bytes) -> Chem.Mol:
@@ -288,7 +294,8 @@ class _Task(NamedTuple):
     generated: list[tuple[str, bytes | None]]  # status, and the molecule where it is "ok"
     expected: int
     max_matches: int
-    busts: list[int]
+    checked: list[int]
+    strain: tuple[str, ...]
 
 
 def _evaluate_molecule(task: _Task) -> MoleculeResult:
@@ -314,8 +321,9 @@ def _evaluate_molecule(task: _Task) -> MoleculeResult:
         if valid:
             rmsd[:, valid] = rmsd_matrix(mol, with_positions(mol, np.array([placed[k] for k in valid])), task.max_matches)
         # A conformer of the wrong graph, or none at all, does not pass; nor is there anything to show to PoseBusters.
-        busted = [with_positions(mol, placed[k][None]) for k in task.busts if k in placed]
-        passed, tests = posebusters_failures(busted) if busted else (0, Counter[str]())
+        checked = [with_positions(mol, placed[k][None]) for k in task.checked if k in placed]
+        passed, tests = posebusters_failures(checked) if checked else (0, Counter[str]())
+    lost = len(task.checked) - len(checked)
     reference = np.array([c.GetPositions() for c in mol.GetConformers()])
     return MoleculeResult(
         name=task.name,
@@ -325,10 +333,16 @@ def _evaluate_molecule(task: _Task) -> MoleculeResult:
         has_stereo=check.specified,
         fragments=len(Chem.GetMolFrags(mol)),
         geometry=geometry(mol, reference, np.array(list(placed.values()))) if placed else None,
-        pb_checked=len(task.busts),
+        checked=len(task.checked),
         pb_passed=passed,
-        pb_tests=tests + Counter({WRONG_GRAPH: len(task.busts) - len(busted)}),
+        pb_tests=tests + Counter({WRONG_GRAPH: lost}),
+        strain={name: [*map(METHODS[name], checked), *[None] * lost] for name in task.strain},
     )
+
+
+def _one_thread() -> None:
+    """In a worker process: tblite's OpenMP would otherwise start a thread per core in each of them."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def evaluate(
@@ -338,7 +352,8 @@ def evaluate(
     expected: int | Sequence[int] | None = None,
     workers: int = 1,
     max_matches: int = MAX_MATCHES,
-    posebusters: int | None = 0,
+    checked: int | None = 0,
+    strain: Sequence[str] = ("MMFF94s",),
     seed: int = 0,
 ) -> Evaluation:
     """Compare generated records with reference ensembles.
@@ -348,11 +363,13 @@ def evaluate(
             there are more, all are used.
         workers: processes over molecules (spawned, so a script needs the usual `__main__` guard); 1 for none.
         max_matches: bound on the symmetric atom orders tried per molecule (see `rmsd_matrix`, `StereoCheck`).
-        posebusters: most conformers to check with PoseBusters, a random subsample of all generated ones of
+        checked: most conformers for the slow checks, PoseBusters and strain: a random subsample of all generated ones of
             single-fragment molecules; 0 for none, None for all.
+        strain: "MMFF94s", "GFN2-xTB" (needs tblite), both or none.
         seed: of that subsample.
     """
     start = time.perf_counter()
+    require(strain)
     if isinstance(expected, Sequence) and len(expected) != len(references):
         raise ValueError(f"expected has {len(expected)} entries for {len(references)} reference molecules")
     matcher = Matcher(references)
@@ -367,24 +384,24 @@ def evaluate(
     single = [len(Chem.GetMolFrags(ref.mol)) == 1 for ref in references]
     pool = [(m, k) for m, items in enumerate(found) if single[m] for k in range(len(items))]
     chosen = np.arange(len(pool))
-    if posebusters is not None and posebusters < len(pool):
-        chosen = np.sort(np.random.default_rng(seed).choice(len(pool), posebusters, replace=False))
-    busts: dict[int, list[int]] = defaultdict(list)
+    if checked is not None and checked < len(pool):
+        chosen = np.sort(np.random.default_rng(seed).choice(len(pool), checked, replace=False))
+    slow: dict[int, list[int]] = defaultdict(list)
     for c in chosen:
-        busts[pool[c][0]].append(pool[c][1])
+        slow[pool[c][0]].append(pool[c][1])
     tasks = []
     for m, ref in enumerate(references):
         n = 2 * ref.size if expected is None else expected if isinstance(expected, int) else expected[m]
-        tasks.append(_Task(ref.name, ref.smiles, _pack(ref.mol), found[m], n, max_matches, busts[m]))
+        tasks.append(_Task(ref.name, ref.smiles, _pack(ref.mol), found[m], n, max_matches, slow[m], tuple(strain)))
     if workers > 1 and len(tasks) > 1:
         # spawn: a fork of a process in which torch already runs threads may hang
-        with ProcessPoolExecutor(min(workers, len(tasks)), mp_context=get_context("spawn")) as executor:
+        pool_size, context = min(workers, len(tasks)), get_context("spawn")
+        with ProcessPoolExecutor(pool_size, mp_context=context, initializer=_one_thread) as executor:
             results = list(executor.map(_evaluate_molecule, tasks))
     else:
         results = [_evaluate_molecule(task) for task in tasks]
-    refused = 0 if posebusters == 0 else single.count(False)
-    seconds = time.perf_counter() - start
-    return Evaluation(results, unmatched, seconds, posebusters, seed, 0 if posebusters == 0 else len(pool), refused)
+    eligible, refused = (len(pool), single.count(False)) if checked != 0 else (0, 0)
+    return Evaluation(results, unmatched, time.perf_counter() - start, checked, seed, eligible, refused)
 
 
 def etkdg(mol: Chem.Mol, n: int, seed: int = 0, mmff: bool = False) -> tuple[Chem.Mol, float]:

@@ -42,14 +42,17 @@ def train(config: Config, run_dir: str | Path, resume: bool = False, progress: b
         raise ConfigError(f"{run_dir} already holds a run; give --resume to continue it, or another folder")
     if resume and not last.exists():
         raise ConfigError(f"{last}: no such file, so there is nothing to resume")
-    run_dir.mkdir(parents=True, exist_ok=True)
-    (run_dir / "config.yaml").write_text(yaml.safe_dump(config.to_dict(), sort_keys=False))
     options = config.train
     if options.threads:
         torch.set_num_threads(options.threads)
     torch.set_float32_matmul_precision("high")  # TF32 on CUDA; no effect on the CPU's float32
 
     data = ConformerDataModule(config.data, options.seed)
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        (run_dir / "config.yaml").write_text(yaml.safe_dump(config.to_dict(), sort_keys=False))
+    except OSError as error:
+        raise ConfigError(f"{run_dir}: cannot be written: {error.strerror or error}") from error
     L.seed_everything(options.seed, verbose=False)
     module = DenoiserModule(config, data.spectrum())
     if options.compile:

@@ -353,10 +353,10 @@ def test_salts_and_their_parents():
     sodium = next(a.GetIdx() for a in salt.GetAtoms() if a.GetAtomicNum() == 11)
     apart[sodium] += 3.0
     generated = [Record(0, "s", with_positions(salt, apart[None])), Record(1, "s", embed("CC(=O)[O-]", 1))]
-    out = evaluate([ref], generated, posebusters=None)
+    out = evaluate([ref], generated, checked=None)
     assert out.molecules[0].status == ("ok", "wrong graph")
     assert out.molecules[0].rmsd[0, 0] > 0.5
-    assert (out.pb_refused, out.pb_eligible, out.molecules[0].pb_checked) == (1, 0, 0)
+    assert (out.refused, out.eligible, out.molecules[0].checked) == (1, 0, 0)
 
 
 def test_imine_hydrogen_does_not_change_the_graph():
@@ -422,11 +422,11 @@ def test_posebusters_counts():
     assert passed == 1 and tests["bond_lengths"] == 1
     ref = ensemble(mol, "p")
     records = [*records_of(mol, "p"), Record(9, "p", embed("CCO", 1))]
-    everything = evaluate([ref], records, posebusters=None)
+    everything = evaluate([ref], records, checked=None)
     (m,) = everything.molecules
-    assert (m.pb_checked, m.pb_passed, m.pb_tests["wrong graph"]) == (5, 4, 1)
-    sampled = evaluate([ref], records, posebusters=2, seed=3)
-    assert (sampled.molecules[0].pb_checked, sampled.pb_eligible) == (2, 5)
+    assert (m.checked, m.pb_passed, m.pb_tests["wrong graph"]) == (5, 4, 1)
+    sampled = evaluate([ref], records, checked=2, seed=3)
+    assert (sampled.molecules[0].checked, sampled.eligible) == (2, 5)
     assert compare({"x": sampled}).rows["x"]["PoseBusters checked"] == "2 of 5"
     assert compare({"x": everything}).rows["x"]["PoseBusters pass"] == pytest.approx(0.8)
 

@@ -174,6 +174,8 @@ def test_weights_round_trip_and_refusals(store_path, tmp_path):
     with pytest.raises(WeightsError, match="does not match its card"):
         load_pretrained(result.weights)
     with pytest.raises(WeightsError, match="no such file"):
+        load_pretrained(tmp_path / "nothing.safetensors")
+    with pytest.raises(WeightsError, match=r"expected a \.safetensors"):
         load_pretrained(tmp_path / "nothing")
 
 
