@@ -13,7 +13,7 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 from ..pretrained import Card, save_pretrained
 from .callbacks import RunControl, checkpoints, weight_average
-from .config import Config, ConfigError
+from .config import Config, ConfigError, load_config
 from .datamodule import ConformerDataModule
 from .module import DenoiserModule
 
@@ -27,6 +27,14 @@ class TrainResult:
     steps: int
     minutes: float
     val_loss: float
+
+
+def _check_same(config: Config, path: Path) -> None:
+    """Refuse to continue a run with another network or process than it began with."""
+    before = load_config(path).to_dict() if path.exists() else {}
+    for section in ("model", "process"):
+        if section in before and before[section] != config.to_dict()[section]:
+            raise ConfigError(f"{path}: the run began with another {section}: {before[section]}; resume with the same")
 
 
 def train(config: Config, run_dir: str | Path, resume: bool = False, progress: bool = True) -> TrainResult:
@@ -47,6 +55,8 @@ def train(config: Config, run_dir: str | Path, resume: bool = False, progress: b
         torch.set_num_threads(options.threads)
     torch.set_float32_matmul_precision("high")  # TF32 on CUDA; no effect on the CPU's float32
 
+    if resume:
+        _check_same(config, run_dir / "config.yaml")
     data = ConformerDataModule(config.data, options.seed)
     try:
         run_dir.mkdir(parents=True, exist_ok=True)

@@ -1,5 +1,7 @@
 """Training: batches, optimizer, recipes, and a run that is killed and resumed."""
 
+import os
+import signal
 import subprocess
 import sys
 
@@ -126,29 +128,46 @@ def test_repeat_counts_passes(store_path):
     assert len(ConformerDataModule(from_dict(options).data, 0).train) == 3 * len(plain.train)
 
 
-def test_a_killed_run_resumes_as_if_it_had_not_been(store_path, tmp_path, monkeypatch):
-    config = from_dict(recipe(store_path, checkpoint_minutes=1e-6))  # after every step
+@pytest.mark.parametrize("end", ["killed", "interrupted"])
+def test_a_broken_run_resumes_as_if_it_had_not_been(end, store_path, tmp_path, monkeypatch):
+    # killed: a checkpoint was written some steps before; interrupted: by Ctrl-C, which writes its own
+    config = from_dict(recipe(store_path, checkpoint_minutes=1e-6 if end == "killed" else 60.0))
     whole = train(config, tmp_path / "whole", progress=False)
     assert whole.steps == 8
 
     step = DenoiserModule.training_step
 
-    def dies(self, batch, index):
+    def breaks(self, batch, index):
         if self.global_step == 5:
-            raise RuntimeError("killed")
+            if end == "killed":
+                raise RuntimeError("killed")
+            os.kill(os.getpid(), signal.SIGINT)
         return step(self, batch, index)
 
-    monkeypatch.setattr(DenoiserModule, "training_step", dies)
-    with pytest.raises(RuntimeError, match="killed"):
-        train(config, tmp_path / "parts", progress=False)
+    monkeypatch.setattr(DenoiserModule, "training_step", breaks)
+    if end == "killed":
+        with pytest.raises(RuntimeError, match="killed"):
+            train(config, tmp_path / "parts", progress=False)
+        assert not (tmp_path / "parts" / "weights.safetensors").exists()
+    else:
+        broken = train(config, tmp_path / "parts", progress=False)
+        assert broken.interrupted and broken.steps == 6
     monkeypatch.setattr(DenoiserModule, "training_step", step)
-    assert not (tmp_path / "parts" / "weights.safetensors").exists()
     with pytest.raises(ConfigError, match="already holds a run"):
         train(config, tmp_path / "parts", progress=False)
     resumed = train(config, tmp_path / "parts", resume=True, progress=False)
-    assert resumed.steps == 8
+    assert resumed.steps == 8 and not resumed.interrupted
     one, two = load_file(whole.weights), load_file(resumed.weights)
     assert all(torch.equal(one[k], two[k]) for k in one)
+
+
+def test_a_finished_run_can_be_prolonged(store_path, tmp_path):
+    train(from_dict(recipe(store_path, max_steps=3)), tmp_path / "run", progress=False)
+    assert train(from_dict(recipe(store_path, max_steps=5)), tmp_path / "run", resume=True, progress=False).steps == 5
+    other = recipe(store_path, max_steps=9)
+    other["model"]["width"] = 32
+    with pytest.raises(ConfigError, match="model"):
+        train(from_dict(other), tmp_path / "run", resume=True, progress=False)
 
 
 def test_weights_round_trip_and_refusals(store_path, tmp_path):
