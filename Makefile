@@ -22,7 +22,8 @@ run: runs/quick/store.h5
 	$(BIN)/pyg-diffusion sample datasets/qm9_ensembles_20.sdf.gz -n 2x --seed 0 --weights runs/quick/train \
 		--report runs/quick/sampling.json -o runs/quick/generated.sdf
 	$(BIN)/pyg-diffusion evaluate runs/quick/generated.sdf datasets/qm9_ensembles_20.sdf.gz --etkdg \
-		--report runs/quick/sampling.json -o runs/quick/result.json | tee runs/quick/table.txt
+		--report runs/quick/sampling.json -o runs/quick/result.json > runs/quick/table.txt
+	@cat runs/quick/table.txt
 	$(BIN)/pyg-diffusion plot runs/quick/train -o runs/quick/training.png
 	$(BIN)/pyg-diffusion plot runs/quick/result.json -o runs/quick/result.png \
 		--generated runs/quick/generated.sdf --reference datasets/qm9_ensembles_20.sdf.gz
