@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 export MPLBACKEND := Agg
 
-.PHONY: run test lint slow clean wheel-check
+.PHONY: run test lint slow clean
 
 .venv/ready: setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

@@ -5,9 +5,11 @@ usage. Results go to files or stdout; messages and progress to stderr.
 """
 
 import argparse
+import gzip
+import json
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TextIO
 
@@ -40,26 +42,50 @@ def status(produced: bool, skipped: bool, strict: bool) -> int:
     return 0 if produced and not (strict and skipped) else 1
 
 
-@contextmanager
-def open_output(path: str) -> Iterator[TextIO]:
-    """A text file, gzipped if its name says so, or stdout for "-". Parent folders are made."""
-    if path == "-":
-        yield sys.stdout
-        return
-    import gzip
-
-    target = Path(path)
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        stream = gzip.open(target, "wt") if path.endswith(".gz") else open(target, "w")  # noqa: SIM115
-    except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
-    with stream:
-        yield stream  # type: ignore[misc]
-
-
 class UsageError(Exception):
     """The command line asks for something impossible: exit status 2."""
+
+
+class Output:
+    """A text file, gzipped if its name says so, or stdout for "-".
+
+    That it can be written is checked at once (parent folders are made), but the file is touched only with the first text: a
+    job that fails before leaves what was there. An output that is also an input is refused.
+    """
+
+    def __init__(self, path: str, inputs: Sequence[str] = ()):
+        self.path = path
+        self._stream: TextIO | None = sys.stdout if path == "-" else None
+        if path == "-":
+            return
+        target = Path(path)
+        if target.exists() and any(Path(name).exists() and target.samefile(name) for name in inputs):
+            raise UsageError(f"{path} is also an input")
+        new = not target.exists()
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with open(target, "ab"):
+                pass
+        except OSError as error:
+            raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
+        if new:
+            target.unlink()
+
+    def write(self, text: str) -> None:
+        if self._stream is None:
+            self._stream = gzip.open(self.path, "wt") if self.path.endswith(".gz") else open(self.path, "w")  # noqa: SIM115
+        self._stream.write(text)
+
+    def flush(self) -> None:
+        if self._stream is not None:
+            self._stream.flush()
+
+    def __enter__(self) -> "Output":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._stream is not None and self.path != "-":
+            self._stream.close()
 
 
 def positive(text: str) -> int:
@@ -67,6 +93,22 @@ def positive(text: str) -> int:
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"{value} is not >= 1")
+    return value
+
+
+def natural(text: str) -> int:
+    """argparse type: an integer >= 0."""
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{value} is not >= 0")
+    return value
+
+
+def share(text: str) -> float:
+    """argparse type: a number in [0, 1]."""
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{value} does not lie in [0, 1]")
     return value
 
 
@@ -120,11 +162,11 @@ def build_parser() -> argparse.ArgumentParser:
         help="conformers per molecule (10 if not given); 2x: twice the records that the input has of it",
     )
     p.add_argument("-o", "--output", default="-", metavar="OUT.sdf", help="SDF to write (.gz compresses); - is stdout")
-    p.add_argument("--seed", type=int, default=0, help="same seed, same conformers")
+    p.add_argument("--seed", type=natural, default=0, help="same seed, same conformers")
     p.add_argument("--weights", default=None, metavar="FILE", help="weights or run folder; the shipped ones if not given")
     p.add_argument("--steps", type=evaluations, default=None, help="network evaluations per conformer")
     p.add_argument("--sampler", choices=["ancestral", "ddim", "exponential1", "exponential2"], default="ancestral")
-    p.add_argument("--eta", type=float, default=0.0, help="of the ddim sampler")
+    p.add_argument("--eta", type=share, default=0.0, help="of the ddim sampler")
     p.add_argument("--attempts", type=positive, default=10, help="draws per conformer until its stereo is right")
     p.add_argument("--report", default=None, metavar="REPORT.json", help="write counts and seconds, for evaluate --report")
     p.add_argument("--device", choices=["cpu", "cuda"], default=None, help="cuda where there is one, if not given")
@@ -148,7 +190,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--xtb", action="store_true", help="GFN2-xTB strain of those as well; slow, needs tblite")
     p.add_argument("-j", "--workers", type=positive, default=None, help="processes; all cores if not given")
-    p.add_argument("--seed", type=int, default=0, help="of the ETKDGv3 runs and of the K conformers")
+    p.add_argument("--seed", type=natural, default=0, help="of the ETKDGv3 runs and of the K conformers")
     p.add_argument("--strict", action="store_true", help="exit 1 if any record was skipped")
 
     p = command("plot", "Draw a training run, or an evaluation with overlays of generated and reference conformers.")
@@ -160,23 +202,34 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def run_prepare(args: argparse.Namespace) -> int:
-    from .chem.prepare import prepare
+    from .chem.prepare import NothingUsable, prepare
 
-    report = prepare(args.inputs, args.output, workers=args.workers, progress=not args.quiet)
     skipped = Skipped()
+    try:
+        report = prepare(args.inputs, args.output, workers=args.workers, progress=not args.quiet)
+    except NothingUsable as error:
+        report = error.report
     for row in report.skipped:
         skipped.add(f"{row.name} ({row.file}, record {row.record})", row.reason)
     for note, count in report.notes.items():
         say(f"{count} records: {note}")
     skipped.summary(report.records - len(report.skipped), "records")
+    if not report.molecules:
+        say("nothing usable; no store was written")
+        return 1
     say(f"{args.output}: {report.molecules} molecules, {report.conformers} conformers, {report.seconds:.1f} s")
     return status(report.molecules > 0, bool(report.skipped), args.strict)
 
 
 def run_train(args: argparse.Namespace) -> int:
     from .train import load_config, train
+    from .train.config import ConfigError
 
-    result = train(load_config(args.config, args.overrides), args.output, resume=args.resume, progress=not args.quiet)
+    try:
+        config = load_config(args.config, args.overrides)
+    except ConfigError as error:
+        raise UsageError(str(error)) from error
+    result = train(config, args.output, resume=args.resume, progress=not args.quiet)
     say(f"{result.weights}: {result.steps} steps, {result.minutes:.1f} min, validation loss {result.val_loss:.4f}")
     if result.interrupted:
         say(f"interrupted; 'pyg-diffusion train {args.config} -o {args.output} --resume' continues")
@@ -210,12 +263,14 @@ def run_sample(args: argparse.Namespace) -> int:
     generator = Generator.from_pretrained(args.weights, sampler=_sampler(args), device=args.device, **options)
     skipped = Skipped()
     n, per_record = args.n
-    with open_output(args.output) as out:
+    report = Output(args.report) if args.report else None
+    with Output(args.output, args.inputs) as out:
         tally = sample_records(
             generator, args.inputs, n, per_record, out, skipped.add, say, args.seed, args.attempts, progress=not args.quiet
         )
-    if args.report:
-        tally.save(args.report)
+    if report is not None:
+        with report:
+            report.write(json.dumps(asdict(tally), indent=1) + "\n")
     skipped.summary(tally.molecules, "molecules")
     if tally.conformers:
         say(
@@ -225,17 +280,16 @@ def run_sample(args: argparse.Namespace) -> int:
             f"stereo right at once {100 * tally.right_at_once / tally.asked:.1f} %"
         )
     if tally.conformers < tally.asked:
-        say(f"{tally.asked - tally.conformers} conformers missing: no right stereo in {args.attempts} attempts each")
+        say(f"{tally.asked - tally.conformers} conformers missing after {args.attempts} attempts each")
     return status(tally.conformers > 0, bool(skipped.rows), args.strict)
 
 
 def run_evaluate(args: argparse.Namespace) -> int:
-    import json
-
     from .pipeline import evaluate_files
 
     if args.xtb and args.busters == 0:
         raise UsageError("--xtb needs conformers to work on: --busters above 0")
+    out = Output(args.output, [args.generated, args.reference]) if args.output else None
     skipped = Skipped()
     comparison, result = evaluate_files(
         args.generated,
@@ -250,9 +304,9 @@ def run_evaluate(args: argparse.Namespace) -> int:
         seed=args.seed,
     )
     print(comparison.table())
-    if args.output:
-        with open_output(args.output) as out:
-            json.dump(result, out, indent=1)
+    if out is not None:
+        with out:
+            out.write(json.dumps(result, indent=1) + "\n")
     scored = comparison.molecules - len(comparison.failed["pyg_diffusion"])
     skipped.summary(scored, "molecules")
     return status(scored > 0, bool(skipped.rows), args.strict)
@@ -266,6 +320,8 @@ def run_plot(args: argparse.Namespace) -> int:
         raise UsageError(f"{source}: no such file or folder")
     if bool(args.generated) != bool(args.reference):
         raise UsageError("--generated and --reference go together")
+    if args.output:
+        Output(args.output)  # can it be written?
     if source.is_dir():
         target = plot_run(source, Path(args.output) if args.output else source / "training.png")
     else:
@@ -305,7 +361,7 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         say("interrupted")
         return 130
-    except (ValueError, OSError) as error:  # every error class of this package says what is wrong and what to do
+    except (ValueError, OSError, RuntimeError) as error:  # the package's own errors say what is wrong and what to do
         say(f"pyg-diffusion {args.command}: {error}")
         return 1
 

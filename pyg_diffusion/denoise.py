@@ -128,8 +128,17 @@ def eps_from_x0(sde: LinearSDE, t: Tensor) -> tuple[Kernel, Kernel]:
 
 
 def x0_from_eps(sde: LinearSDE, t: Tensor) -> tuple[Kernel, Kernel]:
-    """Kernels (a, b) with S_0 = a(L) S_t + b(L) ε: a = 1/φ, b = -σ/φ. Where φ is small the error is of order eps/φ."""
-    return (lambda lam: 1 / sde.mean(t)(lam)), (lambda lam: -sde.std(t)(lam) / sde.mean(t)(lam))
+    """Kernels (a, b) with S_0 = a(L) S_t + b(L) ε: a = 1/φ, b = -σ/φ.
+
+    Where φ is small the error is of order eps/φ. Where φ underflows nothing of S_0 is left in S_t, and both are 0.
+    """
+
+    def inverse(lam: Tensor) -> Tensor:
+        phi = sde.mean(t)(lam)
+        gone = phi < torch.finfo(phi.dtype).tiny
+        return torch.where(gone, 0.0, 1 / torch.where(gone, 1.0, phi))
+
+    return inverse, (lambda lam: -sde.std(t)(lam) * inverse(lam))
 
 
 def score_from_eps(operator: LaplacianOperator, sde: LinearSDE, eps: Tensor, t: Tensor) -> Tensor:

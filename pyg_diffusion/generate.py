@@ -1,8 +1,10 @@
 """Generator: weights + process + sampler, from molecular graphs to conformers; and its RDKit door."""
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
+from numbers import Integral
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +34,7 @@ class Conformers:
         right_at_once: how many had right stereo before any resampling (the yield).
         evaluations: network evaluations spent, resampling included.
         notes: warnings about the molecule, such as elements the model never saw.
+        problem: why there is none, where the reason is not the stereo.
     """
 
     positions: np.ndarray
@@ -39,6 +42,7 @@ class Conformers:
     right_at_once: int = 0
     evaluations: int = 0
     notes: list[str] = field(default_factory=list)
+    problem: str = ""
 
 
 @dataclass
@@ -115,9 +119,11 @@ class Generator:
             first: index of the first molecule, for callers that work through a longer list in pieces.
             progress: called with the number of conformers finished.
         """
-        counts = [n] * len(molecules) if isinstance(n, int) else list(n)
+        counts = [int(n)] * len(molecules) if isinstance(n, Integral) else [int(k) for k in n]  # type: ignore[union-attr]
         if len(counts) != len(molecules) or any(k < 1 for k in counts):
             raise ValueError("n must be one number >= 1, or one per molecule")
+        if seed < 0:
+            raise ValueError(f"seed must be >= 0, got {seed}")
         for molecule in molecules:
             if not len(molecule.z):
                 raise ValueError(f"{molecule.name or molecule.smiles!r}: a molecule without atoms has no conformers")
@@ -133,7 +139,14 @@ class Generator:
         waiting = jobs
         for attempt in range(max_attempts):
             for batch in self._batches(waiting):
-                self._run(batch, [(seed, first + job.molecule, job.conformer, attempt) for job in batch])
+                try:
+                    self._run(batch, [(seed, first + job.molecule, job.conformer, attempt) for job in batch])
+                except RuntimeError as error:  # torch.OutOfMemoryError on CUDA; the CPU's allocator has no class of its own
+                    if "memory" not in str(error):
+                        raise
+                    for job in batch:
+                        results[job.molecule].problem = f"not enough memory for its {job.data.num_nodes} atoms"
+                    continue
                 for job in batch:
                     assert job.position is not None
                     right = bool(np.isfinite(job.position).all() and check_stereo(stereo[job.molecule], job.position))
@@ -143,7 +156,7 @@ class Generator:
                         job.position = None
                 if progress is not None:
                     progress(sum(job.position is not None or attempt + 1 == max_attempts for job in batch))
-            waiting = [job for job in waiting if job.position is None]
+            waiting = [job for job in waiting if job.position is None and not results[job.molecule].problem]
             if not waiting:
                 break
         for k, result in enumerate(results):
@@ -216,6 +229,9 @@ def embed_multiple_confs(
         generator = _default[0]
     full = Chem.AddHs(mol)
     result = generator.sample([molecule_from_mol(full, conformers=False)], n, seed)[0]
+    for text in [*result.notes, result.problem]:
+        if text:
+            warnings.warn(text, stacklevel=2)
     if clear_confs:
         mol.RemoveAllConformers()
     return add_conformers(mol, result.positions[:, : mol.GetNumAtoms()])

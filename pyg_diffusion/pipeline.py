@@ -5,16 +5,23 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import Protocol
 
 import torch
 from rdkit import Chem
 from tqdm import tqdm
 
 from .chem import Record, RecordError, add_conformers, molecule_from_mol, read_records, read_sdf
-from .chem.records import record_from_block, record_from_smiles, split_smiles
+from .chem.records import (
+    open_text,
+    record_from_block,
+    record_from_smiles,
+    split_sdf,
+    split_smiles,
+    split_smiles_lines,
+)
 from .data import Molecule
 from .generate import Generator
 from .metrics import Comparison, Ensemble, Evaluation, compare, etkdg, evaluate, group_records, records_of
@@ -45,10 +52,6 @@ class Tally:
             "stereo right before resampling": self.right_at_once / max(1, self.asked),
         }
 
-    def save(self, path: str) -> None:
-        """As JSON."""
-        Path(path).write_text(json.dumps(asdict(self), indent=1) + "\n")
-
     @classmethod
     def load(cls, path: str) -> "Tally":
         """Raises ValueError where the file is not a report of `sample`."""
@@ -56,6 +59,14 @@ class Tally:
             return cls(**json.loads(Path(path).read_text()))
         except (ValueError, TypeError) as error:
             raise ValueError(f"{path}: not a report of 'pyg-diffusion sample' ({error})") from error
+
+
+class Writer(Protocol):
+    """What results are written to."""
+
+    def write(self, text: str, /) -> object: ...
+
+    def flush(self) -> object: ...
 
 
 @dataclass
@@ -68,16 +79,13 @@ class Entry:
 
 
 def _stdin_records() -> Iterator[Record]:
-    """SDF or SMILES lines from stdin, told apart by their content."""
-    text = sys.stdin.read()
-    if "M  END" in text or "$$$$" in text:
-        blocks = text.replace("\r\n", "\n").split("$$$$\n")
-        yield from (record_from_block(k, block, False) for k, block in enumerate(blocks) if block.strip())
-        return
-    lines = [line for line in text.splitlines() if line.strip()]
-    if not lines:
-        raise RecordError("stdin: empty input; give SMILES, a .smi or an .sdf file")
-    yield from (record_from_smiles(k, *split_smiles(line)) for k, line in enumerate(lines))
+    """SDF or SMILES lines from stdin, plain or gzipped, told apart by their content."""
+    with open_text("-") as stream:
+        lines = stream.read().splitlines(keepends=True)
+    if any(line.startswith(("$$$$", "M  END")) for line in lines):
+        yield from (record_from_block(k, block, False) for k, block in enumerate(split_sdf(lines, "stdin")))
+    else:
+        yield from (record_from_smiles(k, *pair) for k, pair in enumerate(split_smiles_lines(lines, "stdin")))
 
 
 def input_records(inputs: Iterable[str]) -> Iterator[Record]:
@@ -130,7 +138,7 @@ def sample_records(
     inputs: list[str],
     n: int,
     per_record: bool,
-    out: TextIO,
+    out: Writer,
     skip: Callable[[str, str], None],
     say: Callable[[str], None],
     seed: int = 0,
@@ -161,7 +169,7 @@ def sample_records(
                 for note in result.notes:
                     say(f"{entry.record.name}: {note}; take its conformers with care")
                 if not len(result.positions):
-                    skip(entry.record.name, f"no conformer of right stereo in {attempts} attempts")
+                    skip(entry.record.name, result.problem or f"no conformer of right stereo in {attempts} attempts")
                     continue
                 assert entry.record.mol is not None
                 mol = Chem.Mol(entry.record.mol)

@@ -111,22 +111,25 @@ def plot_evaluation(source: Path, target: Path, generated: str | None = None, re
     """Distance of every reference to its nearest generated conformer, method beside method, with overlays beneath."""
     try:
         result = json.loads(source.read_text())
-        methods = result["per_molecule"]
-    except (ValueError, KeyError, TypeError) as error:
+        methods = {
+            name: [[np.inf if d is None else float(d) for d in m["recall"]] for m in molecules]
+            for name, molecules in result["per_molecule"].items()
+        }
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{source}: not a result of 'pyg-diffusion evaluate' ({error})") from error
     panels = overlays(generated, reference, 8) if generated and reference else []
     figure = plt.figure(figsize=(12, 4 + 2.6 * ((len(panels) + 3) // 4)), layout="constrained")
     grid = figure.add_gridspec(1 + (len(panels) + 3) // 4, 4, height_ratios=[1.5] + [1] * ((len(panels) + 3) // 4))
     curve, bars = figure.add_subplot(grid[0, :2]), figure.add_subplot(grid[0, 2:])
     for name, molecules in methods.items():
-        nearest = np.sort([np.inf if d is None else d for m in molecules for d in m["recall"]])
+        nearest = np.sort([d for m in molecules for d in m])
         curve.step(nearest, np.arange(1, len(nearest) + 1) / len(nearest), where="post", label=name)
     curve.set(xlabel="RMSD to the nearest generated conformer, Å", ylabel="share of references", xlim=(0, 2), ylim=(0, 1))
     curve.set_title("recall: references covered, by threshold")
     curve.grid(alpha=0.3)
     curve.legend(fontsize=8)
     for k, (name, molecules) in enumerate(methods.items()):
-        means = np.sort([np.mean([np.inf if d is None else d for d in m["recall"]]) for m in molecules])
+        means = np.sort([np.mean(m) for m in molecules])
         bars.plot(means, color=f"C{k}", label=name)
     bars.set(xlabel="molecules, best to worst", ylabel="AMR-R, Å", title="mean recall distance of each molecule")
     bars.grid(alpha=0.3)

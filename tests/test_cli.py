@@ -1,5 +1,6 @@
 """The command line as a user types it: exit status, streams, order, names."""
 
+import gzip
 import io
 import json
 import subprocess
@@ -73,8 +74,6 @@ def test_sample_keeps_order_names_properties_and_atom_order(tmp_path):
     source = write_sdf(tmp_path / "in.sdf", mols, activity="7.5")
     out = tmp_path / "out.sdf.gz"
     assert main(["sample", source, "-n", "2", "-o", str(out), "--quiet"]) == 0
-    import gzip
-
     with gzip.open(out) as stream:
         made = list(Chem.ForwardSDMolSupplier(stream, removeHs=False))
     assert [m.GetProp("_Name") for m in made] == ["OCC", "OCC", "c1ccccc1O", "c1ccccc1O"]
@@ -95,19 +94,50 @@ def test_skipped_records_are_named_and_strict_counts_them(tmp_path, capsys):
 
 
 def test_sample_through_pipes(capsys, monkeypatch):
-    class Stream(io.StringIO):
-        buffer = None
+    def give(text):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text if isinstance(text, bytes) else text.encode())))
 
-    monkeypatch.setattr(sys, "stdin", Stream("CCO\nO water\n"))
+    give("# comment\nCCO\nO water\n")
     assert main(["sample", "-n", "1", "--quiet"]) == 0
     text = capsys.readouterr().out
     assert text.count("$$$$") == 2 and "water" in text
-    monkeypatch.setattr(sys, "stdin", Stream(text))  # what it wrote, it reads
-    assert main(["sample", "-", "-n", "2x", "--quiet"]) == 0
-    assert capsys.readouterr().out.count("$$$$") == 4
-    monkeypatch.setattr(sys, "stdin", Stream(""))
+    for again in (text, text.replace("$$$$", "$$$$ ").encode(), gzip.compress(text.encode())):  # what it wrote, it reads
+        give(again)
+        assert main(["sample", "-", "-n", "2x", "--quiet"]) == 0
+        assert capsys.readouterr().out.count("$$$$") == 4
+    give("")
     assert main(["sample", "--quiet"]) == 1
-    assert "empty input" in capsys.readouterr().err
+    assert "stdin: empty" in capsys.readouterr().err
+
+
+def test_a_failing_job_leaves_the_output_alone(tmp_path, capsys):
+    out = tmp_path / "good.sdf"
+    out.write_text("precious")
+    assert main(["sample", "missing.sdf", "-o", str(out), "--quiet"]) == 1
+    assert main(["sample", "C1CC", "-o", str(out), "--quiet"]) == 1
+    assert out.read_text() == "precious"
+    source = write_sdf(tmp_path / "in.sdf", [embed("CCO")])
+    before = (tmp_path / "in.sdf").read_text()
+    assert main(["sample", source, "-o", source, "--quiet"]) == 2
+    assert (tmp_path / "in.sdf").read_text() == before
+    assert "also an input" in capsys.readouterr().err
+    assert main(["sample", "C1CC", "-o", str(tmp_path / "none.sdf"), "--quiet"]) == 1
+    assert not (tmp_path / "none.sdf").exists()
+
+
+def test_prepare_names_all_it_skipped_even_if_nothing_is_left(tmp_path, capsys):
+    source = tmp_path / "bad.smi"
+    source.write_text("C1CC one\nC(( two\n")
+    assert main(["prepare", str(source), "-o", str(tmp_path / "deep" / "s.h5"), "--quiet", "-j", "1"]) == 1
+    errors = capsys.readouterr().err
+    assert "skipped one" in errors and "skipped two" in errors and "no store was written" in errors
+
+
+@pytest.mark.parametrize("text", ['{"per_molecule": 3}', '{"per_molecule": {"a": [{"x": 1}]}}', "[]", "no json"])
+def test_plot_refuses_other_json(text, tmp_path, capsys):
+    (tmp_path / "r.json").write_text(text)
+    assert main(["plot", str(tmp_path / "r.json")]) == 1
+    assert "not a result" in capsys.readouterr().err
 
 
 def test_conformers_of_one_molecule_are_one_molecule(tmp_path, capsys):

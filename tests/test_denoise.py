@@ -200,3 +200,12 @@ def test_stages_are_weighted(operator, t):
     for name, out in {"a": a, "b": b, "both": [a, b]}.items():
         losses[name] = denoising_loss(Denoiser(Fixed(out), SDE, SPECTRUM), operator, x_0, eps, t, stage_weight=0.3)
     torch.testing.assert_close(losses["both"], losses["b"] + 0.3 * losses["a"])
+
+
+def test_nothing_is_made_of_a_mode_that_is_gone():
+    """At the longest times of the conformer process φ underflows in float32; Ŝ_0 is then 0, the mean, and not NaN."""
+    sde, t, lam = LinearSDE(GeometricTime(2e-4, 40.0), 1.33), torch.ones(1, 1), torch.tensor([[0.0, 1.0, 5.0, 8.0]])
+    on_x, on_eps = (k(lam) for k in x0_from_eps(sde, t))
+    assert sde.mean(t)(lam)[0, -1] == 0
+    assert on_x.isfinite().all() and on_eps.isfinite().all()
+    assert on_x[0, -1] == 0 and on_eps[0, -1] == 0 and on_x[0, 0] == 1

@@ -85,6 +85,8 @@ def test_embed_has_rdkits_habits(shipped):
     np.testing.assert_allclose(mol.GetConformer(0).GetPositions(), first, atol=1e-6)
     Chem.AssignStereochemistryFrom3D(mol)
     assert Chem.MolToSmiles(Chem.RemoveHs(mol)) == "C[C@H](N)C(=O)O"
+    with pytest.warns(UserWarning, match="never saw: Hg"):
+        embed_multiple_confs(Chem.AddHs(Chem.MolFromSmiles("C[Hg]C")), 1)
     heavy = Chem.MolFromSmiles("CCO")
     assert embed_multiple_confs(heavy, 1) == [0] and heavy.GetConformer(0).GetNumAtoms() == 3
 
@@ -128,3 +130,18 @@ def test_rotation_error_of_the_shipped_network_is_small(shipped):
             turned = denoiser(operator, noisy @ turn, t, batch) @ turn.mT
         moved = (noisy - straight).square().sum(1).mean().sqrt()
         assert (turned - straight).square().sum(1).mean().sqrt() < 0.35 * moved
+
+
+def test_a_molecule_too_large_for_the_memory_does_not_take_the_others_along(untrained, molecules, monkeypatch):
+    run = Generator._run
+
+    def scarce(self, jobs, keys):
+        if jobs[0].data.num_nodes > 15:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        run(self, jobs, keys)
+
+    monkeypatch.setattr(Generator, "_run", scarce)
+    small, large = molecules[4], molecules[5]
+    one, two = Generator(untrained.denoiser, untrained.card, steps=3, device="cpu", max_pairs=1).sample([small, large], 1)
+    assert len(one.positions) == 1 and not one.problem
+    assert len(two.positions) == 0 and "not enough memory for its 19 atoms" in two.problem

@@ -81,6 +81,15 @@ class PrepareReport:
         return "\n".join(lines)
 
 
+class NothingUsable(RecordError):
+    """No record of the inputs can be used; `report.skipped` has the reasons."""
+
+    def __init__(self, inputs: Sequence[str], report: PrepareReport):
+        first = f"; the first: {report.skipped[0]}" if report.skipped else ""
+        super().__init__(f"{', '.join(inputs)}: none of {report.records} records is usable{first}")
+        self.report = report
+
+
 class _Chunk(NamedTuple):
     """Consecutive records of one file, unparsed: SDF texts, or (SMILES, name) pairs."""
 
@@ -114,7 +123,7 @@ def prepare(inputs: Sequence[str], output: str, workers: int | None = None, prog
         report = PrepareReport()
         digests = _run(inputs, parts, workers, progress, report)
         if not digests:
-            raise RecordError(_nothing_usable(inputs, report))
+            raise NothingUsable(inputs, report)
         _merge(parts, digests, output, report)
     except RecordError:
         resumable = False  # the same call would only fail again
@@ -131,11 +140,6 @@ def prepare(inputs: Sequence[str], output: str, workers: int | None = None, prog
     shutil.rmtree(parts, ignore_errors=True)
     report.seconds = time.perf_counter() - begin
     return report
-
-
-def _nothing_usable(inputs: Sequence[str], report: PrepareReport) -> str:
-    first = f"; the first: {report.skipped[0]}" if report.skipped else ""
-    return f"{', '.join(inputs)}: none of {report.records} records is usable{first}"
 
 
 def _check_inputs(inputs: Sequence[str], output: str) -> None:
@@ -188,7 +192,7 @@ def _open_parts(inputs: Sequence[str], output: str, progress: bool) -> tuple[Pat
             elif progress:
                 count = sum(1 for _ in parts.glob("[0-9]*.json"))
                 print(f"{parts}: {count} chunks of an interrupted run found; continuing", file=sys.stderr)
-        parts.mkdir(exist_ok=True)
+        parts.mkdir(parents=True, exist_ok=True)
         (parts / "fingerprint.tmp").write_text(text)
         os.replace(parts / "fingerprint.tmp", parts / "fingerprint.json")
     except OSError as error:

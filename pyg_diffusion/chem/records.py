@@ -4,7 +4,7 @@ import gzip
 import io
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -67,18 +67,23 @@ def open_text(path: str) -> Iterator[TextIO]:
 
 
 def sdf_blocks(path: str) -> Iterator[str]:
-    """The text of each SDF record, `$$$$` excluded."""
+    """The text of each SDF record of a file, `$$$$` excluded."""
+    with open_text(path) as stream:
+        yield from split_sdf(stream, path)
+
+
+def split_sdf(stream: Iterable[str], path: str) -> Iterator[str]:
+    """The text of each SDF record in lines of text; `path` is for messages."""
     lines: list[str] = []
     seen = False
     try:
-        with open_text(path) as stream:
-            for line in stream:
-                if line.startswith("$$$$"):
-                    seen = True
-                    yield "".join(lines)
-                    lines = []
-                else:
-                    lines.append(line)
+        for line in stream:
+            if line.startswith("$$$$"):
+                seen = True
+                yield "".join(lines)
+                lines = []
+            else:
+                lines.append(line)
     except (EOFError, OSError, zlib.error) as error:  # a truncated, foreign or corrupted gzip
         if not seen:
             raise RecordError(f"{path}: cannot be read: {error}") from error
@@ -187,15 +192,20 @@ def split_smiles(line: str) -> tuple[str, str]:
 
 
 def smiles_lines(path: str) -> Iterator[tuple[str, str]]:
-    """(SMILES, name or "") of every line; blank lines and lines starting with # are no records."""
+    """(SMILES, name or "") of every line of a file; blank lines and lines starting with # are no records."""
+    with open_text(path) as stream:
+        yield from split_smiles_lines(stream, path)
+
+
+def split_smiles_lines(stream: Iterable[str], path: str) -> Iterator[tuple[str, str]]:
+    """The same for lines of text; `path` is for messages."""
     empty = True
     try:
-        with open_text(path) as stream:
-            for line in stream:
-                smiles, name = split_smiles(line)
-                if smiles and not smiles.startswith("#"):
-                    empty = False
-                    yield smiles, name
+        for line in stream:
+            smiles, name = split_smiles(line)
+            if smiles and not smiles.startswith("#"):
+                empty = False
+                yield smiles, name
     except (EOFError, OSError, zlib.error) as error:
         raise RecordError(f"{path}: cannot be read: {error}") from error
     if empty:

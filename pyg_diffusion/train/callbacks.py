@@ -65,7 +65,8 @@ class RunControl(L.Callback):
         now = time.monotonic()
         module.minutes += (now - self._clock) / 60
         self._clock = now
-        # Under DDP every process has a clock of its own; they end together.
+        # Under DDP every process has a clock of its own, but the schedule and the end must be the same for all.
+        module.minutes = float(trainer.strategy.reduce(torch.tensor(module.minutes, device=module.device), reduce_op="max"))
         if trainer.strategy.reduce_boolean_decision(self.interrupted or module.progress() >= 1, all=False):
             trainer.should_stop = True
             trainer.save_checkpoint(self.last)

@@ -129,7 +129,14 @@ def _check(config: Config) -> Config:
     data, train = config.data, config.train
     if data.repeat and len(data.repeat) != len(data.store):
         raise ConfigError(f"data.repeat has {len(data.repeat)} entries for {len(data.store)} stores")
+    optimizer = config.optimizer
     positive = {
+        "optimizer.lr": optimizer.lr,
+        "optimizer.muon_lr": optimizer.muon_lr,
+        "optimizer.clip": optimizer.clip,
+        "train.log_tau_std": train.log_tau_std,
+        "train.devices": train.devices,
+        "train.nodes": train.nodes,
         "data.batch_size": data.batch_size,
         "data.max_pairs": data.max_pairs,
         "train.max_steps": train.max_steps,
@@ -141,6 +148,19 @@ def _check(config: Config) -> Config:
             raise ConfigError(f"{name} must be > 0, got {value}")
     if config.optimizer.name not in ("muon", "adamw"):
         raise ConfigError(f"optimizer.name must be muon or adamw, got {config.optimizer.name!r}")
+    if not 0 <= optimizer.ema < 1:
+        raise ConfigError(f"optimizer.ema must lie in [0, 1), got {optimizer.ema}")
+    at_least_0 = {
+        "data.workers": data.workers,
+        "optimizer.weight_decay": optimizer.weight_decay,
+        "optimizer.warmup": optimizer.warmup,
+        "train.max_minutes": train.max_minutes,
+        "train.seed": train.seed,
+        "train.threads": train.threads,
+    }
+    for name, value in at_least_0.items():
+        if value < 0:
+            raise ConfigError(f"{name} must be >= 0, got {value}")
     if not 0 < data.val_fraction < 1:
         raise ConfigError(f"data.val_fraction must lie in (0, 1), got {data.val_fraction}")
     return config
@@ -174,7 +194,10 @@ def load_config(path: str | Path, overrides: list[str] | None = None) -> Config:
         block = values.setdefault(section, {})
         if not isinstance(block, dict):
             raise ConfigError(f"{section}: expected a mapping, got {block!r}")
-        block[name] = yaml.safe_load(text)
+        try:
+            block[name] = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"override {override!r}: the value is not valid YAML") from error
     try:
         return from_dict(values)
     except ConfigError as error:

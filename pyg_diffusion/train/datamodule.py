@@ -111,22 +111,30 @@ class ConformerDataModule(L.LightningDataModule):
         if config.val_store:
             held = MoleculeStore(config.val_store)
             self.val = ConformerItems([held], np.insert(held.conformer_index(), 0, 0, axis=1))
-        else:  # by molecule, so that no molecule is on both sides
-            molecules = np.unique(index[:, :2], axis=0)
+        else:  # by SMILES, so that no molecule is on both sides, whatever its atom order or store
+            names = [np.array([store[i].smiles for i in range(len(store))]) for store in self.stores]
+            smiles = np.concatenate([name[table[:, 1]] for name, table in zip(names, tables, strict=True)])
+            molecules = np.unique(smiles)
             count = max(1, round(config.val_fraction * len(molecules)))
             chosen = molecules[np.random.default_rng([seed, 1]).permutation(len(molecules))[:count]]
-            keys = index[:, 0] << 40 | index[:, 1]
-            mine = np.isin(keys, chosen[:, 0] << 40 | chosen[:, 1])
+            mine = np.isin(smiles, chosen)
             if mine.all():
                 raise ConfigError("one molecule alone cannot be split into training and validation; give data.val_store")
             self.val = ConformerItems(self.stores, index[mine])
             index = index[~mine]
+        if not len(self.val):
+            raise ConfigError(f"{config.val_store}: no conformers to validate on")
         repeat = np.array(config.repeat or [1] * len(self.stores))
         self.train = ConformerItems(self.stores, np.repeat(index, repeat[index[:, 0]], axis=0))
 
     def elements(self) -> list[int]:
-        """Atomic numbers in the training stores, sorted."""
-        return sorted({int(z) for store in self.stores for z in np.unique(store.arrays["atom/z"])})
+        """Atomic numbers in the training conformers, sorted."""
+        found: set[int] = set()
+        for k, store in enumerate(self.stores):
+            used = np.zeros(len(store), bool)
+            used[self.train.index[self.train.index[:, 0] == k, 1]] = True
+            found.update(np.unique(store.arrays["atom/z"][np.repeat(used, store.sizes())]).tolist())
+        return sorted(found)
 
     def spectrum(self, sample: int = 4000) -> PowerSpectrum:
         """p(λ) of the training coordinates: |Ŝ|² averaged over x, y, z, null modes left out."""

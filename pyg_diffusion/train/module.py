@@ -45,7 +45,8 @@ class DenoiserModule(L.LightningModule):
     A reflected molecule is the other enantiomer, of equal energy: half of the samples are reflected, with the wanted order
     of every stereocentre reversed.
 
-    All randomness of a step comes from (seed, step, rank), so a resumed run continues as the uninterrupted one would have.
+    All randomness of a step comes from (seed, step, rank), so a resumed run continues as the uninterrupted one would have,
+    as far as its schedule goes by steps and not by the clock.
     """
 
     def __init__(self, config: Config, spectrum: PowerSpectrum):

@@ -8,6 +8,7 @@ from pathlib import Path
 import lightning as L
 import torch
 import yaml
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import LearningRateMonitor, TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
@@ -16,6 +17,8 @@ from .callbacks import RunControl, checkpoints, weight_average
 from .config import Config, ConfigError, load_config
 from .datamodule import ConformerDataModule
 from .module import DenoiserModule
+
+LAST = "last.ckpt"
 
 
 @dataclass
@@ -29,12 +32,53 @@ class TrainResult:
     val_loss: float
 
 
-def _check_same(config: Config, path: Path) -> None:
-    """Refuse to continue a run with another network or process than it began with."""
-    before = load_config(path).to_dict() if path.exists() else {}
-    for section in ("model", "process"):
-        if section in before and before[section] != config.to_dict()[section]:
-            raise ConfigError(f"{path}: the run began with another {section}: {before[section]}; resume with the same")
+def _check_resume(config: Config, run_dir: Path) -> int:
+    """The step that a run is resumed at; refused where it has ended, or began with another recipe."""
+    before = load_config(run_dir / "config.yaml").to_dict()
+    now = config.to_dict()
+    for recipe in (before, now):  # these may change from one machine to the next
+        recipe["data"]["store"] = [Path(p).name for p in recipe["data"]["store"]]
+        recipe["data"]["val_store"] = Path(recipe["data"]["val_store"]).name
+        del recipe["data"]["workers"]
+    for section in ("model", "process", "data"):
+        if before[section] != now[section]:
+            raise ConfigError(f"{run_dir} began with another {section}: {before[section]}; resume with the same")
+    state = torch.load(run_dir / LAST, weights_only=True, map_location="cpu")
+    step, minutes = int(state["global_step"]), float(state["minutes"])
+    if step >= config.train.max_steps or 0 < config.train.max_minutes <= minutes:
+        raise ConfigError(
+            f"{run_dir} has ended ({step} steps, {minutes:.1f} min); raise train.max_steps or train.max_minutes to go on"
+        )
+    return step
+
+
+def _trainer(config: Config, run_dir: Path, piece: str, callbacks: list[L.Callback], progress: bool) -> L.Trainer:
+    """Lightning's trainer for one piece of a run; `piece` names its logs."""
+    options = config.train
+    try:
+        return L.Trainer(
+            accelerator=options.accelerator,
+            devices=options.devices,
+            num_nodes=options.nodes,
+            strategy=options.strategy,
+            max_epochs=1,
+            max_steps=options.max_steps,
+            val_check_interval=options.val_every,
+            check_val_every_n_epoch=None,
+            gradient_clip_val=config.optimizer.clip,
+            use_distributed_sampler=False,
+            num_sanity_val_steps=0,
+            log_every_n_steps=20,
+            callbacks=callbacks,
+            logger=[
+                CSVLogger(run_dir, name="logs", version=piece),
+                TensorBoardLogger(run_dir, name="tensorboard", version=piece),
+            ],
+            enable_progress_bar=progress,
+            enable_model_summary=False,
+        )
+    except MisconfigurationException as error:  # no such accelerator, too many devices, ...
+        raise ConfigError(f"train: {error}") from error
 
 
 def train(config: Config, run_dir: str | Path, resume: bool = False, progress: bool = True) -> TrainResult:
@@ -45,7 +89,7 @@ def train(config: Config, run_dir: str | Path, resume: bool = False, progress: b
     """
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     run_dir = Path(run_dir)
-    last = run_dir / "last.ckpt"
+    last = run_dir / LAST
     if last.exists() and not resume:
         raise ConfigError(f"{run_dir} already holds a run; give --resume to continue it, or another folder")
     if resume and not last.exists():
@@ -55,21 +99,20 @@ def train(config: Config, run_dir: str | Path, resume: bool = False, progress: b
         torch.set_num_threads(options.threads)
     torch.set_float32_matmul_precision("high")  # TF32 on CUDA; no effect on the CPU's float32
 
-    if resume:
-        _check_same(config, run_dir / "config.yaml")
+    start = _check_resume(config, run_dir) if resume else 0
     data = ConformerDataModule(config.data, options.seed)
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
-        (run_dir / "config.yaml").write_text(yaml.safe_dump(config.to_dict(), sort_keys=False))
+        if not resume:
+            (run_dir / "config.yaml").write_text(yaml.safe_dump(config.to_dict(), sort_keys=False))
     except OSError as error:
         raise ConfigError(f"{run_dir}: cannot be written: {error.strerror or error}") from error
     L.seed_everything(options.seed, verbose=False)
     module = DenoiserModule(config, data.spectrum())
     if options.compile:
         module.denoiser.net.trunk_compile()  # type: ignore[operator]
-    start = int(torch.load(last, weights_only=True, map_location="cpu")["global_step"]) if resume else 0
     control = RunControl(last)
-    callbacks = [
+    callbacks: list[L.Callback] = [
         weight_average(config.optimizer.ema),
         checkpoints(run_dir, options.checkpoint_minutes),
         LearningRateMonitor("step"),
@@ -77,28 +120,7 @@ def train(config: Config, run_dir: str | Path, resume: bool = False, progress: b
     ]
     if progress:
         callbacks.append(TQDMProgressBar(refresh_rate=10))
-    piece = f"from_step_{start:07d}"
-    trainer = L.Trainer(
-        accelerator=options.accelerator,
-        devices=options.devices,
-        num_nodes=options.nodes,
-        strategy=options.strategy,
-        max_epochs=1,
-        max_steps=options.max_steps,
-        val_check_interval=options.val_every,
-        check_val_every_n_epoch=None,
-        gradient_clip_val=config.optimizer.clip,
-        use_distributed_sampler=False,
-        num_sanity_val_steps=0,
-        log_every_n_steps=20,
-        callbacks=callbacks,
-        logger=[
-            CSVLogger(run_dir, name="logs", version=piece),
-            TensorBoardLogger(run_dir, name="tensorboard", version=piece),
-        ],
-        enable_progress_bar=progress,
-        enable_model_summary=False,
-    )
+    trainer = _trainer(config, run_dir, f"from_step_{start:07d}", callbacks, progress)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*does not have many workers.*")
         warnings.filterwarnings("ignore", ".*exists and is not empty.*")
@@ -106,6 +128,8 @@ def train(config: Config, run_dir: str | Path, resume: bool = False, progress: b
         trainer.fit(module, data, ckpt_path=str(last) if resume else None, weights_only=True)
 
     # The average sits in the module once fit has ended.
+    if "val/loss" not in trainer.callback_metrics:  # the run was shorter than val_every
+        trainer.validate(module, data, verbose=False)
     metrics = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
     card = Card(
         process=config.to_dict()["process"],

@@ -11,6 +11,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+from pyg_diffusion.data import write_store
 from pyg_diffusion.pretrained import WeightsError, load_pretrained
 from pyg_diffusion.train import DenoiserModule, load_config, train
 from pyg_diffusion.train.config import ConfigError, from_dict
@@ -95,6 +96,8 @@ def test_rotations_are_proper_and_uniform():
         ({"optimizer": {"name": "sgd"}}, "muon or adamw"),
         ({"data": {"store": ["a"], "repeat": [1, 2]}}, "repeat has 2 entries for 1 stores"),
         ({"model": 3}, "expected a mapping"),
+        ({"optimizer": {"lr": -1.0}}, "optimizer.lr must be > 0"),
+        ({"optimizer": {"ema": 1.0}}, "optimizer.ema must lie in"),
     ],
 )
 def test_wrong_recipes_are_named(change, message):
@@ -110,6 +113,8 @@ def test_recipe_from_yaml_with_overrides(tmp_path):
     assert config.model.depths == [1, 1, 1] and config.train.max_minutes == 2.0
     with pytest.raises(ConfigError, match=r"expected section\.key=value"):
         load_config(path, ["model"])
+    with pytest.raises(ConfigError, match="not valid YAML"):
+        load_config(path, ["data.store=[a"])
     with pytest.raises(ConfigError, match="no such file"):
         load_config(tmp_path / "none.yaml")
 
@@ -119,6 +124,21 @@ def test_split_keeps_molecules_apart(store_path):
     held, kept = ({tuple(row[:2]) for row in part.index} for part in (data.val, data.train))
     assert held and kept and not held & kept
     assert len(data.val) + len(data.train) == 30  # ten molecules of three conformers
+    options = recipe(store_path)
+    options["data"]["store"] *= 2  # the same molecules again are still on one side only
+    twice = ConformerDataModule(from_dict(options).data, seed=0)
+    held, kept = ({twice.stores[s][int(m)].smiles for s, m, _ in part.index} for part in (twice.val, twice.train))
+    assert held and kept and not held & kept
+
+
+def test_elements_are_those_trained_on(tmp_path, molecules):
+    salt = [m for m in molecules if 11 in m.z]
+    write_store(tmp_path / "a.h5", [m for m in molecules if 11 not in m.z])
+    write_store(tmp_path / "val.h5", salt)
+    options = recipe(tmp_path / "a.h5")
+    options["data"]["val_store"] = str(tmp_path / "val.h5")
+    data = ConformerDataModule(from_dict(options).data, seed=0)
+    assert 11 not in data.elements() and {1, 6, 7, 8} <= set(data.elements())
 
 
 def test_repeat_counts_passes(store_path):
@@ -164,6 +184,11 @@ def test_a_broken_run_resumes_as_if_it_had_not_been(end, store_path, tmp_path, m
 def test_a_finished_run_can_be_prolonged(store_path, tmp_path):
     train(from_dict(recipe(store_path, max_steps=3)), tmp_path / "run", progress=False)
     assert train(from_dict(recipe(store_path, max_steps=5)), tmp_path / "run", resume=True, progress=False).steps == 5
+    before = load_file(tmp_path / "run" / "weights.safetensors")
+    with pytest.raises(ConfigError, match="has ended"):
+        train(from_dict(recipe(store_path, max_steps=5)), tmp_path / "run", resume=True, progress=False)
+    after = load_file(tmp_path / "run" / "weights.safetensors")
+    assert all(torch.equal(before[k], after[k]) for k in before)
     other = recipe(store_path, max_steps=9)
     other["model"]["width"] = 32
     with pytest.raises(ConfigError, match="model"):
