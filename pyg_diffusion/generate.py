@@ -190,7 +190,7 @@ class Generator:
             return torch.from_numpy(np.concatenate(drawn)).to(self.device)
 
         end, start = self.denoiser.sde.schedule.t(torch.tensor(TAU_RANGE)).clamp(0, 1).tolist()
-        grid = time_grid(self.steps - 1, start, end)
+        grid = time_grid(self.steps - 1, start, end) if start > end else time_grid(self.steps - 1)
         positions = self.sampler.sample(self.denoiser, operator, grid, noise, context).float().cpu().numpy()
         for job, position in zip(jobs, np.split(positions, np.cumsum(sizes)[:-1]), strict=True):
             job.position = position
