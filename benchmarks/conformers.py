@@ -1,6 +1,6 @@
 """Conformers of the shipped weights (or others) beside ETKDGv3, by sampler and number of network evaluations.
 
-    python benchmarks/conformers.py [REFERENCE.sdf.gz] [--weights FILE] [--runs ancestral:14 ...]
+    python benchmarks/conformers.py [REFERENCE.sdf.gz] [--weights FILE] [--runs ancestral:10 ...]
 
 The measures are those of `pyg-diffusion evaluate`: 2K conformers for K references, nothing leaves the denominator. Prints
 the table, writes benchmarks/results/conformers.json and .png.
@@ -31,7 +31,7 @@ SAMPLERS = {
     "ddim0.5": lambda: DDIM(0.5),
     "ancestral": Ancestral,
 }
-RUNS = ["ancestral:5", "ancestral:10", "ancestral:14", "ancestral:20", "ancestral:40", "ddim0.5:14", "exponential2:14"]
+RUNS = ["ancestral:5", "ancestral:10", "ancestral:20", "ancestral:40", "ddim0.5:10", "exponential1:10", "exponential2:10"]
 
 
 def ours(ensembles, counts, weights, run, seed):

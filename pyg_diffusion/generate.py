@@ -20,8 +20,8 @@ from .pretrained import Card, load_pretrained
 from .sample import Ancestral, Sampler, time_grid
 
 DEFAULT_WEIGHTS = "conformers.safetensors"
-DEFAULT_STEPS = 14
-TAU_RANGE = (2e-3, 20.0)  # sampling starts and ends here, within the process: below .05 Å of noise one denoising does
+DEFAULT_STEPS = 10
+TAU_RANGE = (2e-3, 40.0)  # where sampling ends and begins: the last .05 Å of noise are left to one denoising
 
 
 @dataclass
