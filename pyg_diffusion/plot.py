@@ -36,7 +36,7 @@ def plot_run(run_dir: Path, target: Path) -> Path:
     for name, colour in (("train/loss", "#bbbbbb"), ("val/loss", OURS)):
         if name in series:
             axes[0].plot(*np.array(series[name]).T, color=colour, label=name, marker="." if "val" in name else None)
-    axes[0].set(title="loss (per mode and channel; untrained = 1)", xlabel="step", yscale="log")
+    axes[0].set(title="loss per mode and channel (training adds earlier stages)", xlabel="step", yscale="log")
     for name in sorted(n for n in series if n.startswith("val/loss_log_tau")):
         low, high = name.rsplit("_", 2)[1:]
         axes[1].plot(*np.array(series[name]).T, label=f"log τ in [{low}, {high})")
