@@ -20,7 +20,7 @@ from .pretrained import Card, load_pretrained
 from .sample import Ancestral, Sampler, time_grid
 
 DEFAULT_WEIGHTS = "conformers.safetensors"
-DEFAULT_STEPS = 10
+DEFAULT_STEPS = 20
 TAU_RANGE = (2e-3, 40.0)  # where sampling ends and begins: the last .05 Å of noise are left to one denoising
 
 

@@ -1,19 +1,26 @@
 """Generator and its RDKit door."""
 
+from itertools import islice
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from conftest import SMILES
 from rdkit import Chem
+from rdkit.Chem import rdDistGeom
+from torch_geometric.data import Batch
 
 from pyg_diffusion import Generator, embed_multiple_confs
-from pyg_diffusion.chem import Stereo, check_stereo, molecule_from_mol
+from pyg_diffusion.chem import Stereo, check_stereo, molecule_from_mol, read_sdf
+from pyg_diffusion.data import laplacian_operator
 from pyg_diffusion.denoise import Denoiser
 from pyg_diffusion.nn import ConformerNet
 from pyg_diffusion.pretrained import Card
 from pyg_diffusion.sample import Ancestral
 from pyg_diffusion.sde import GeometricTime, LinearSDE
 from pyg_diffusion.spectral import PowerSpectrum
+from pyg_diffusion.train.module import random_rotations
 
 
 @pytest.fixture(scope="module")
@@ -92,44 +99,37 @@ def test_embed_has_rdkits_habits(shipped):
 
 
 def test_shipped_weights_make_sound_molecules(shipped):
-    """Bond lengths of a few molecules, some of them drug-like, within .1 Å of RDKit's bounds for every conformer."""
-    from rdkit.Chem import rdDistGeom
-
-    for smiles in [*SMILES[:3], "CC(=O)Nc1ccc(O)cc1"]:
+    """Bond lengths of small and drug-like molecules against RDKit's bounds: 98 % within .1 Å of them, all within .35 Å."""
+    excess = []
+    for smiles in [*SMILES[:3], "CC(=O)Nc1ccc(O)cc1", "CCOC(=O)c1ccc(N)cc1"]:
         mol = Chem.AddHs(Chem.MolFromSmiles(smiles))
-        assert len(embed_multiple_confs(mol, 5, generator=shipped)) == 5
+        assert len(embed_multiple_confs(mol, 10, generator=shipped)) == 10
         bounds = rdDistGeom.GetMoleculeBoundsMatrix(mol)
         for conformer in mol.GetConformers():
             for bond in mol.GetBonds():
                 i, j = sorted((bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()))
                 length = (conformer.GetAtomPosition(i) - conformer.GetAtomPosition(j)).Length()
-                assert bounds[j, i] - 0.1 < length < bounds[i, j] + 0.1
+                excess.append(max(bounds[j, i] - length, length - bounds[i, j], 0.0))
+    assert np.mean(np.array(excess) < 0.1) > 0.98 and max(excess) < 0.35
 
 
 def test_rotation_error_of_the_shipped_network_is_small(shipped):
-    """Not equivariant by construction, so its measured error: rotate S_t, rotate D back, compare with D."""
-    from torch_geometric.data import Batch
-
-    from pyg_diffusion.data import laplacian_operator
-    from pyg_diffusion.train.module import random_rotations
-
-    mols = [Chem.AddHs(Chem.MolFromSmiles(s)) for s in SMILES[:3]]
-    for mol in mols:
-        embed_multiple_confs(mol, 1, generator=shipped)
+    """Not equivariant by construction, so measured: how far D moves when S_t is turned, relative to D's own error."""
+    path = Path(__file__).parent.parent / "datasets" / "qm9_ensembles_20.sdf.gz"
+    mols = [r.mol for r in islice(read_sdf(str(path)), 0, 200, 10)]
     batch = Batch.from_data_list([molecule_from_mol(m).data(0) for m in mols])
     operator, denoiser = laplacian_operator(batch), shipped.denoiser
     generator = torch.Generator().manual_seed(0)
-    for tau in (0.01, 0.1):
-        t = denoiser.sde.schedule.t(torch.full((3, 1), tau))
-        noisy = operator.apply(denoiser.sde.mean(t), batch.pos) + operator.apply(
-            denoiser.sde.std(t), torch.randn(batch.pos.shape, generator=generator)
-        )
+    x_0 = operator.center(batch.pos)
+    for tau in (0.001, 0.01, 0.1, 1.0):
+        t = denoiser.sde.schedule.t(torch.full((len(mols), 1), tau))
+        noise = torch.randn(x_0.shape, generator=generator)
+        noisy = operator.apply(denoiser.sde.mean(t), x_0) + operator.apply(denoiser.sde.std(t), noise)
         with torch.no_grad():
             straight = denoiser(operator, noisy, t, batch)
             turn = random_rotations(1, generator)[0]
             turned = denoiser(operator, noisy @ turn, t, batch) @ turn.mT
-        moved = (noisy - straight).square().sum(1).mean().sqrt()
-        assert (turned - straight).square().sum(1).mean().sqrt() < 0.35 * moved
+        assert (turned - straight).square().mean().sqrt() < 0.4 * (straight - x_0).square().mean().sqrt()
 
 
 def test_a_molecule_too_large_for_the_memory_does_not_take_the_others_along(untrained, molecules, monkeypatch):
