@@ -106,7 +106,7 @@ class Generator:
         seed: int = 0,
         first: int = 0,
         max_attempts: int = 10,
-        progress: Callable[[int], None] | None = None,
+        progress: Callable[[int], object] | None = None,
     ) -> list[Conformers]:
         """n conformers of every molecule, each of the stereo its graph asks for.
 
