@@ -159,10 +159,13 @@ class Generator:
             waiting = [job for job in waiting if job.position is None and not results[job.molecule].problem]
             if not waiting:
                 break
-        for k, result in enumerate(results):
-            kept = [job.position for job in jobs if job.molecule == k and job.position is not None]
-            if kept:
-                result.positions = np.stack(kept)
+        kept: list[list[np.ndarray]] = [[] for _ in molecules]
+        for job in jobs:
+            if job.position is not None:
+                kept[job.molecule].append(job.position)
+        for result, positions in zip(results, kept, strict=True):
+            if positions:
+                result.positions = np.stack(positions)
         return results
 
     def _batches(self, jobs: list[_Job]) -> list[list[_Job]]:
