@@ -60,7 +60,7 @@ class Generator:
 
     Args:
         denoiser, card: as `load_pretrained` returns them.
-        sampler: any `Sampler`; ancestral by default, which benchmarks/conformers.py found best in precision at equal evaluations.
+        sampler: any `Sampler`; ancestral by default, the best in precision by benchmarks/conformers.py.
         steps: network evaluations per conformer (sampler steps plus the final denoising).
         device: "cpu", "cuda"; CUDA where there is one, by default.
         max_pairs: a batch holds no more than this many padded atom pairs; bounds the memory (about 2 kB each).
