@@ -8,7 +8,7 @@ import argparse
 import gzip
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TextIO
@@ -88,20 +88,16 @@ class Output:
             self._stream.close()
 
 
-def positive(text: str) -> int:
-    """argparse type: an integer >= 1."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{value} is not >= 1")
-    return value
+def at_least(low: int) -> Callable[[str], int]:
+    """argparse type: an integer >= low."""
 
+    def integer(text: str) -> int:
+        value = int(text)
+        if value < low:
+            raise argparse.ArgumentTypeError(f"{value} is not >= {low}")
+        return value
 
-def natural(text: str) -> int:
-    """argparse type: an integer >= 0."""
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"{value} is not >= 0")
-    return value
+    return integer
 
 
 def share(text: str) -> float:
@@ -112,17 +108,9 @@ def share(text: str) -> float:
     return value
 
 
-def evaluations(text: str) -> int:
-    """argparse type: an integer >= 2 (one step and the final denoising)."""
-    value = int(text)
-    if value < 2:
-        raise argparse.ArgumentTypeError(f"{value} is not >= 2")
-    return value
-
-
 def count(text: str) -> tuple[int, bool]:
     """argparse type: "10" is 10 per molecule, "2x" is 2 per record of the molecule."""
-    return positive(text.removesuffix("x")), text.endswith("x")
+    return at_least(1)(text.removesuffix("x")), text.endswith("x")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -141,7 +129,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     p.add_argument("inputs", nargs="+", metavar="FILE", help="SDF or .smi files; - reads SDF from stdin")
     p.add_argument("-o", "--output", required=True, metavar="STORE.h5", help="the store to write")
-    p.add_argument("-j", "--workers", type=positive, default=None, help="processes; all cores if not given")
+    p.add_argument("-j", "--workers", type=at_least(1), default=None, help="processes; all cores if not given")
     p.add_argument("--quiet", action="store_true", help="no progress bar")
     p.add_argument("--strict", action="store_true", help="exit 1 if any record was skipped")
 
@@ -162,12 +150,12 @@ def build_parser() -> argparse.ArgumentParser:
         help="conformers per molecule (10 if not given); 2x: twice the records that the input has of it",
     )
     p.add_argument("-o", "--output", default="-", metavar="OUT.sdf", help="SDF to write (.gz compresses); - is stdout")
-    p.add_argument("--seed", type=natural, default=0, help="same seed, same conformers")
+    p.add_argument("--seed", type=at_least(0), default=0, help="same seed, same conformers")
     p.add_argument("--weights", default=None, metavar="FILE", help="weights or run folder; the shipped ones if not given")
-    p.add_argument("--steps", type=evaluations, default=None, help="network evaluations per conformer")
+    p.add_argument("--steps", type=at_least(2), default=None, help="network evaluations per conformer")
     p.add_argument("--sampler", choices=["ancestral", "ddim", "exponential1", "exponential2"], default="ancestral")
     p.add_argument("--eta", type=share, default=0.0, help="of the ddim sampler")
-    p.add_argument("--attempts", type=positive, default=10, help="draws per conformer until its stereo is right")
+    p.add_argument("--attempts", type=at_least(1), default=10, help="draws per conformer until its stereo is right")
     p.add_argument("--report", default=None, metavar="REPORT.json", help="write counts and seconds, for evaluate --report")
     p.add_argument("--device", choices=["cpu", "cuda"], default=None, help="cuda where there is one, if not given")
     p.add_argument("--quiet", action="store_true", help="no progress bar")
@@ -189,8 +177,8 @@ def build_parser() -> argparse.ArgumentParser:
         help="PoseBusters and MMFF94s strain on K conformers of each method; 0 leaves both out",
     )
     p.add_argument("--xtb", action="store_true", help="GFN2-xTB strain of those as well; slow, needs tblite")
-    p.add_argument("-j", "--workers", type=positive, default=None, help="processes; all cores if not given")
-    p.add_argument("--seed", type=natural, default=0, help="of the ETKDGv3 runs and of the K conformers")
+    p.add_argument("-j", "--workers", type=at_least(1), default=None, help="processes; all cores if not given")
+    p.add_argument("--seed", type=at_least(0), default=0, help="of the ETKDGv3 runs and of the K conformers")
     p.add_argument("--strict", action="store_true", help="exit 1 if any record was skipped")
 
     p = command("plot", "Draw a training run, or an evaluation with overlays of generated and reference conformers.")

@@ -139,23 +139,19 @@ class Generator:
         waiting = jobs
         for attempt in range(max_attempts):
             for batch in self._batches(waiting):
-                try:
-                    self._run(batch, [(seed, first + job.molecule, job.conformer, attempt) for job in batch])
-                except RuntimeError as error:  # torch.OutOfMemoryError on CUDA; the CPU's allocator has no class of its own
-                    if "memory" not in str(error):
-                        raise
-                    for job in batch:
-                        results[job.molecule].problem = f"not enough memory for its {job.data.num_nodes} atoms"
-                    continue
+                for job in self._run_within_memory(batch, seed, first, attempt):
+                    results[job.molecule].problem = f"not enough memory for its {job.data.num_nodes} atoms"
                 for job in batch:
-                    assert job.position is not None
+                    if job.position is None:
+                        continue
                     right = bool(np.isfinite(job.position).all() and check_stereo(stereo[job.molecule], job.position))
                     results[job.molecule].evaluations += self.steps
                     results[job.molecule].right_at_once += right and attempt == 0
                     if not right:
                         job.position = None
                 if progress is not None:
-                    progress(sum(job.position is not None or attempt + 1 == max_attempts for job in batch))
+                    given_up = [attempt + 1 == max_attempts or bool(results[job.molecule].problem) for job in batch]
+                    progress(sum(job.position is not None or end for job, end in zip(batch, given_up, strict=True)))
             waiting = [job for job in waiting if job.position is None and not results[job.molecule].problem]
             if not waiting:
                 break
@@ -178,6 +174,20 @@ class Generator:
             else:
                 batches.append([job])
         return batches
+
+    def _run_within_memory(self, jobs: list[_Job], seed: int, first: int, attempt: int) -> list[_Job]:
+        """Sample the jobs, in halves where the memory does not suffice; returns those that do not fit even alone."""
+        try:
+            self._run(jobs, [(seed, first + job.molecule, job.conformer, attempt) for job in jobs])
+        except RuntimeError as error:  # torch.OutOfMemoryError on CUDA; the CPU's allocator has no class of its own
+            if "memory" not in str(error):
+                raise
+            if len(jobs) == 1:
+                return jobs
+        else:
+            return []
+        half = len(jobs) // 2  # outside the handler, which would keep the failed tensors alive
+        return [job for part in (jobs[:half], jobs[half:]) for job in self._run_within_memory(part, seed, first, attempt)]
 
     @torch.no_grad()
     def _run(self, jobs: list[_Job], keys: list[tuple[int, ...]]) -> None:

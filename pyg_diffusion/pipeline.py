@@ -114,7 +114,7 @@ def unique_molecules(
         molecule = molecule_from_mol(record.mol, record.name, conformers=False)
         for note in record.notes:
             say(f"{record.name}: {note}")
-        key = (record.name, molecule.topology())
+        key = (record.own_name, molecule.topology())
         if key in seen:
             seen[key].copies += 1
             repeated += 1
@@ -174,7 +174,6 @@ def sample_records(
                 assert entry.record.mol is not None
                 mol = Chem.Mol(entry.record.mol)
                 mol.RemoveAllConformers()
-                mol.SetProp("_Name", entry.record.name)
                 for conformer in add_conformers(mol, result.positions):
                     out.write(sdf_text(mol, conformer))
                 out.flush()

@@ -140,6 +140,18 @@ def test_plot_refuses_other_json(text, tmp_path, capsys):
     assert "not a result" in capsys.readouterr().err
 
 
+def test_nameless_conformers_are_one_molecule_and_stay_nameless(tmp_path):
+    mol = embed("CCO", 3)
+    mol.ClearProp("_Name")
+    heavy = Chem.Mol(mol)
+    heavy.GetAtomWithIdx(0).SetIsotope(13)  # another molecule, of the same features
+    source, out = write_sdf(tmp_path / "in.sdf", [mol, heavy]), tmp_path / "out.sdf"
+    assert main(["sample", source, "-n", "1", "-o", str(out), "--quiet"]) == 0
+    made = read_sdf(out)
+    assert [m.GetProp("_Name") for m in made] == ["", ""]
+    assert [m.GetAtomWithIdx(0).GetIsotope() for m in made] == [0, 13]
+
+
 def test_conformers_of_one_molecule_are_one_molecule(tmp_path, capsys):
     source = write_sdf(tmp_path / "in.sdf", [embed("CCO", 3)])
     out = tmp_path / "out.sdf"

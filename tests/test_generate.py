@@ -99,7 +99,7 @@ def test_embed_has_rdkits_habits(shipped):
 
 
 def test_shipped_weights_make_sound_molecules(shipped):
-    """Bond lengths of small and drug-like molecules against RDKit's bounds: 98 % within .1 Å of them, all within .35 Å."""
+    """Bond lengths of small and drug-like molecules against RDKit's bounds: 99 % within .1 Å of them, all within .2 Å."""
     excess = []
     for smiles in [*SMILES[:3], "CC(=O)Nc1ccc(O)cc1", "CCOC(=O)c1ccc(N)cc1"]:
         mol = Chem.AddHs(Chem.MolFromSmiles(smiles))
@@ -110,7 +110,7 @@ def test_shipped_weights_make_sound_molecules(shipped):
                 i, j = sorted((bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()))
                 length = (conformer.GetAtomPosition(i) - conformer.GetAtomPosition(j)).Length()
                 excess.append(max(bounds[j, i] - length, length - bounds[i, j], 0.0))
-    assert np.mean(np.array(excess) < 0.1) > 0.98 and max(excess) < 0.35
+    assert np.mean(np.array(excess) < 0.1) > 0.99 and max(excess) < 0.2
 
 
 def test_rotation_error_of_the_shipped_network_is_small(shipped):
@@ -129,19 +129,19 @@ def test_rotation_error_of_the_shipped_network_is_small(shipped):
             straight = denoiser(operator, noisy, t, batch)
             turn = random_rotations(1, generator)[0]
             turned = denoiser(operator, noisy @ turn, t, batch) @ turn.mT
-        assert (turned - straight).square().mean().sqrt() < 0.4 * (straight - x_0).square().mean().sqrt()
+        assert (turned - straight).square().mean().sqrt() < 0.33 * (straight - x_0).square().mean().sqrt()
 
 
 def test_a_molecule_too_large_for_the_memory_does_not_take_the_others_along(untrained, molecules, monkeypatch):
     run = Generator._run
 
     def scarce(self, jobs, keys):
-        if jobs[0].data.num_nodes > 15:
+        if len(jobs) > 2 or jobs[0].data.num_nodes > 15:
             raise torch.OutOfMemoryError("CUDA out of memory")
         run(self, jobs, keys)
 
     monkeypatch.setattr(Generator, "_run", scarce)
     small, large = molecules[4], molecules[5]
-    one, two = Generator(untrained.denoiser, untrained.card, steps=3, device="cpu", max_pairs=1).sample([small, large], 1)
-    assert len(one.positions) == 1 and not one.problem
+    one, two = untrained.sample([small, large], 5)  # one batch of ten, which does not fit
+    assert len(one.positions) == 5 and not one.problem
     assert len(two.positions) == 0 and "not enough memory for its 19 atoms" in two.problem

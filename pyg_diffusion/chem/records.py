@@ -39,6 +39,11 @@ class Record:
     problem: str = ""
     notes: list[str] = field(default_factory=list)
 
+    @property
+    def own_name(self) -> str:
+        """The record's name, "" where the reader only numbered it."""
+        return "" if self.name == f"record {self.index + 1}" else self.name
+
 
 @contextmanager
 def open_text(path: str) -> Iterator[TextIO]:

@@ -14,6 +14,7 @@ Layout, version 1. Every ragged column is one flat dataset; `molecule/*_ptr` say
 Spectra are never inside: they follow from the bonds. `complete` is written last and the file is moved into place when whole.
 """
 
+import itertools
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -69,10 +70,12 @@ class Molecule:
     pos: list[np.ndarray] = field(default_factory=list)  # K conformers [N, 3] in Å
 
     def topology(self) -> bytes:
-        """Equal exactly for records that are conformers of one molecule in one atom order."""
-        return b"|".join(
-            a.tobytes() for a in (self.z, self.x, self.bond_index, self.bond_type, self.tetra, self.ez, self.ez_type)
-        )
+        """Equal exactly for records that are conformers of one molecule in one atom order.
+
+        The SMILES holds what the features clip or leave out: isotopes, large charges, radicals.
+        """
+        arrays = (self.z, self.x, self.bond_index, self.bond_type, self.tetra, self.ez, self.ez_type)
+        return b"|".join([self.smiles.encode(), *(a.tobytes() for a in arrays)])
 
     def data(self, conformer: int | None = 0) -> MoleculeData:
         """As a PyG `Data`; without `pos` if `conformer` is None."""
@@ -263,6 +266,11 @@ class MoleculeStore:
         """Number of conformers of molecule i."""
         start, end = self.arrays["molecule/conformer_ptr"][i : i + 2]
         return int(end - start)
+
+    def smiles(self) -> list[str]:
+        """SMILES of every molecule."""
+        text, ptr = self.arrays["text/smiles"].tobytes(), self.arrays["molecule/smiles_ptr"].tolist()
+        return [text[a:b].decode() for a, b in itertools.pairwise(ptr)]
 
     def sizes(self) -> np.ndarray:
         """Number of atoms of each molecule, `[num_molecules]`."""

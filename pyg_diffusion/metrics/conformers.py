@@ -74,11 +74,6 @@ def flat_smiles(mol: Chem.Mol) -> str:
     return Chem.MolToSmiles(Chem.RemoveAllHs(mol) if heavy else Chem.RemoveHs(mol), isomericSmiles=False)
 
 
-def own_name(record: Record) -> str:
-    """The record's name, "" where the reader only numbered it."""
-    return "" if record.name == f"record {record.index + 1}" else record.name
-
-
 def _usable_position(mol: Chem.Mol) -> np.ndarray | None:
     pos = mol.GetConformer().GetPositions() if mol.GetNumConformers() else None
     return pos if pos is not None and np.isfinite(pos).all() else None
@@ -98,7 +93,7 @@ def group_records(records: Iterable[Record]) -> tuple[list[Ensemble], list[Skipp
         elif _usable_position(record.mol) is None:
             skipped.append(Skipped(record.index, record.name, "no usable coordinates"))
         else:
-            groups[own_name(record), isomeric_smiles(record.mol)].append(record)
+            groups[record.own_name, isomeric_smiles(record.mol)].append(record)
     ensembles = []
     for (_, smiles), members in groups.items():
         first = members[0].mol
@@ -146,7 +141,7 @@ class Matcher:
 
     def __call__(self, record: Record) -> tuple[int | None, str]:
         """(index of the reference, status "ok", "wrong graph" or "unreadable"), or (None, why not)."""
-        name = own_name(record)
+        name = record.own_name
         named = self._find("name", name)
         # A nameless reference is known under the number its reader gave it, which the generated record may carry.
         if record.mol is None or _usable_position(record.mol) is None:

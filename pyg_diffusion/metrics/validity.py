@@ -1,10 +1,12 @@
 """Is a generated conformer a sound one: graph, stereo, bond lengths, angles, clashes, PoseBusters."""
 
 import logging
+import sys
 from collections import Counter
 from dataclasses import dataclass, field
 
 import numpy as np
+import rdkit
 from rdkit import Chem, rdBase
 
 from ..chem.stereo import Stereo, check_stereo, stereo_of
@@ -195,6 +197,9 @@ def posebusters_failures(mols: list[Chem.Mol]) -> tuple[int, Counter[str]]:
     from posebusters import PoseBusters  # slow to import (pandas), and optional
 
     passed, tests = 0, Counter[str]()
+    # PoseBusters leaves RDKit's logger on the stderr of its last call. Where that has been closed since (as captured streams
+    # are), its InChI check fails on every molecule. Assigned, since setStream would flush the closed one.
+    rdkit.log_handler.stream = sys.stderr
     buster = PoseBusters(config="mol")
     # What it cannot run is counted below; its warning for each would bury everything else.
     logging.getLogger("posebusters").setLevel(logging.ERROR)

@@ -112,7 +112,7 @@ class ConformerDataModule(L.LightningDataModule):
             held = MoleculeStore(config.val_store)
             self.val = ConformerItems([held], np.insert(held.conformer_index(), 0, 0, axis=1))
         else:  # by SMILES, so that no molecule is on both sides, whatever its atom order or store
-            names = [np.array([store[i].smiles for i in range(len(store))]) for store in self.stores]
+            names = [np.array(store.smiles()) for store in self.stores]
             smiles = np.concatenate([name[table[:, 1]] for name, table in zip(names, tables, strict=True)])
             molecules = np.unique(smiles)
             count = max(1, round(config.val_fraction * len(molecules)))

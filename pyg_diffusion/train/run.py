@@ -43,6 +43,9 @@ def _check_resume(config: Config, run_dir: Path) -> int:
     for section in ("model", "process", "data"):
         if before[section] != now[section]:
             raise ConfigError(f"{run_dir} began with another {section}: {before[section]}; resume with the same")
+    for section, key in (("optimizer", "name"), ("train", "seed")):
+        if before[section][key] != now[section][key]:
+            raise ConfigError(f"{run_dir} began with {section}.{key}={before[section][key]}; resume with the same")
     state = torch.load(run_dir / LAST, weights_only=True, map_location="cpu")
     step, minutes = int(state["global_step"]), float(state["minutes"])
     if step >= config.train.max_steps or 0 < config.train.max_minutes <= minutes:

@@ -354,3 +354,11 @@ def test_the_bundled_files_are_what_their_readme_says():
 def test_workers_leave_ctrl_c_to_the_parent():
     with ProcessPoolExecutor(1, initializer=module._start_worker) as pool:
         assert pool.submit(signal.getsignal, signal.SIGINT).result() == signal.SIG_IGN
+
+
+def test_isotopologues_are_two_molecules(tmp_path):
+    path = tmp_path / "in.smi"
+    path.write_text("CCO a\n[13CH3]CO b\nCCO c\n")
+    run(str(path), tmp_path / "a.h5")
+    assert [MoleculeStore(tmp_path / "a.h5")[i].smiles for i in (0, 1)] == ["CCO", "[13CH3]CO"]
+    assert MoleculeStore(tmp_path / "a.h5").smiles() == ["CCO", "[13CH3]CO"]

@@ -1,6 +1,8 @@
 """Conformer metrics against hand-computed values and molecules whose answer is known."""
 
+import io
 import json
+import sys
 from collections import Counter
 
 import numpy as np
@@ -415,11 +417,19 @@ def test_clashes():
     assert has_clash(two, np.array([[[0, 0, 0], [1.0, 0, 0]], [[0, 0, 0], [3.9, 0, 0]]])).tolist() == [True, False]
 
 
+def test_posebusters_after_its_stderr_was_closed(monkeypatch):
+    with monkeypatch.context() as patch, io.TextIOWrapper(io.BytesIO()) as captured:
+        patch.setattr(sys, "stderr", captured)
+        assert posebusters_failures([embed("CCO", 1)])[0] == 1
+    passed, tests = posebusters_failures([embed("CCN", 1)])  # another molecule: InChIs are remembered
+    assert passed == 1, tests
+
+
 def test_posebusters_counts():
     mol = embed("CC(=O)Nc1ccccc1", 4)
     squeezed = with_positions(mol, positions(mol)[:1] * 0.6)
     passed, tests = posebusters_failures([with_positions(mol, positions(mol)[:1]), squeezed])
-    assert passed == 1 and tests["bond_lengths"] == 1
+    assert (passed, tests["bond_lengths"]) == (1, 1), tests
     ref = ensemble(mol, "p")
     records = [*records_of(mol, "p"), Record(9, "p", embed("CCO", 1))]
     everything = evaluate([ref], records, checked=None)

@@ -189,6 +189,8 @@ def test_a_finished_run_can_be_prolonged(store_path, tmp_path):
         train(from_dict(recipe(store_path, max_steps=5)), tmp_path / "run", resume=True, progress=False)
     after = load_file(tmp_path / "run" / "weights.safetensors")
     assert all(torch.equal(before[k], after[k]) for k in before)
+    with pytest.raises(ConfigError, match=r"train\.seed=0"):
+        train(from_dict(recipe(store_path, max_steps=9, seed=1)), tmp_path / "run", resume=True, progress=False)
     other = recipe(store_path, max_steps=9)
     other["model"]["width"] = 32
     with pytest.raises(ConfigError, match="model"):
