@@ -9,34 +9,63 @@ F's target then has unit variance in every mode. The idea is EDM's (Karras et al
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from .sde import LinearSDE
-from .spectral import ExactOperator, Kernel, LaplacianOperator
+from .spectral import Kernel, LaplacianOperator
+from .spectral.operator import with_channels
 
 
-class Parts(NamedTuple):
-    """Kernel values of one process time, `[num_graphs, M, 1]`, or `[num_graphs, M, C]` where p differs by channel."""
+class Parts:
+    """φ, σ, p, φ²p + σ² and the preconditioning at one process time, each a kernel of L.
 
-    phi: Tensor
-    sigma: Tensor
-    power: Tensor
-    total: Tensor  # φ² p + σ²
+    Values are `[num_graphs, M, 1]`, or `[num_graphs, M, C]` where p differs by channel. All kernels asked at the same λ
+    share one evaluation of φ, σ and p.
+    """
 
-    @property
-    def c_skip(self) -> Tensor:
-        return self.phi * self.power / self.total
+    def __init__(self, sde: LinearSDE, spectrum: Kernel, t: Tensor):
+        self._kernels: tuple[Kernel, ...] = (sde.mean(t), sde.std(t), spectrum)
+        self._last: tuple[Tensor, list[Tensor]] | None = None
 
-    @property
-    def c_out(self) -> Tensor:
-        return self.sigma * (self.power / self.total).sqrt()
+    def _at(self, lam: Tensor) -> list[Tensor]:
+        if self._last is None or self._last[0] is not lam:
+            self._last = lam, [with_channels(kernel(lam)) for kernel in self._kernels]
+        return self._last[1]
 
-    @property
-    def c_in(self) -> Tensor:
-        return self.total.rsqrt()
+    def phi(self, lam: Tensor) -> Tensor:
+        """φ."""
+        return self._at(lam)[0]
+
+    def sigma(self, lam: Tensor) -> Tensor:
+        """σ."""
+        return self._at(lam)[1]
+
+    def power(self, lam: Tensor) -> Tensor:
+        """p."""
+        return self._at(lam)[2]
+
+    def total(self, lam: Tensor) -> Tensor:
+        """φ² p + σ², the variance of S_t."""
+        phi, sigma, power = self._at(lam)
+        return phi**2 * power + sigma**2
+
+    def std(self, lam: Tensor) -> Tensor:
+        """√(φ² p + σ²)."""
+        return self.total(lam).sqrt()
+
+    def c_skip(self, lam: Tensor) -> Tensor:
+        """φ p / (φ² p + σ²)."""
+        return self.phi(lam) * self.power(lam) / self.total(lam)
+
+    def c_out(self, lam: Tensor) -> Tensor:
+        """σ √(p / (φ² p + σ²))."""
+        return self.sigma(lam) * (self.power(lam) / self.total(lam)).sqrt()
+
+    def c_in(self, lam: Tensor) -> Tensor:
+        """(φ² p + σ²)^{-1/2}."""
+        return self.total(lam).rsqrt()
 
 
 @dataclass
@@ -47,14 +76,14 @@ class Noisy:
         signal: S_t itself, in the data's units.
         skip: c_skip(L) S_t, the best linear estimate of S_0, in the data's units.
         white: c_in(L) S_t, unit variance in every mode.
-        c_out: kernel values `[num_graphs, M, 1 or C]`: D = skip + c_out(L) F, for networks that look at their own estimate.
+        c_out: the kernel in D = skip + c_out(L) F, for networks that look at their own estimate.
         log_tau: log τ(t), `[num_graphs, 1]`, the time a network is conditioned on.
     """
 
     signal: Tensor
     skip: Tensor
     white: Tensor
-    c_out: Tensor
+    c_out: Kernel
     log_tau: Tensor
 
 
@@ -66,7 +95,7 @@ class Denoiser(nn.Module):
             earlier ones are intermediate estimates that training supervises as well).
         sde: the process.
         spectrum: p(λ), one for all channels or one per channel.
-        centered: project the global translation (mode 0 of each graph) out of signal, noise and output, as for coordinates.
+        centered: project the global translation of each graph out of signal, noise and output, as for coordinates.
         autocast: let the network's matrix products run in bf16. Process and operator stay in full precision: bf16 holds a
             coordinate of 5 Å to no better than .02 Å.
     """
@@ -75,51 +104,44 @@ class Denoiser(nn.Module):
         super().__init__()
         self.net, self.sde, self.spectrum, self.centered, self.autocast = net, sde, spectrum, centered, autocast
 
-    def parts(self, operator: ExactOperator, t: Tensor) -> Parts:
-        """φ, σ, p and φ²p + σ² on the operator's eigenvalues."""
-        phi, sigma = operator.response(self.sde.mean(t)), operator.response(self.sde.std(t))
-        power = operator.response(self.spectrum)
-        return Parts(phi, sigma, power, phi**2 * power + sigma**2)
+    def parts(self, t: Tensor) -> Parts:
+        """φ, σ, p and the preconditioning at t, `[num_graphs, 1]` or a scalar."""
+        return Parts(self.sde, self.spectrum, t)
 
-    def project(self, modes: Tensor) -> Tensor:
-        """Modes `[num_graphs, M, C]` without the global translation, where the denoiser is `centered`."""
-        if not self.centered:
-            return modes
-        return torch.cat([torch.zeros_like(modes[:, :1]), modes[:, 1:]], dim=1)
+    def project(self, operator: LaplacianOperator, w: Tensor) -> Tensor:
+        """A signal in working coordinates without the global translation, where the denoiser is `centered`."""
+        return operator.center(w) if self.centered else w
 
-    def noisy(self, operator: ExactOperator, s_t: Tensor, t: Tensor, parts: Parts) -> Noisy:
-        """The views of modes `s_t [num_graphs, M, C]` that a network reads."""
-        signal = operator.from_modes(s_t)
-        skip = operator.from_modes(parts.c_skip * s_t)
-        white = operator.from_modes(parts.c_in * s_t)
+    def estimates(self, operator: LaplacianOperator, w_t: Tensor, t: Tensor, parts: Parts, context=None) -> list[Tensor]:
+        """F of every stage of the network, in working coordinates."""
+        skip, white = (operator.from_work(w) for w in operator.fan_out([parts.c_skip, parts.c_in], w_t))
         log_tau = self.sde.schedule.tau(t).expand(operator.num_graphs, 1).log()
-        return Noisy(signal, skip, white, parts.c_out, log_tau)
-
-    def estimates(self, operator: ExactOperator, s_t: Tensor, t: Tensor, parts: Parts, context=None) -> list[Tensor]:
-        """F of every stage of the network, in mode space, `[num_graphs, M, C]` each."""
-        noisy = self.noisy(operator, s_t, t, parts)
-        with torch.autocast(s_t.device.type, dtype=torch.bfloat16, enabled=self.autocast):
+        noisy = Noisy(operator.from_work(w_t), skip, white, parts.c_out, log_tau)
+        with torch.autocast(w_t.device.type, dtype=torch.bfloat16, enabled=self.autocast):
             out = self.net(noisy, operator, context)
-        return [self.project(operator.to_modes(f)) for f in (out if isinstance(out, list) else [out])]
+        stages = out if isinstance(out, list) else [out]
+        return [self.project(operator, operator.to_work(f.to(operator.dtype))) for f in stages]
 
-    def modes(self, operator: ExactOperator, s_t: Tensor, t: Tensor, context=None) -> Tensor:
-        """D in mode space: modes of S_t in, modes of Ŝ_0 out, both `[num_graphs, M, C]`."""
-        parts, s_t = self.parts(operator, t), self.project(s_t)
-        f = self.estimates(operator, s_t, t, parts, context)[-1]
-        return parts.c_skip * s_t + parts.c_out * f
+    def denoise(self, operator: LaplacianOperator, w_t: Tensor, t: Tensor, context=None) -> Tensor:
+        """D in working coordinates: S_t in, Ŝ_0 out."""
+        parts, w_t = self.parts(t), self.project(operator, w_t)
+        f = self.estimates(operator, w_t, t, parts, context)[-1]
+        return operator.combine((parts.c_skip, w_t), (parts.c_out, f))
 
-    def forward(self, operator: ExactOperator, x_t: Tensor, t: Tensor, context=None) -> Tensor:
+    def forward(self, operator: LaplacianOperator, x_t: Tensor, t: Tensor, context=None) -> Tensor:
         """D for a flat signal `x_t [num_nodes, C]`."""
-        return operator.from_modes(self.modes(operator, operator.to_modes(x_t), t, context))
+        return operator.from_work(self.denoise(operator, operator.to_work(x_t), t, context))
 
 
-def network_target(parts: Parts, s_0: Tensor, eps: Tensor) -> Tensor:
-    """What F should return: c_out⁻¹ (S_0 - c_skip S_t) for S_t = φ S_0 + σ ε, without cancellation.
+def network_target(parts: Parts) -> tuple[Kernel, Kernel]:
+    """Kernels (a, b) with F* = a(L) S_0 + b(L) ε: what F should return, c_out⁻¹ (S_0 - c_skip S_t) at S_t = φ S_0 + σ ε.
 
-    Modes `[num_graphs, M, C]`; equals (σ S_0/√p - φ √p ε) / √(φ²p + σ²).
+    a = σ / √(p (φ²p + σ²)) and b = -φ √p / √(φ²p + σ²), without cancellation.
     """
-    root = parts.power.sqrt()
-    return (parts.sigma / root * s_0 - parts.phi * root * eps) * parts.c_in
+    return (
+        lambda lam: parts.sigma(lam) / parts.power(lam).sqrt() * parts.c_in(lam),
+        lambda lam: -parts.phi(lam) * parts.power(lam).sqrt() * parts.c_in(lam),
+    )
 
 
 def eps_from_x0(sde: LinearSDE, t: Tensor) -> tuple[Kernel, Kernel]:

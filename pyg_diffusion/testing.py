@@ -66,29 +66,33 @@ def assert_operator(
     laplacians: Sequence[Tensor],
     build: Callable[[Sequence[Tensor]], LaplacianOperator] | None = None,
     tol: float = 1e-9,
-    gradients: bool = True,
+    gradients: int = 2,
     seed: int = 0,
 ) -> None:
     """The laws of f(L) x = U f(Λ) Uᵀ x; every backend runs them.
 
-    Values, a parameter per graph, a response per channel, f = 1, products, L 1 = 0 with f(0) preserved, `solve`,
-    gradients in x and in the kernel's parameters; with `build` also batch = loop and permutation equivariance; for an
-    `ExactOperator` also its eigenbasis.
+    Values, a parameter per graph, a response per channel, f = 1, products, sums and several kernels at once, L 1 = 0 with
+    f(0) preserved, `solve`, working coordinates, gradients in x and in the kernel's parameters; with `build` also batch =
+    loop and permutation equivariance; for an `ExactOperator` also its eigenbasis.
 
     Args:
         operator: a float64 operator over a batch of graphs.
-        laplacians: its combinatorial Laplacians, `[N_g, N_g]` each, float64.
+        laplacians: its Laplacians, `[N_g, N_g]` each, float64.
         build: makes an operator of the same backend from a list of Laplacians.
         tol: absolute and relative tolerance; what an approximate backend states.
-        gradients: run gradcheck (slow where there are many nodes).
+        gradients: how many derivatives to check, 0, 1 or 2 (slow where there are many nodes).
         seed: of the random signals.
     """
     generator = torch.Generator().manual_seed(seed)
     sizes = [lap.size(0) for lap in laplacians]
     num_nodes = sum(sizes)
-    assert operator.num_graphs == len(sizes) and operator.num_nodes == num_nodes
-    x = torch.randn(num_nodes, 3, generator=generator, dtype=torch.float64)
+    assert operator.num_graphs == len(sizes) and operator.num_nodes == num_nodes and operator.sizes.tolist() == sizes
+    x, other = torch.randn(2, num_nodes, 3, generator=generator, dtype=torch.float64)
     rate = torch.rand(len(sizes), 1, generator=generator, dtype=torch.float64) + 0.1
+
+    def exact(kernel: Kernel) -> Tensor:
+        pieces = zip(laplacians, x.split(sizes), strict=True)
+        return torch.cat([matrix_function(lap, kernel) @ x_g for lap, x_g in pieces])
 
     heat = spectral_heat(0.3)
 
@@ -96,10 +100,7 @@ def assert_operator(
         return 2 / (1 + 0.5 * lam)
 
     for kernel in (heat, rational):
-        expected = torch.cat(
-            [matrix_function(lap, kernel) @ x_g for lap, x_g in zip(laplacians, x.split(sizes), strict=True)]
-        )
-        _assert_close(operator.apply(kernel, x), expected, tol, "f(L) x = U f(Λ) Uᵀ x")
+        _assert_close(operator.apply(kernel, x), exact(kernel), tol, "f(L) x = U f(Λ) Uᵀ x")
     pieces = [torch.linalg.matrix_exp(-s * lap) @ x_g for lap, s, x_g in zip(laplacians, rate, x.split(sizes), strict=True)]
     per_graph = operator.apply(lambda lam: torch.exp(-rate * lam), x)
     _assert_close(per_graph, torch.cat(pieces), tol, "a parameter per graph [num_graphs, 1] broadcasts against λ")
@@ -117,22 +118,49 @@ def assert_operator(
         tol,
         "f·g is f after g",
     )
-    one = torch.ones(num_nodes, 1, dtype=torch.float64)
-    _assert_close(operator.apply(lambda lam: lam, one), 0 * one, tol * 10, "L 1 = 0")
-    _assert_close(operator.apply(rational, one), 2 * one, tol, "f(L) 1 = f(0) 1")
+    w, v = operator.to_work(x), operator.to_work(other)
+    _assert_close(operator.from_work(w), x, tol, "from_work inverts to_work")
+    _assert_close(
+        operator.from_work(operator.combine((heat, w), (rational, v))),
+        operator.apply(heat, x) + operator.apply(rational, other),
+        tol,
+        "combine adds f(L) x + g(L) y",
+    )
+    for kernel, y in zip((rational, heat), operator.apply_many([rational, heat], x), strict=True):
+        _assert_close(y, exact(kernel), tol, "apply_many is apply, kernel by kernel")
+    squares = torch.stack([piece.square().sum() for piece in x.split(sizes)])
+    _assert_close(operator.square_sum(w), squares, tol, "Parseval: working coordinates keep the length of a signal")
+    if operator.constant_null:
+        one = torch.ones(num_nodes, 1, dtype=torch.float64)
+        _assert_close(operator.apply(lambda lam: lam, one), 0 * one, tol * 10, "L 1 = 0")
+        _assert_close(operator.apply(rational, one), 2 * one, tol, "f(L) 1 = f(0) 1")
+        centered = torch.cat([piece - piece.mean(0) for piece in x.split(sizes)])
+        _assert_close(operator.from_work(operator.center(w)), centered, tol, "center takes each graph's mean away")
     _assert_close(operator.solve(rational, operator.apply(rational, x)), x, tol, "solve inverts apply")
+
+    def affine(lam: Tensor) -> Tensor:
+        return rate * lam + 0.2
+
+    _assert_close(operator.solve(affine, operator.apply(affine, x)), x, tol, "solve inverts γL + λ₀")
 
     if gradients and num_nodes:
         s = torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
-        torch.autograd.gradcheck(
-            lambda x, s: operator.apply(lambda lam: torch.exp(-s * lam) / (1 + s * lam), x), (x.requires_grad_(), s)
-        )
+
+        def filtered(x: Tensor, s: Tensor) -> tuple[Tensor, ...]:
+            parts = operator.apply_many([lambda lam: torch.exp(-s * lam) / (1 + s * lam), lambda lam: s * lam], x)
+            w = operator.to_work(x)
+            return (*parts, operator.from_work(operator.combine((spectral_heat(s), w), (lambda lam: s + lam, w.sin()))))
+
+        inputs = (x.requires_grad_(), s)
+        checks = [torch.autograd.gradcheck, torch.autograd.gradgradcheck][:gradients]
+        for check in checks:
+            check(filtered, inputs, fast_mode=True)
+        for check in [torch.autograd.gradcheck, torch.autograd.gradgradcheck]:
+            check(lambda x, s: operator.solve(lambda lam: s * lam + s**2, x), inputs, fast_mode=True)
         x = x.detach()
 
     if isinstance(operator, ExactOperator):
         modes = operator.to_modes(x)
-        _assert_close(operator.from_modes(modes), x, tol, "from_modes inverts to_modes")
-        _assert_close(modes.square().sum(), x.square().sum(), tol, "Parseval: the eigenbasis is orthonormal")
         assert bool((operator.mode_mask.sum(1) == torch.tensor(sizes, device=x.device)).all()), "N modes for N nodes"
         assert bool((modes[~operator.mode_mask] == 0).all()), "modes that do not exist must be exactly 0"
         assert bool(torch.isfinite(operator.eigenvalues).all() & (operator.eigenvalues >= 0).all()), "0 <= λ < ∞"

@@ -120,7 +120,7 @@ def test_rotation_error_of_the_shipped_network_is_small(shipped):
     batch = Batch.from_data_list([molecule_from_mol(m).data(0) for m in mols])
     operator, denoiser = laplacian_operator(batch), shipped.denoiser
     generator = torch.Generator().manual_seed(0)
-    x_0 = operator.center(batch.pos)
+    x_0 = operator.from_work(operator.center(operator.to_work(batch.pos)))
     for tau in (0.001, 0.01, 0.1, 1.0):
         t = denoiser.sde.schedule.t(torch.full((len(mols), 1), tau))
         noise = torch.randn(x_0.shape, generator=generator)

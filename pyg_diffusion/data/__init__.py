@@ -1,6 +1,15 @@
-"""Molecules as PyG data, and the HDF5 store they live in."""
+"""Molecules and grids as PyG data, the HDF5 store molecules live in, and the choice of the operator."""
 
+from .grid import grid_graph
 from .molecule import MoleculeData, laplacian_operator
 from .store import Molecule, MoleculeStore, StoreError, write_store
 
-__all__ = ["Molecule", "MoleculeData", "MoleculeStore", "StoreError", "laplacian_operator", "write_store"]
+__all__ = [
+    "Molecule",
+    "MoleculeData",
+    "MoleculeStore",
+    "StoreError",
+    "grid_graph",
+    "laplacian_operator",
+    "write_store",
+]

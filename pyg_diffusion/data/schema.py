@@ -17,4 +17,25 @@ ATOM_FEATURES = {
 BOND_TYPES = ("none", "single", "conjugated", "double", "triple", "aromatic", "other")
 CIS, TRANS = 1, 2
 
+# Order of a bond, as RDKit's `Bond.GetBondTypeAsDouble`. "conjugated" is a single bond beside π bonds: formally one.
+BOND_ORDERS = {"single": 1.0, "conjugated": 1.0, "double": 2.0, "triple": 3.0, "aromatic": 1.5}
+
+# Additive covalent radii in Å for (single, double, triple) bonds; hydrogen has but the first.
+# Pyykkö and Atsumi 2009, Chem. Eur. J. 15, 186 and 12770; Pyykkö, Riedel and Patzschke 2005, Chem. Eur. J. 11, 3511.
+COVALENT_RADII: dict[int, tuple[float, ...]] = {
+    1: (0.32,),
+    5: (0.85, 0.78, 0.73),
+    6: (0.75, 0.67, 0.60),
+    7: (0.71, 0.60, 0.54),
+    8: (0.63, 0.57, 0.53),
+    9: (0.64, 0.59, 0.53),
+    14: (1.16, 1.07, 1.02),
+    15: (1.11, 1.02, 0.94),
+    16: (1.03, 0.94, 0.95),
+    17: (0.99, 0.95, 0.93),
+    34: (1.16, 1.07, 1.07),
+    35: (1.14, 1.09, 1.10),
+    53: (1.33, 1.29, 1.25),
+}
+
 VERSION = 1

@@ -244,5 +244,5 @@ class ConformerNet(nn.Module):
         """F of every stage, each `[num_nodes, 3]`; `context` is a (batched) `MoleculeData`, or its `encode`."""
         code = context if isinstance(context, Encoded) else self.encode(context, operator)
         signal, skip, white = (operator.pack(v) for v in (noisy.signal, noisy.skip, noisy.white))
-        out = self.trunk(code, signal, skip, white, noisy.c_out, operator.eigenvectors, noisy.log_tau)
+        out = self.trunk(code, signal, skip, white, operator.response(noisy.c_out), operator.eigenvectors, noisy.log_tau)
         return [operator.unpack(f) for f in out]

@@ -2,6 +2,7 @@
 
 from torch import Tensor
 
+from ..spectral import Term
 from .sampler import Sampler, StepContext
 
 
@@ -20,14 +21,23 @@ class DDIM(Sampler):
             raise ValueError(f"eta must lie in [0, 1], got {eta}")
         self.eta = eta
 
-    def step(self, x_t: Tensor, context: StepContext) -> Tensor:
+    def step(self, x_t: Tensor, context: StepContext) -> list[Term]:
         sde, s, t = context.sde, context.s, context.t
-        eps = (x_t - context.value(sde.mean(t)) * context.denoised) / context.value(sde.std(t))
-        on_x, _, variance = (context.value(kernel) for kernel in sde.posterior(s, t))
-        drawn = self.eta**2 * variance
-        kept = ((1 - self.eta**2) * context.value(sde.var(s)) + self.eta**2 * on_x**2 * context.value(sde.var(t))).sqrt()
-        x_s = context.value(sde.mean(s)) * context.denoised + kept * eps
-        return x_s + drawn.sqrt() * context.noise() if self.eta else x_s
+        on_x, _, variance = sde.posterior(s, t)
+
+        def on_eps(lam: Tensor) -> Tensor:
+            return ((1 - self.eta**2) * sde.var(s)(lam) + self.eta**2 * on_x(lam) ** 2 * sde.var(t)(lam)).sqrt()
+
+        def eps_over_x(lam: Tensor) -> Tensor:
+            return on_eps(lam) / sde.std(t)(lam)
+
+        def on_denoised(lam: Tensor) -> Tensor:
+            return sde.mean(s)(lam) - eps_over_x(lam) * sde.mean(t)(lam)
+
+        terms: list[Term] = [(eps_over_x, x_t), (on_denoised, context.denoised)]
+        if self.eta:
+            terms.append((lambda lam: self.eta * variance(lam).sqrt(), context.noise()))
+        return terms
 
     def __repr__(self) -> str:
         return f"DDIM(eta={self.eta})"

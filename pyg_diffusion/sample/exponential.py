@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from ..spectral import Term
 from .sampler import Sampler, StepContext
 
 
@@ -21,17 +22,26 @@ class Exponential(Sampler):
             raise ValueError(f"order must be 1 or 2, got {order}")
         self.order = order
 
-    def step(self, x_t: Tensor, context: StepContext) -> Tensor:
+    def step(self, x_t: Tensor, context: StepContext) -> list[Term]:
         sde, s, t = context.sde, context.s, context.t
-        ell_t = context.value(sde.half_log_snr(t))
-        h = context.value(sde.half_log_snr(s)) - ell_t
-        denoised = context.denoised
-        if self.order == 2 and context.previous is not None:
-            t_before, d_before = context.previous
-            h_before = ell_t - context.value(sde.half_log_snr(t_before))
-            denoised = denoised + (denoised - d_before) * (0.5 * h / h_before)
-        ratio = context.value(sde.std(s)) / context.value(sde.std(t))
-        return ratio * x_t - context.value(sde.mean(s)) * torch.expm1(-h) * denoised
+
+        def h(lam: Tensor) -> Tensor:
+            return sde.half_log_snr(s)(lam) - sde.half_log_snr(t)(lam)
+
+        def on_x(lam: Tensor) -> Tensor:
+            return sde.std(s)(lam) / sde.std(t)(lam)
+
+        def on_d(lam: Tensor) -> Tensor:
+            return -sde.mean(s)(lam) * torch.expm1(-h(lam))
+
+        if self.order == 1 or context.previous is None:
+            return [(on_x, x_t), (on_d, context.denoised)]
+        t_before, d_before = context.previous
+
+        def extrapolation(lam: Tensor) -> Tensor:
+            return on_d(lam) * 0.5 * h(lam) / (sde.half_log_snr(t)(lam) - sde.half_log_snr(t_before)(lam))
+
+        return [(on_x, x_t), (on_d, context.denoised), (extrapolation, context.denoised - d_before)]
 
     def __repr__(self) -> str:
         return f"Exponential(order={self.order})"

@@ -1,4 +1,4 @@
-"""The loop that every sampler shares, in mode space."""
+"""The loop that every sampler shares, in the operator's working coordinates."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..sde import LinearSDE
-from ..spectral import ExactOperator
+from ..spectral import LaplacianOperator, Term
 
 
 def time_grid(steps: int, start: float = 1.0, end: float = 0.0) -> Tensor:
@@ -21,44 +21,39 @@ def time_grid(steps: int, start: float = 1.0, end: float = 0.0) -> Tensor:
 
 @dataclass
 class StepContext:
-    """What one step s < t may use. All values are kernel values or modes on the operator's eigenvalues.
+    """What one step s < t may use. Signals are in the operator's working coordinates.
 
     Attributes:
-        sde, eigenvalues, s, t: the process, λ `[num_graphs, M]`, and the two times.
-        denoised: D(S_t, t), modes `[num_graphs, M, C]`.
+        sde, s, t: the process and the two times.
+        denoised: D(S_t, t).
         previous: (t of the step before, its D), or None on the first step.
-        noise: draws white noise shaped as `denoised`, the global translation projected out where the denoiser does so.
+        noise: draws white noise, the global translation projected out where the denoiser does so.
     """
 
     sde: LinearSDE
-    eigenvalues: Tensor
     s: Tensor
     t: Tensor
     denoised: Tensor
     previous: tuple[Tensor, Tensor] | None
     noise: Callable[[], Tensor]
 
-    def value(self, kernel) -> Tensor:
-        """Kernel values with a channel axis, `[num_graphs, M, 1]`."""
-        return kernel(self.eigenvalues).unsqueeze(-1)
-
 
 class Sampler(ABC):
     """S_t, D(S_t, t) -> S_s, repeated over a grid of times; the last D is returned."""
 
     @abstractmethod
-    def step(self, x_t: Tensor, context: StepContext) -> Tensor:
-        """S_s from S_t, modes `[num_graphs, M, C]`."""
+    def step(self, x_t: Tensor, context: StepContext) -> list[Term]:
+        """S_s = Σ_i f_i(L) w_i as its terms (f_i, w_i); the operator adds them up in one pass."""
 
-    def initial(self, denoiser, operator: ExactOperator, t: Tensor, noise: Tensor) -> Tensor:
+    def initial(self, denoiser, t: Tensor, noise: Tensor) -> list[Term]:
         """N(0, φ_T² p + σ_T²) in each mode: what the data becomes at T, not the stationary law."""
-        return denoiser.parts(operator, t).total.sqrt() * noise
+        return [(denoiser.parts(t).std, noise)]
 
     @torch.no_grad()
     def sample(
         self,
         denoiser,
-        operator: ExactOperator,
+        operator: LaplacianOperator,
         grid: Tensor,
         noise: Callable[[], Tensor],
         context: Any = None,
@@ -67,11 +62,12 @@ class Sampler(ABC):
         """Run the grid; `len(grid)` network calls, the last one at the last time.
 
         Args:
-            denoiser: anything with `modes(operator, s_t, t, context)`, `parts(operator, t)`, `project(modes)` and `sde`.
+            denoiser: anything with `denoise(operator, w_t, t, context)`, `parts(t)`, `project(operator, w)` and `sde`.
+            operator: any backend.
             grid: decreasing times `[steps + 1]`, all > 0 in τ.
             noise: draws white node signals `[num_nodes, C]`.
             context: handed to the network.
-            on_step: called with (step, D as modes), for trajectories and progress.
+            on_step: called with (step, D in working coordinates), for trajectories and progress.
 
         Returns:
             Ŝ_0, `[num_nodes, C]`.
@@ -80,16 +76,16 @@ class Sampler(ABC):
             raise ValueError("a time grid must be one decreasing vector")
 
         def draw() -> Tensor:
-            return denoiser.project(operator.to_modes(noise()))
+            return denoiser.project(operator, operator.to_work(noise()))
 
-        grid = grid.to(operator.eigenvalues)
-        x = self.initial(denoiser, operator, grid[0], draw())
+        grid = grid.to(operator.device, operator.dtype)
+        x = operator.combine(*self.initial(denoiser, grid[0], draw()))
         previous = None
         for k, t in enumerate(grid):
-            denoised = denoiser.modes(operator, x, t, context)
+            denoised = denoiser.denoise(operator, x, t, context)
             if on_step is not None:
                 on_step(k, denoised)
             if k + 1 < len(grid):
-                x = self.step(x, StepContext(denoiser.sde, operator.eigenvalues, grid[k + 1], t, denoised, previous, draw))
+                x = operator.combine(*self.step(x, StepContext(denoiser.sde, grid[k + 1], t, denoised, previous, draw)))
             previous = (t, denoised)
-        return operator.from_modes(denoised)
+        return operator.from_work(denoised)

@@ -59,7 +59,7 @@ class DenseOperator(ExactOperator):
 
     def __init__(self, eigenvalues: Tensor, eigenvectors: Tensor, sizes: Tensor):
         self.eigenvalues, self.eigenvectors, self.sizes = eigenvalues, eigenvectors, sizes
-        self.num_graphs, self.max_nodes = eigenvalues.shape
+        self.max_nodes = eigenvalues.size(1)
         arange = torch.arange(self.max_nodes, device=sizes.device)
         self.mode_mask = arange < sizes[:, None]
         self.slots = self.mode_mask.flatten().nonzero().squeeze(1)
@@ -177,11 +177,6 @@ class DenseOperator(ExactOperator):
     def matrix(self, kernel) -> Tensor:
         """f(L) itself, padded: `[num_graphs, M, M]`."""
         return (self.eigenvectors * kernel(self.eigenvalues)[:, None, :]) @ self.eigenvectors.mT
-
-    def center(self, x: Tensor) -> Tensor:
-        """x less its mean over each graph: the global translation (mode 0) projected out."""
-        mean = self.pack(x).sum(1) / self.sizes.clamp_min(1)[:, None].to(x.dtype)
-        return x - mean.repeat_interleave(self.sizes, dim=0, output_size=self.num_nodes)
 
     def __repr__(self) -> str:
         return f"DenseOperator({self.num_graphs} graphs, {self.num_nodes} nodes, {self.max_nodes} modes at most)"

@@ -1,0 +1,95 @@
+"""AddBondWeights: edge weights of a molecule from its bonds."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch_geometric.data import Data
+from torch_geometric.data.datapipes import functional_transform
+from torch_geometric.transforms import BaseTransform
+
+from ..data.schema import BOND_ORDERS, BOND_TYPES, COVALENT_RADII
+
+# Share of the single, double and triple bond's length. A conjugated bond lies a quarter of the way from single to double, an
+# aromatic one half way: of the simple fractions these have the least error on real geometries (see the tests).
+_LENGTH_SHARES = {
+    "single": (1.0, 0.0, 0.0),
+    "conjugated": (0.75, 0.25, 0.0),
+    "double": (0.0, 1.0, 0.0),
+    "triple": (0.0, 0.0, 1.0),
+    "aromatic": (0.5, 0.5, 0.0),
+}
+_NAN = float("nan")
+_ORDERS = torch.tensor([BOND_ORDERS.get(name, _NAN) for name in BOND_TYPES])
+_SHARES = torch.tensor([_LENGTH_SHARES.get(name, (_NAN,) * 3) for name in BOND_TYPES], dtype=torch.float64)
+_RADII = torch.full((max(COVALENT_RADII) + 2, 3), _NAN, dtype=torch.float64)  # the last row: heavier than the table
+for _z, _radii in COVALENT_RADII.items():
+    _RADII[_z, : len(_radii)] = torch.tensor(_radii, dtype=torch.float64)
+
+
+def bond_lengths(z: Tensor, edge_index: Tensor, edge_attr: Tensor) -> Tensor:
+    """Length of each bond in Å from additive covalent radii, `[E]` float64; NaN where the tables have none."""
+    radii = _RADII.to(z.device)[z.clamp(0, len(_RADII) - 1)]
+    shares = _SHARES.to(z.device)[edge_attr]
+    parts = shares * (radii[edge_index[0]] + radii[edge_index[1]])
+    return torch.where(shares == 0, 0.0, parts).sum(1)
+
+
+@functional_transform("add_bond_weights")
+class AddBondWeights(BaseTransform):
+    r"""Writes `edge_weight [E]`, from which `laplacian_operator` and `AddLaplacianSpectrum` build L.
+
+    - "order": w = 1, 2, 3, or 1.5 for an aromatic bond. A conjugated bond is a single one beside π bonds and has order 1.
+    - "length": w = 3/b² in Å⁻², b the bond length from additive covalent radii (see `schema.COVALENT_RADII`), so that
+      γ = 1 is calibrated: under N(0, L⁺) a bond of a tree has the RMS length b,
+
+          E|S_i - S_j|² = 3 (L⁺_ii + L⁺_jj - 2 L⁺_ij) = 3/w = b²,
+
+      and one in a ring a shorter one. On DFT geometries of organic molecules b errs by 0.03 Å on average, and by 0.07 to
+      0.16 Å where N, O, S and P (and F) bind each other: N-O beside π bonds, O-O, P-O, S=O.
+
+    Args:
+        kind: "order" or "length".
+
+    Needs `edge_attr [E]`, the classes of `schema.BOND_TYPES`; for "length" also `z [N]`, the atomic numbers.
+
+    Raises:
+        ValueError: naming the bond and its atoms, where it is of class "other" or of an element without a radius. No weight
+            is made up for it.
+    """
+
+    def __init__(self, kind: Literal["order", "length"] = "order"):
+        if kind not in ("order", "length"):
+            raise ValueError(f"kind must be 'order' or 'length', got {kind!r}")
+        self.kind = kind
+
+    def forward(self, data: Data) -> Data:
+        edge_index, edge_attr = data["edge_index"], data["edge_attr"]
+        known = len(BOND_TYPES)
+        if (
+            edge_attr.shape != edge_index.shape[1:]
+            or edge_attr.is_floating_point()
+            or bool(((edge_attr < 0) | (edge_attr >= known)).any())
+        ):
+            raise ValueError(
+                f"edge_attr must be [{edge_index.size(1)}] integers in 0..{known - 1}, classes of schema.BOND_TYPES; "
+                f"got {edge_attr.dtype} {list(edge_attr.shape)}"
+            )
+        if self.kind == "order":
+            weight = _ORDERS.to(edge_attr.device)[edge_attr]
+        else:
+            weight = 3 / bond_lengths(data["z"], edge_index, edge_attr).square()
+        unknown = weight.isnan().nonzero()
+        if unknown.numel():
+            k = int(unknown[0])
+            i, j = edge_index[:, k].tolist()
+            elements = f" between atomic numbers {int(data.z[i])} and {int(data.z[j])}" if "z" in data else ""
+            raise ValueError(
+                f"bond {i}-{j} of type {BOND_TYPES[int(edge_attr[k])]!r}{elements} has no {self.kind} in schema's tables; "
+                "leave the molecule out, or set edge_weight yourself"
+            )
+        data.edge_weight = weight.float()
+        return data
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(kind={self.kind!r})"
