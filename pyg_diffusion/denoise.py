@@ -8,6 +8,7 @@ With p(λ) the data's power spectrum, the best *linear* denoiser is a filter (Wi
 F's target then has unit variance in every mode. The idea is EDM's (Karras et al. 2022), with a filter in place of a number.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -111,6 +112,10 @@ class Denoiser(nn.Module):
     def project(self, operator: LaplacianOperator, w: Tensor) -> Tensor:
         """A signal in working coordinates without the global translation, where the denoiser is `centered`."""
         return operator.center(w) if self.centered else w
+
+    def start(self, operator: LaplacianOperator, t: Tensor, noise: Callable[[], Tensor]) -> Tensor:
+        """S_t for sampling to start from: N(0, φ² p + σ²) in each mode, what Gaussian data becomes; not the stationary law."""
+        return operator.combine((self.parts(t).std, noise()))
 
     def estimates(self, operator: LaplacianOperator, w_t: Tensor, t: Tensor, parts: Parts, context=None) -> list[Tensor]:
         """F of every stage of the network, in working coordinates."""

@@ -32,6 +32,56 @@ def gaussian_denoiser(sde: LinearSDE, spectrum: Callable[[Tensor], Tensor], cent
     return Denoiser(ZeroNet(), sde, spectrum, centered=centered)  # type: ignore[arg-type]
 
 
+class GaussianMixture(nn.Module):
+    """Σ_k π_k N(μ_k, q(L)) on one graph, with its exact denoiser in closed form; a network F for a `Denoiser`.
+
+    D = Σ_k r_k (μ_k + φq/(φ²q + σ²) (S_t - φμ_k)),  r_k ∝ π_k N(S_t; φμ_k, φ²q + σ²),  F = c_out⁻¹ (D - c_skip S_t).
+
+    Args:
+        means: μ, `[K, num_nodes, C]`, of every graph of a batch alike.
+        weights: π, `[K]`.
+        power: q(λ).
+        sde, spectrum: those of the `Denoiser`.
+    """
+
+    def __init__(self, means: Tensor, weights: Tensor, power: Kernel, sde: LinearSDE, spectrum: Kernel):
+        super().__init__()
+        self.means, self.weights, self.power, self.sde, self.spectrum = means, weights, power, sde, spectrum
+
+    def _log_components(self, operator: ExactOperator, modes: Tensor, phi: Tensor, total: Tensor) -> Tensor:
+        """log π_k N(S; φμ_k, total) of each graph, `[K, num_graphs]`."""
+        logs = []
+        for weight, mean in zip(self.weights, self.means, strict=True):
+            gap = modes - phi * self._modes(operator, mean)
+            per_mode = (gap**2 / total + (2 * torch.pi * total).log()) * operator.mode_mask.unsqueeze(-1)
+            logs.append(weight.log() - 0.5 * per_mode.sum((1, 2)))
+        return torch.stack(logs)
+
+    def _modes(self, operator: ExactOperator, mean: Tensor) -> Tensor:
+        return operator.to_modes(mean.repeat(operator.num_graphs, 1))
+
+    def _moments(self, operator: ExactOperator, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        phi, sigma, power = (operator.response(k) for k in (self.sde.mean(t), self.sde.std(t), self.power))
+        return phi, power, phi**2 * power + sigma**2
+
+    def log_density(self, operator: ExactOperator, x: Tensor, t: Tensor) -> Tensor:
+        """log q_t(x) of each graph."""
+        phi, _, total = self._moments(operator, t)
+        return self._log_components(operator, operator.to_modes(x), phi, total.expand(-1, -1, x.size(1))).logsumexp(0)
+
+    def denoised(self, operator: ExactOperator, modes: Tensor, t: Tensor) -> Tensor:
+        """E[S_0 | S_t], modes in and out."""
+        phi, power, total = self._moments(operator, t)
+        share = self._log_components(operator, modes, phi, total.expand_as(modes)).softmax(0)
+        mean = sum(r[:, None, None] * self._modes(operator, mu) for r, mu in zip(share, self.means, strict=True))
+        return mean + phi * power / total * (modes - phi * mean)
+
+    def forward(self, noisy: Noisy, operator: ExactOperator, context=None) -> Tensor:
+        t = self.sde.schedule.t(noisy.log_tau.exp())
+        d = self.denoised(operator, operator.to_modes(noisy.signal), t)
+        return operator.from_modes((d - operator.to_modes(noisy.skip)) / operator.response(noisy.c_out))
+
+
 def random_graph(num_nodes: int, density: float = 0.4, weighted: bool = False, seed: int = 0) -> tuple[Tensor, Tensor]:
     """(edge_index `[2, E]`, edge_weight `[E]` float64) of an Erdős-Rényi graph, both directions; it may be disconnected."""
     generator = torch.Generator().manual_seed(seed)

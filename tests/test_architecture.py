@@ -34,7 +34,7 @@ THIRD_PARTY = {
     "sde": {"torch"},
     "denoise": {"torch"},
     "loss": {"torch"},
-    "sample": {"torch"},
+    "sample": {"torch", "scipy"},
     "nn": {"torch", "torch_geometric"},
 }
 RDKIT_HOMES = {"chem", "metrics", "datasets", "generate", "pipeline", "plot", "cli"}

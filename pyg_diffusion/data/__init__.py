@@ -1,7 +1,8 @@
 """Molecules and grids as PyG data, the HDF5 store molecules live in, and the choice of the operator."""
 
 from .grid import grid_graph
-from .molecule import MoleculeData, laplacian_operator
+from .molecule import MoleculeData
+from .operator import edge_weights, laplacian_operator
 from .store import Molecule, MoleculeStore, StoreError, write_store
 
 __all__ = [
@@ -9,6 +10,7 @@ __all__ = [
     "MoleculeData",
     "MoleculeStore",
     "StoreError",
+    "edge_weights",
     "grid_graph",
     "laplacian_operator",
     "write_store",

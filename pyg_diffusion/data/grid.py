@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-GRID_KINDS = ("path", "cycle", "complete")  # `grid_kind` is the place in this tuple
+from ..spectral.grid import KINDS
 
 
 def _per_axis(name: str, value, d: int) -> list:
@@ -60,7 +60,7 @@ def grid_graph(
         - `edge_index [2, E]`: both directions, sorted by row and then column;
         - `edge_weight [E]`: 1/h² of the edge's axis, also where all are 1, so that grids of every spacing batch together;
         - `pos [N, d]`: index times spacing;
-        - `grid_shape`, `grid_kind` (place in `GRID_KINDS`), `grid_spacing`, all `[1, d]`: `[num_graphs, d]` in a batch.
+        - `grid_shape`, `grid_kind` (0 path, 1 cycle, 2 complete), `grid_spacing`, each `[1, d]`; batched `[num_graphs, d]`.
 
     Raises:
         ValueError: naming the argument that is no shape, kind or spacing.
@@ -74,8 +74,8 @@ def grid_graph(
     d = len(sizes)
     names = _per_axis("kinds", kinds, d)
     for kind in names:
-        if kind not in GRID_KINDS:
-            raise ValueError(f"kinds must be of {', '.join(GRID_KINDS)}; got {kind!r}")
+        if kind not in KINDS:
+            raise ValueError(f"kinds must be of {', '.join(KINDS)}; got {kind!r}")
     h = [float(x) for x in _per_axis("spacing", spacing, d)]
     if not all(math.isfinite(x) and x > 0 for x in h):
         raise ValueError(f"spacing must be finite and > 0, got {spacing!r}")
@@ -102,6 +102,6 @@ def grid_graph(
         edge_weight=weight[step],
         pos=(index * torch.tensor(h, dtype=torch.float64)).to(dtype),
         grid_shape=per_graph(sizes, torch.long),
-        grid_kind=per_graph([GRID_KINDS.index(kind) for kind in names], torch.long),
+        grid_kind=per_graph([KINDS.index(kind) for kind in names], torch.long),
         grid_spacing=per_graph(h, dtype),
     )

@@ -1,10 +1,7 @@
 """`MoleculeData`: what one conformer of one molecule looks like as a PyG `Data`."""
 
-import torch
 from torch import Tensor
 from torch_geometric.data import Data
-
-from ..spectral import DenseOperator
 
 
 class MoleculeData(Data):
@@ -19,6 +16,7 @@ class MoleculeData(Data):
             itself where it has three neighbours, `[5, T]`.
         ez_index, ez_attr: one column per stereo double bond: (a, i, j, b) around i=j and whether a and b lie `CIS` or
             `TRANS`, `[4, B]`, `[B]`.
+        edge_weight: weights of the bonds, `[E]`, written by `AddBondWeights`; without it all are 1.
         eigenvalues, eigenvectors: spectrum of the bond graph's Laplacian, `[N]` and row-major `[N²]` (flat, so that
             batches concatenate), written by `AddLaplacianSpectrum`.
         name, smiles: strings.
@@ -28,16 +26,3 @@ class MoleculeData(Data):
         """(λ `[N]`, U `[N, N]`) of a single molecule that went through `AddLaplacianSpectrum`."""
         n = self.num_nodes
         return self.eigenvalues, self.eigenvectors.view(n, n)
-
-
-def laplacian_operator(data: Data, dtype: torch.dtype = torch.float32) -> DenseOperator:
-    """The operator of a `Data` or `Batch`: from its stored spectrum where it has one, else decomposed now."""
-    n = int(data.num_nodes or 0)
-    batch = getattr(data, "batch", None)
-    batch = torch.zeros(n, dtype=torch.long, device=data.edge_index.device) if batch is None else batch
-    num_graphs = int(getattr(data, "num_graphs", 1))
-    if "eigenvalues" in data:
-        operator = DenseOperator.from_flat(data.eigenvalues, data.eigenvectors, torch.bincount(batch, minlength=num_graphs))
-    else:
-        operator = DenseOperator.from_edges(data.edge_index, n, data.get("edge_weight"), batch, num_graphs)
-    return operator.to(dtype=dtype)

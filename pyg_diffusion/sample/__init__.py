@@ -1,8 +1,33 @@
-"""Samplers: one per file, one network call per step. They see D, φ and σ, and nothing else."""
+"""Samplers: one per file, one `step` each. They see D, φ and σ, and nothing else."""
 
 from .ancestral import Ancestral
+from .corrector import PredictorCorrector
 from .ddim import DDIM
 from .exponential import Exponential
-from .sampler import Sampler, StepContext, time_grid
+from .flow import ProbabilityFlow
+from .grids import log_snr_grid, optimised_grid, tau_grid, time_grid
+from .guidance import ClassifierFree, EnergyGuided, Steered
+from .inpainting import Inpainted
+from .likelihood import log_likelihood, negative_elbo
+from .sampler import Moment, Sampler, StepContext
 
-__all__ = ["DDIM", "Ancestral", "Exponential", "Sampler", "StepContext", "time_grid"]
+__all__ = [
+    "DDIM",
+    "Ancestral",
+    "ClassifierFree",
+    "EnergyGuided",
+    "Exponential",
+    "Inpainted",
+    "Moment",
+    "PredictorCorrector",
+    "ProbabilityFlow",
+    "Sampler",
+    "Steered",
+    "StepContext",
+    "log_likelihood",
+    "log_snr_grid",
+    "negative_elbo",
+    "optimised_grid",
+    "tau_grid",
+    "time_grid",
+]

@@ -2,16 +2,16 @@
 
 from torch import Tensor
 
-from ..spectral import Term
 from .sampler import Sampler, StepContext
 
 
 class Ancestral(Sampler):
     """S_s ~ N(F σ_s²/σ_t² S_t + φ_s Q/σ_t² D, σ_s² Q/σ_t²) in every mode (Ho et al. 2020, per mode)."""
 
-    def step(self, x_t: Tensor, context: StepContext) -> list[Term]:
+    def step(self, x_t: Tensor, context: StepContext) -> Tensor:
         on_x, on_d, variance = context.sde.posterior(context.s, context.t)
-        return [(on_x, x_t), (on_d, context.denoised), (lambda lam: variance(lam).sqrt(), context.noise())]
+        terms = (on_x, x_t), (on_d, context.denoised), (lambda lam: variance(lam).sqrt(), context.noise())
+        return context.operator.combine(*terms)
 
     def __repr__(self) -> str:
         return "Ancestral()"

@@ -21,7 +21,7 @@ class DDIM(Sampler):
             raise ValueError(f"eta must lie in [0, 1], got {eta}")
         self.eta = eta
 
-    def step(self, x_t: Tensor, context: StepContext) -> list[Term]:
+    def step(self, x_t: Tensor, context: StepContext) -> Tensor:
         sde, s, t = context.sde, context.s, context.t
         on_x, _, variance = sde.posterior(s, t)
 
@@ -37,7 +37,7 @@ class DDIM(Sampler):
         terms: list[Term] = [(eps_over_x, x_t), (on_denoised, context.denoised)]
         if self.eta:
             terms.append((lambda lam: self.eta * variance(lam).sqrt(), context.noise()))
-        return terms
+        return context.operator.combine(*terms)
 
     def __repr__(self) -> str:
         return f"DDIM(eta={self.eta})"

@@ -1,7 +1,7 @@
 """The loop that every sampler shares, in the operator's working coordinates."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,14 +9,7 @@ import torch
 from torch import Tensor
 
 from ..sde import LinearSDE
-from ..spectral import LaplacianOperator, Term
-
-
-def time_grid(steps: int, start: float = 1.0, end: float = 0.0) -> Tensor:
-    """`steps + 1` times from `start` down to `end`, even in t (so even in log τ under `GeometricTime`)."""
-    if steps < 1:
-        raise ValueError(f"sampling needs at least 1 step, got {steps}")
-    return torch.linspace(start, end, steps + 1)
+from ..spectral import LaplacianOperator
 
 
 @dataclass
@@ -24,32 +17,89 @@ class StepContext:
     """What one step s < t may use. Signals are in the operator's working coordinates.
 
     Attributes:
-        sde, s, t: the process and the two times.
+        operator, sde, s, t: L, the process and the two times; `operator.combine` adds up the terms f_i(L) w_i of a step.
         denoised: D(S_t, t).
-        previous: (t of the step before, its D), or None on the first step.
+        previous: (t, D) of the times before, the latest first, as many as the sampler's `memory`.
         noise: draws white noise, the global translation projected out where the denoiser does so.
+        denoise: D(w, t) for a step that needs the network once more.
     """
 
+    operator: LaplacianOperator
     sde: LinearSDE
     s: Tensor
     t: Tensor
     denoised: Tensor
-    previous: tuple[Tensor, Tensor] | None
+    previous: list[tuple[Tensor, Tensor]]
     noise: Callable[[], Tensor]
+    denoise: Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass
+class Moment:
+    """Where a sampler stands: the time t, S_t and D(S_t, t), both in the operator's working coordinates."""
+
+    t: Tensor
+    signal: Tensor
+    denoised: Tensor
 
 
 class Sampler(ABC):
-    """S_t, D(S_t, t) -> S_s, repeated over a grid of times; the last D is returned."""
+    """S_t, D(S_t, t) -> S_s, repeated over a grid of times; the last D is the sample.
+
+    Attributes:
+        calls: network calls of one step, that for D(S_t, t) included; the last time takes one more.
+        memory: how many earlier estimates a step wants to see.
+    """
+
+    calls: int = 1
+    memory: int = 0
 
     @abstractmethod
-    def step(self, x_t: Tensor, context: StepContext) -> list[Term]:
-        """S_s = Σ_i f_i(L) w_i as its terms (f_i, w_i); the operator adds them up in one pass."""
-
-    def initial(self, denoiser, t: Tensor, noise: Tensor) -> list[Term]:
-        """N(0, φ_T² p + σ_T²) in each mode: what the data becomes at T, not the stationary law."""
-        return [(denoiser.parts(t).std, noise)]
+    def step(self, x_t: Tensor, context: StepContext) -> Tensor:
+        """S_s from S_t."""
 
     @torch.no_grad()
+    def iterate(
+        self,
+        denoiser,
+        operator: LaplacianOperator,
+        grid: Tensor,
+        noise: Callable[[], Tensor],
+        context: Any = None,
+        temperature: float = 1.0,
+    ) -> Iterator[Moment]:
+        """The path, time by time; nothing of it is kept.
+
+        Args:
+            denoiser: a `Denoiser`, or one that steers it (`guidance`, `inpainting`).
+            operator: any backend.
+            grid: decreasing times `[steps + 1]`, all > 0 in τ.
+            noise: draws white node signals `[num_nodes, C]`.
+            context: handed to the network.
+            temperature: θ; every draw is scaled by √θ. For Gaussian data that samples the density to the power 1/θ.
+        """
+        if grid.dim() != 1 or grid.numel() < 1 or not bool((grid.diff() < 0).all()):
+            raise ValueError("a time grid must be one decreasing vector")
+        if not 0 <= temperature < float("inf"):
+            raise ValueError(f"temperature must be finite and >= 0, got {temperature}")
+
+        def draw() -> Tensor:
+            return denoiser.project(operator, operator.to_work(noise())) * temperature**0.5
+
+        def denoise(w: Tensor, t: Tensor) -> Tensor:
+            return denoiser.denoise(operator, w, t, context)
+
+        grid = grid.to(operator.device, operator.dtype)
+        x = denoiser.start(operator, grid[0], draw)
+        previous: list[tuple[Tensor, Tensor]] = []
+        for k, t in enumerate(grid):
+            moment = Moment(t, x, denoise(x, t))
+            yield moment
+            if k + 1 < len(grid):
+                step = StepContext(operator, denoiser.sde, grid[k + 1], t, moment.denoised, previous, draw, denoise)
+                x = self.step(x, step)
+            previous = [(t, moment.denoised), *previous][: self.memory]
+
     def sample(
         self,
         denoiser,
@@ -57,35 +107,11 @@ class Sampler(ABC):
         grid: Tensor,
         noise: Callable[[], Tensor],
         context: Any = None,
-        on_step: Callable[[int, Tensor], None] | None = None,
+        temperature: float = 1.0,
     ) -> Tensor:
-        """Run the grid; `len(grid)` network calls, the last one at the last time.
-
-        Args:
-            denoiser: anything with `denoise(operator, w_t, t, context)`, `parts(t)`, `project(operator, w)` and `sde`.
-            operator: any backend.
-            grid: decreasing times `[steps + 1]`, all > 0 in τ.
-            noise: draws white node signals `[num_nodes, C]`.
-            context: handed to the network.
-            on_step: called with (step, D in working coordinates), for trajectories and progress.
-
-        Returns:
-            Ŝ_0, `[num_nodes, C]`.
-        """
-        if grid.dim() != 1 or grid.numel() < 1 or not bool((grid.diff() < 0).all()):
-            raise ValueError("a time grid must be one decreasing vector")
-
-        def draw() -> Tensor:
-            return denoiser.project(operator, operator.to_work(noise()))
-
-        grid = grid.to(operator.device, operator.dtype)
-        x = operator.combine(*self.initial(denoiser, grid[0], draw()))
-        previous = None
-        for k, t in enumerate(grid):
-            denoised = denoiser.denoise(operator, x, t, context)
-            if on_step is not None:
-                on_step(k, denoised)
-            if k + 1 < len(grid):
-                x = operator.combine(*self.step(x, StepContext(denoiser.sde, grid[k + 1], t, denoised, previous, draw)))
-            previous = (t, denoised)
-        return operator.from_work(denoised)
+        """Ŝ_0 `[num_nodes, C]`, the last D of `iterate` (see there), by `calls` × steps + 1 network calls."""
+        last = None
+        for moment in self.iterate(denoiser, operator, grid, noise, context, temperature):
+            last = moment.denoised
+        assert last is not None  # the grid has at least one time
+        return operator.from_work(last)

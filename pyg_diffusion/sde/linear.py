@@ -106,5 +106,16 @@ class LinearSDE:
             lambda lam: var_s(lam) * q(lam) / var_t(lam),
         )
 
+    def flow(self, t: Tensor) -> tuple[Kernel, Kernel]:
+        """(A, B) of the probability-flow ODE dS/dτ = A S + B D(S, t), which has the marginals of the process.
+
+        A = -½ a + ½ g²/σ²,   B = -½ g² φ/σ²   (Song et al. 2021, with the score -Σ⁻¹(S - φD)).
+        """
+        phi, var = self.mean(t), self.var(t)
+        return (
+            lambda lam: 0.5 * (self.diffusion2(lam) / var(lam) - self.drift(lam)),
+            lambda lam: -0.5 * self.diffusion2(lam) * phi(lam) / var(lam),
+        )
+
     def __repr__(self) -> str:
         return f"LinearSDE({self.schedule}, gamma={self.gamma}, lambda0={self.lambda0}, noise={self.noise!r})"

@@ -19,6 +19,10 @@ class Schedule(ABC):
     def t(self, tau: Tensor) -> Tensor:
         """The inverse of `tau`."""
 
+    @abstractmethod
+    def rate(self, t: Tensor) -> Tensor:
+        """β(t) = dτ/dt."""
+
 
 @dataclass(frozen=True)
 class ConstantRate(Schedule):
@@ -31,6 +35,9 @@ class ConstantRate(Schedule):
 
     def t(self, tau: Tensor) -> Tensor:
         return tau / self.beta
+
+    def rate(self, t: Tensor) -> Tensor:
+        return torch.full_like(t, self.beta)
 
 
 @dataclass(frozen=True)
@@ -46,6 +53,9 @@ class LinearRate(Schedule):
     def t(self, tau: Tensor) -> Tensor:
         slope = self.beta_max - self.beta_min
         return 2 * tau / (self.beta_min + torch.sqrt(self.beta_min**2 + 2 * slope * tau))
+
+    def rate(self, t: Tensor) -> Tensor:
+        return self.beta_min + (self.beta_max - self.beta_min) * t
 
 
 @dataclass(frozen=True)
@@ -64,3 +74,6 @@ class GeometricTime(Schedule):
 
     def t(self, tau: Tensor) -> Tensor:
         return torch.log(tau / self.tau_min) / math.log(self.tau_max / self.tau_min)
+
+    def rate(self, t: Tensor) -> Tensor:
+        return self.tau(t) * math.log(self.tau_max / self.tau_min)

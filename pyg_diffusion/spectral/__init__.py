@@ -2,19 +2,23 @@
 
 from .chebyshev import ChebyshevOperator
 from .dense import DenseOperator, laplacian_spectrum
+from .grid import GridOperator
 from .kernels import PowerSpectrum, heat
 from .lanczos import LanczosOperator
 from .laplacian import Laplacian
+from .lowrank import LowRankOperator
 from .operator import ExactOperator, Kernel, LaplacianOperator, Term
 
 __all__ = [
     "ChebyshevOperator",
     "DenseOperator",
     "ExactOperator",
+    "GridOperator",
     "Kernel",
     "LanczosOperator",
     "Laplacian",
     "LaplacianOperator",
+    "LowRankOperator",
     "PowerSpectrum",
     "Term",
     "heat",

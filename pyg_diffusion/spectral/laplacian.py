@@ -43,13 +43,13 @@ def _graph_of_nodes(batch: Tensor | None, num_nodes: int, num_graphs: int | None
 def _check_symmetric(w: csr_array) -> None:
     t = w.T.tocsr()
     if np.array_equal(w.indptr, t.indptr) and np.array_equal(w.indices, t.indices):
-        wrong = np.flatnonzero(abs(w.data - t.data) > 1e-9 * (1 + abs(w.data)))
+        wrong = np.flatnonzero(abs(w.data - t.data) > 1e-9 * abs(w.data))
         if not wrong.size:
             return
         i, j = int(np.searchsorted(w.indptr, wrong[0], side="right") - 1), int(w.indices[wrong[0]])
     else:
-        difference = abs(w - t).tocoo()
-        wrong = np.flatnonzero(difference.data > 1e-9)
+        difference = (abs(w - t) - 1e-9 * (abs(w) + abs(t))).tocoo()
+        wrong = np.flatnonzero(difference.data > 0)
         if not wrong.size:
             return
         i, j = int(difference.row[wrong[0]]), int(difference.col[wrong[0]])

@@ -7,30 +7,45 @@ from torch_geometric.data import Data
 from torch_geometric.data.datapipes import functional_transform
 from torch_geometric.transforms import BaseTransform
 
-from ..spectral import laplacian_spectrum
+from ..data.operator import edge_weights
+from ..spectral import DenseOperator
 
 
 @functional_transform("add_laplacian_spectrum")
 class AddLaplacianSpectrum(BaseTransform):
-    r"""Adds the eigendecomposition L = U diag(λ) Uᵀ of the combinatorial Laplacian L = D - W.
+    r"""Adds the eigendecomposition L = U diag(λ) Uᵀ of L = D - W, or of L = I - D^{-1/2} W D^{-1/2}.
 
     Decomposed in float64, null modes counted by connected component (λ exactly 0, the constant first), then cast. Writes
     `data.eigenvalues [N]` and `data.eigenvectors [N²]`, row-major and flat so that a PyG batch can concatenate them.
+    `laplacian_operator` takes them from there, after a check that they belong to the edges and weights it is asked for; so
+    weights that are added or changed must come before this transform.
 
     Args:
-        weight: name of the attribute with edge weights >= 0, or None for unit weights.
+        weight: name of the attribute with edge weights >= 0, `[E]`, or None for unit weights. "edge_weight" may be absent
+            and means 1 then.
         dtype: "float32" or "float64".
+        normalized: take the symmetrically normalised Laplacian. An isolated node's row is 0.
     """
 
-    def __init__(self, weight: str | None = None, dtype: Literal["float32", "float64"] = "float32"):
-        self.weight, self.dtype = weight, dtype
+    def __init__(
+        self,
+        weight: str | None = "edge_weight",
+        dtype: Literal["float32", "float64"] = "float32",
+        normalized: bool = False,
+    ):
+        self.weight, self.dtype, self.normalized = weight, dtype, normalized
 
     def forward(self, data: Data) -> Data:
-        weight = None if self.weight is None else data[self.weight]
-        lam, u = laplacian_spectrum(data.edge_index, int(data.num_nodes or 0), weight)
+        operator = DenseOperator.from_edges(
+            data.edge_index,
+            int(data.num_nodes or 0),
+            edge_weights(data, self.weight),
+            num_graphs=1,
+            normalized=self.normalized,
+        )
         dtype = getattr(torch, self.dtype)
-        data.eigenvalues, data.eigenvectors = lam.to(dtype), u.to(dtype).flatten()
+        data.eigenvalues, data.eigenvectors = operator.eigenvalues[0].to(dtype), operator.eigenvectors[0].to(dtype).flatten()
         return data
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}(weight={self.weight!r}, dtype={self.dtype!r})"
+        return f"{type(self).__name__}(weight={self.weight!r}, dtype={self.dtype!r}, normalized={self.normalized})"

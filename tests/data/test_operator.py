@@ -11,12 +11,12 @@ from pyg_diffusion.data.operator import DENSE_NODES
 from pyg_diffusion.spectral import (
     ChebyshevOperator,
     DenseOperator,
-    GridOperator,
     LanczosOperator,
     Laplacian,
     LaplacianOperator,
-    LowRankOperator,
 )
+from pyg_diffusion.spectral.grid import GridOperator
+from pyg_diffusion.spectral.lowrank import LowRankOperator
 from pyg_diffusion.transforms import AddLaplacianSpectrum
 
 
@@ -34,10 +34,9 @@ def ring(n: int, seed: int = 0) -> Data:
 
 def exact(data: Data, x: Tensor, normalized: bool = False, weight: str | None = "edge_weight") -> Tensor:
     """f(L) x by a dense eigh of PyG's Laplacian."""
-    w = None if weight is None else data.get(weight)
-    n = data.num_nodes
+    n, w = data.num_nodes, None if weight is None or weight not in data else data[weight].double()
     index, value = get_laplacian(data.edge_index, w, "sym" if normalized else None, torch.float64, n)
-    dense = to_dense_adj(index, edge_attr=value.double(), max_num_nodes=n)[0]
+    dense = to_dense_adj(index, edge_attr=value, max_num_nodes=n)[0]
     if normalized:  # PyG's isolated nodes have L_ii = 1, ours 0
         dense -= torch.diag((torch.bincount(data.edge_index[0], minlength=n) == 0).double())
     lam, u = torch.linalg.eigh(dense)
@@ -82,17 +81,22 @@ CHOICES = [
     (cut(GRID), {}, DenseOperator, "not the grid's edges and weights any more; largest graph has 30 <="),
     (reweighted(GRID), {}, DenseOperator, "not the grid's edges and weights any more; largest graph has 30 <="),
     (Batch.from_data_list([GRID, cut(GRID)]), {}, DenseOperator, "not the grid's edges"),
-    (Batch.from_data_list([GRID, grid_graph((5, 6))]), {}, DenseOperator, "grids of several kinds; largest graph has 30 <="),
+    (Batch.from_data_list([GRID, grid_graph((5, 6))]), {}, DenseOperator, "grids that differ; largest graph has 30 <="),
     (ring(DENSE_NODES), {}, DenseOperator, f"largest graph has {DENSE_NODES} <= {DENSE_NODES} nodes"),
     (ring(9), {"weight": None}, DenseOperator, "largest graph has 9 <="),
     (ring(9), {"normalized": True}, DenseOperator, "largest graph has 9 <="),
     (ring(LARGE), {}, ChebyshevOperator, f"largest graph has {LARGE} > {DENSE_NODES} nodes"),
     (ring(LARGE), {"normalized": True}, ChebyshevOperator, f"largest graph has {LARGE} > {DENSE_NODES} nodes"),
-    (Batch.from_data_list([ring(9), ring(LARGE)]), {}, ChebyshevOperator, f"largest graph has {LARGE} > {DENSE_NODES} nodes"),
-    (SPECTRUM(ring(9)), {"backend": LanczosOperator.from_laplacian}, LanczosOperator, "asked for"),
+    (
+        Batch.from_data_list([ring(9), ring(LARGE)]),
+        {},
+        ChebyshevOperator,
+        f"largest graph has {LARGE} > {DENSE_NODES} nodes",
+    ),
+    (SPECTRUM(ring(9)), {"backend": LanczosOperator}, LanczosOperator, "asked for"),
     (GRID, {"backend": DenseOperator.from_laplacian}, DenseOperator, "asked for"),
     (ring(9), {"backend": partial(LowRankOperator.from_laplacian, k=9)}, LowRankOperator, "asked for"),
-    (ring(9), {"backend": ChebyshevOperator.from_laplacian, "normalized": True}, ChebyshevOperator, "asked for"),
+    (ring(9), {"backend": ChebyshevOperator, "normalized": True}, ChebyshevOperator, "asked for"),
 ]
 
 
@@ -121,15 +125,15 @@ def test_the_order_of_edges_is_no_matter():
     assert isinstance(laplacian_operator(data), GridOperator)
 
 
-def test_one_edge_of_many_is_missed_in_a_large_grid():
+def test_one_changed_edge_of_many_is_noticed():
     data = grid_graph((300, 300), spacing=0.5)
     assert isinstance(laplacian_operator(data), GridOperator)
-    for changed in (cut(data, 12345), reweighted(data), reweighted(data, 0.99)):
+    moved = data.clone()  # as many edges as before, and of the same weights
+    row, col = moved.edge_index
+    col[(row == 0) & (col == 1)] = 2
+    row[(row == 1) & (col == 0)] = 2
+    for changed in (cut(data, 12345), reweighted(data), reweighted(data, 0.99), moved):
         assert isinstance(laplacian_operator(changed), ChebyshevOperator)
-    moved = data.clone()  # as many edges as before, of the same weights
-    moved.edge_index[1, 0], moved.edge_index[0, 300 * 4] = 3, 3
-    with pytest.raises(ValueError, match="give both directions"):
-        laplacian_operator(moved)
     few = data.clone()
     few.grid_shape = torch.tensor([[300, 299]])
     assert isinstance(laplacian_operator(few), ChebyshevOperator)
@@ -152,7 +156,11 @@ def test_a_spectrum_of_another_laplacian_is_refused(transform, options):
     with pytest.raises(ValueError, match="not those of the Laplacian asked for"):
         laplacian_operator(stored, **options)
     options = {"backend": DenseOperator.from_laplacian, **options}
-    assert_serves(laplacian_operator(stored, dtype=torch.float64, **options), data, **{k: options[k] for k in options if k != "backend"})
+    assert_serves(
+        laplacian_operator(stored, dtype=torch.float64, **options),
+        data,
+        **{k: options[k] for k in options if k != "backend"},
+    )
 
 
 @pytest.mark.parametrize("change", [cut, reweighted])
@@ -197,7 +205,7 @@ def test_errors():
         laplacian_operator(ring(9), weight="strength")
     with pytest.raises(ValueError, match=r"edge_weight must be \[16\], got \[16, 1\]"):
         laplacian_operator(Data(edge_index=ring(9).edge_index, edge_weight=torch.ones(16, 1), num_nodes=9))
-    with pytest.raises(TypeError, match="backend must be callable, such as LanczosOperator.from_laplacian; got 'lanczos'"):
+    with pytest.raises(TypeError, match="backend must be callable, such as LanczosOperator; got 'lanczos'"):
         laplacian_operator(ring(9), "lanczos")
     broken = SPECTRUM(ring(9))
     broken.edge_index = broken.edge_index + 5

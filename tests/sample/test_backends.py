@@ -30,7 +30,8 @@ def spectrum(lam):
 def lattice(rows, columns):
     """Edges of a grid, written out."""
     number = torch.arange(rows * columns).view(rows, columns)
-    pairs = torch.cat([torch.stack([a.flatten(), b.flatten()]) for a, b in ((number[1:], number[:-1]), (number[:, 1:], number[:, :-1]))], 1)
+    down, right = (number[1:], number[:-1]), (number[:, 1:], number[:, :-1])
+    pairs = torch.cat([torch.stack([a.flatten(), b.flatten()]) for a, b in (down, right)], 1)
     return torch.cat([pairs, pairs.flip(0)], 1)
 
 

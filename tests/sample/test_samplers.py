@@ -4,7 +4,7 @@ shows all coefficients in one run, so mean and variance are exact numbers and no
 import pytest
 import torch
 
-from pyg_diffusion.sample import DDIM, Ancestral, Exponential, StepContext, time_grid
+from pyg_diffusion.sample import DDIM, Ancestral, Exponential, ProbabilityFlow, StepContext, time_grid
 from pyg_diffusion.sde import GeometricTime, LinearSDE
 from pyg_diffusion.spectral import DenseOperator, PowerSpectrum
 from pyg_diffusion.testing import gaussian_denoiser
@@ -12,7 +12,7 @@ from pyg_diffusion.testing import gaussian_denoiser
 SPECTRUM = PowerSpectrum.harmonic(0.3, 0.2, 5.0)  # not the stationary law 1/(γλ), so that sampling has something to do
 WHITE = LinearSDE(GeometricTime(1e-3, 10.0), gamma=1.0, lambda0=0.05)
 MATCHED = LinearSDE(GeometricTime(1e-3, 10.0), gamma=0.4, lambda0=0.1, noise="matched")
-ALL = [Ancestral(), DDIM(0.0), DDIM(0.5), DDIM(1.0), Exponential(1), Exponential(2)]
+ALL = [Ancestral(), DDIM(0.0), DDIM(0.5), DDIM(1.0), Exponential(1), Exponential(2), Exponential(3), ProbabilityFlow(2)]
 
 
 @pytest.fixture
@@ -67,12 +67,24 @@ def test_variance_converges_to_the_target(sampler, sde, operator):
 
 
 @pytest.mark.parametrize("sde", [WHITE, MATCHED], ids=["white", "matched"])
-@pytest.mark.parametrize(("sampler", "order"), [(Exponential(1), 1), (Exponential(2), 2), (DDIM(0.0), 1)], ids=repr)
+@pytest.mark.parametrize(
+    ("sampler", "order"),
+    [
+        (DDIM(0.0), 1),
+        (Exponential(1), 1),
+        (Exponential(2), 2),
+        (Exponential(3), 3),
+        (ProbabilityFlow(1), 1),
+        (ProbabilityFlow(2), 2),
+    ],
+    ids=repr,
+)
 def test_order_of_convergence(sampler, order, sde, operator):
     denoiser = gaussian_denoiser(sde, SPECTRUM)
     errors = torch.tensor([flow_error(sampler, denoiser, operator, n) for n in (80, 160, 320)], dtype=torch.float64)
     measured = torch.log2(errors[:-1] / errors[1:])
-    assert ((measured - order).abs() < 0.12).all(), measured
+    # The third order comes from above: the errors of the two lower-order steps at the start fade faster.
+    assert ((measured - order).abs() < (0.12 if order < 3 else 0.55)).all() and (measured > order - 0.12).all(), measured
 
 
 @pytest.mark.parametrize("sampler", ALL, ids=repr)
@@ -123,7 +135,7 @@ class Recorder:
 
     def __init__(self, denoiser, constant=None):
         self.denoiser, self.sde, self.constant, self.times = denoiser, denoiser.sde, constant, []
-        self.parts, self.project = denoiser.parts, denoiser.project
+        self.parts, self.project, self.start = denoiser.parts, denoiser.project, denoiser.start
 
     def denoise(self, operator, w_t, t, context=None):
         self.times.append(float(t))
@@ -131,11 +143,14 @@ class Recorder:
 
 
 @pytest.mark.parametrize("sampler", ALL, ids=repr)
-def test_one_network_call_per_grid_time(sampler, operator):
-    recorder, draws, steps = Recorder(gaussian_denoiser(WHITE, SPECTRUM)), Draws(operator, 8), []
+def test_network_calls_and_draws_are_what_a_sampler_says(sampler, operator):
+    recorder, draws = Recorder(gaussian_denoiser(WHITE, SPECTRUM)), Draws(operator, 8)
     grid = time_grid(7).double()
-    sampler.sample(recorder, operator, grid, draws, on_step=lambda k, d: steps.append(k))
-    assert recorder.times == grid.tolist() and steps == list(range(8))
+    path = [float(moment.t) for moment in sampler.iterate(recorder, operator, grid, draws)]
+    assert path == grid.tolist()
+    starter = isinstance(sampler, Exponential) and sampler.order == 3
+    assert len(recorder.times) == 7 * sampler.calls + 1 + starter
+    assert sampler.calls > 1 or starter or recorder.times == path
     stochastic = isinstance(sampler, Ancestral) or getattr(sampler, "eta", 0) > 0
     assert draws.count == (8 if stochastic else 1)  # the start, and each step of a stochastic sampler
 
@@ -162,8 +177,8 @@ def test_second_order_step_extrapolates_with_the_ratio_of_each_mode():
     lam = torch.tensor([[0.0, 0.5, 3.0]], dtype=torch.float64)
     before, t, s = (torch.tensor(x, dtype=torch.float64) for x in (0.9, 0.7, 0.4))
     x, d, d_before = torch.randn(3, 1, 3, 1, dtype=torch.float64)
-    terms = Exponential(2).step(x, StepContext(WHITE, s, t, d, (before, d_before), torch.empty(0).clone))
-    got = sum(kernel(lam)[..., None] * w for kernel, w in terms)
+    operator = DenseOperator(lam, torch.eye(3, dtype=torch.float64)[None], torch.tensor([3]))
+    got = Exponential(2).step(x, StepContext(operator, WHITE, s, t, d, [(before, d_before)], None, None))
     for k in range(3):
         ell = [float(WHITE.half_log_snr(time)(lam)[0, k]) for time in (before, t, s)]
         h = ell[2] - ell[1]
@@ -186,7 +201,9 @@ def test_centered_samples_do_not_translate(sampler, operator):
 
     for centered in (True, False):
         denoiser = gaussian_denoiser(WHITE, SPECTRUM, centered)
-        out = sampler.sample(denoiser, operator, time_grid(5), noise, on_step=lambda k, d: seen.append(d[:, 0]))
+        path = list(sampler.iterate(denoiser, operator, time_grid(5), noise))
+        seen += [moment.denoised[:, 0] for moment in path]
+        out = operator.from_work(path[-1].denoised)
         mean = operator.graph_sum(out).abs().max()
         assert mean < 1e-12 if centered else mean > 1
     assert all((d == 0).all() for d in seen[:6])
@@ -222,5 +239,5 @@ def test_time_grid_and_bad_input(operator):
             DDIM().sample(gaussian_denoiser(WHITE, SPECTRUM), operator, grid, Draws(operator, 3))
     with pytest.raises(ValueError, match="eta must lie"):
         DDIM(1.5)
-    with pytest.raises(ValueError, match="order must be 1 or 2"):
-        Exponential(3)
+    with pytest.raises(ValueError, match="order must be 1, 2 or 3"):
+        Exponential(4)

@@ -1,17 +1,19 @@
+"""Explicit eigenvectors: the laws, the null space, and that neither batching nor threads show."""
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from pyg_diffusion.spectral import DenseOperator, laplacian_spectrum
+from pyg_diffusion.spectral import DenseOperator, Laplacian, dense, laplacian_spectrum
 from pyg_diffusion.testing import assert_equivariant, assert_operator, laplacian_matrix, random_graph
 
 fast = settings(max_examples=25, deadline=None, derandomize=True)
 
 
-def build(laplacians) -> DenseOperator:
-    """The dense operator of given Laplacians, through its public door `from_edges`."""
+def sparse(laplacians, normalized=False) -> Laplacian:
+    """The `Laplacian` of dense combinatorial ones."""
     edges, weights, batch, first = [], [], [], 0
     for g, lap in enumerate(laplacians):
         w = torch.diag(lap.diagonal()) - lap
@@ -19,9 +21,12 @@ def build(laplacians) -> DenseOperator:
         weights.append(w[w != 0])
         batch += [g] * len(lap)
         first += len(lap)
-    return DenseOperator.from_edges(
-        torch.cat(edges, 1), first, torch.cat(weights), torch.tensor(batch, dtype=torch.long), num_graphs=len(laplacians)
-    )
+    batch = torch.tensor(batch, dtype=torch.long)
+    return Laplacian.from_edges(torch.cat(edges, 1), first, torch.cat(weights), batch, len(laplacians), normalized)
+
+
+def build(laplacians) -> DenseOperator:
+    return DenseOperator.from_laplacian(sparse(laplacians))
 
 
 def path(n: int) -> Tensor:
@@ -49,7 +54,7 @@ def laplacians(draw, max_graphs: int = 4, max_nodes: int = 8):
 @fast
 @given(laplacians())
 def test_laws(batch):
-    assert_operator(build(batch), batch, build, gradients=False)
+    assert_operator(build(batch), batch, build, gradients=0)
 
 
 @pytest.mark.parametrize(
@@ -88,6 +93,49 @@ def test_null_space_is_counted_by_component(batch):
             torch.testing.assert_close(u[:n, 0], torch.full((n,), n**-0.5, dtype=torch.float64), rtol=0, atol=1e-15)
         for row in reach:  # null modes are constant on every component
             assert (u[:n, :k][row].std(0, correction=0) < 1e-12).all()
+
+
+@fast
+@given(laplacians())
+def test_normalised(batch):
+    """√degree (1 at an isolated node) is null on every component, mode 0 is positive everywhere, and L = U Λ Uᵀ."""
+    degree = [torch.where(lap.diagonal() > 0, lap.diagonal(), 1.0) for lap in batch]
+    expected = [lap * d.rsqrt() * d.rsqrt()[:, None] for lap, d in zip(batch, degree, strict=True)]
+    operator, plain = DenseOperator.from_laplacian(sparse(batch, normalized=True)), build(batch)
+    assert_operator(operator, expected, gradients=0)
+    assert torch.equal(operator.eigenvalues == 0, plain.eigenvalues == 0) and bool((operator.eigenvalues <= 2 + 1e-12).all())
+    for g, (lap, d) in enumerate(zip(expected, degree, strict=True)):
+        n, k = len(lap), int((operator.eigenvalues[g] == 0).sum())
+        u = operator.eigenvectors[g, :n, :n]
+        assert (u[:, :1] > 0).all()
+        torch.testing.assert_close(u.mT @ u, torch.eye(n).double(), rtol=0, atol=1e-12)
+        torch.testing.assert_close(lap @ u[:, :k], torch.zeros(n, k).double(), rtol=0, atol=1e-12)
+        if k == 1:
+            torch.testing.assert_close(u[:, 0], (d / d.sum()).sqrt(), rtol=1e-12, atol=0)
+    assert operator.to(torch.float32).constant_null is False
+
+
+def test_neither_batch_nor_threads_show(monkeypatch):
+    """300 graphs are decomposed size by size, over threads; a few at a time padded, in one. Threads do not change a bit."""
+    monkeypatch.setattr(dense, "_WORK", 2000)
+    batch = []
+    for seed in range(300):
+        n = seed % 13
+        edges, weight = random_graph(n, 0.25 + seed % 3, seed % 2 == 0, seed)
+        batch.append(laplacian_matrix(edges, n, weight))
+    outer, operators = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            operators.append(build(batch))
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(outer)
+    one, two = operators
+    assert torch.equal(one.eigenvalues, two.eigenvalues) and torch.equal(one.eigenvectors, two.eigenvectors)
+    few = [build(batch[k : k + 50]) for k in range(0, 300, 50)]
+    for kernel in (lambda lam: lam, lambda lam: torch.exp(-lam)):
+        torch.testing.assert_close(one.matrix(kernel), torch.cat([f.matrix(kernel) for f in few]), rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("weight", [1e-6, 1e-10, 1e-13, 1e-15, 1e-17, 1e-300])
@@ -134,19 +182,6 @@ def test_padding_does_not_leak():
     assert torch.isfinite(s.grad)
 
 
-def test_equivalent_spellings_of_a_graph():
-    lam, _ = laplacian_spectrum(path(4), 4)
-    loops = torch.cat([path(4), torch.tensor([[1, 3], [1, 3]])], 1)
-    torch.testing.assert_close(laplacian_spectrum(loops, 4)[0], lam)  # self loops drop out
-    twice = torch.cat([path(4), path(4)], 1)
-    torch.testing.assert_close(laplacian_spectrum(twice, 4, torch.full((12,), 0.5))[0], lam)  # parallel edges add up
-    edges = torch.cat([path(4), torch.tensor([[0, 3], [3, 0]])], 1)
-    weight = torch.tensor([1.0] * 6 + [0.0] * 2)
-    torch.testing.assert_close(laplacian_spectrum(edges, 4, weight)[0], lam)  # weight 0 is no edge
-    split = torch.tensor([1.0, 0.0, 1.0] * 2)
-    assert (laplacian_spectrum(path(4), 4, split)[0] == 0).sum() == 2  # ... and can cut a graph in two
-
-
 def test_from_flat_matrix_and_casts():
     batch = [complete(3), laplacian_matrix(path(5), 5), torch.zeros(1, 1).double()]
     operator = build(batch)
@@ -158,50 +193,28 @@ def test_from_flat_matrix_and_casts():
     assert_operator(again, batch)
     for g, lap in enumerate(batch):
         torch.testing.assert_close(operator.matrix(lambda lam: lam)[g, : n[g], : n[g]], lap, rtol=0, atol=1e-13)
-    assert operator.to(torch.float32).eigenvectors.dtype == torch.float32
-    assert operator.to(torch.float32).sizes.dtype == torch.long
+    with pytest.raises(ValueError, match=r"have \[9, 35\] numbers in eigenvalues and eigenvectors, got \[9, 25\]"):
+        DenseOperator.from_flat(lam, u[:25], operator.sizes)
+    operator.reason = "so that"
+    low = operator.to(torch.float32)
+    assert low.eigenvectors.dtype == low.dtype == torch.float32 and low.sizes.dtype == torch.long
+    assert repr(low) == "DenseOperator(3 graphs, 9 nodes, 5 modes at most; so that)" and low.constant_null
 
 
-def test_center_removes_mode_0_and_nothing_else():
+def test_center_is_translation_invariant():
     operator = build([torch.block_diag(complete(3), complete(2)), torch.zeros(0, 0).double(), complete(1)])
     x = torch.randn(6, 3, dtype=torch.float64)
-    modes = operator.to_modes(x)
-    modes[:, 0] = 0
-    torch.testing.assert_close(operator.center(x), operator.from_modes(modes))
+
+    def center(x: Tensor) -> Tensor:
+        return operator.from_work(operator.center(operator.to_work(x)))
+
     rotation = torch.linalg.qr(torch.randn(3, 3, dtype=torch.float64)).Q
-    assert_equivariant(operator.center, x, lambda x: x @ rotation, tol=1e-12)
-    torch.testing.assert_close(operator.center(x + 7.0), operator.center(x))
+    assert_equivariant(center, x, lambda x: x @ rotation, tol=1e-12)
+    torch.testing.assert_close(center(x + 7.0), center(x))
 
 
-@pytest.mark.parametrize(
-    ("edges", "weight", "message"),
-    [
-        ([[0, 5], [5, 0]], None, "names node 5, but the nodes are 0..2"),
-        ([[0, -1], [-1, 0]], None, "names node -1"),
-        ([[0, 1], [1, 0]], [-1.0, -1.0], "edge 0-1 has weight -1.0"),
-        ([[1, 2], [2, 1]], [1.0, float("nan")], "edge 2-1 has weight nan"),
-        ([[1, 2], [2, 1]], [float("inf"), float("inf")], "edge 1-2 has weight inf"),
-        ([[1], [2]], None, "edge 1-2 differs from 2-1"),
-        ([[1, 2], [2, 1]], [1.0, 2.0], "edge 1-2 differs from 2-1"),
-        ([[1, 2], [2, 1]], [1.0], r"edge_weight must be \[2\]"),
-        ([0, 1, 2], None, r"edge_index must be \[2, num_edges\]"),
-    ],
-)
-def test_bad_edges_are_named(edges, weight, message):
-    weight = None if weight is None else torch.tensor(weight)
-    with pytest.raises(ValueError, match=message):
-        DenseOperator.from_edges(torch.tensor(edges), 3, weight)
-
-
-def test_bad_batches_and_signals_are_named():
-    with pytest.raises(ValueError, match="edge 1-2 joins two graphs"):
-        DenseOperator.from_edges(torch.tensor([[1, 2], [2, 1]]), 4, batch=torch.tensor([0, 0, 1, 1]))
-    with pytest.raises(ValueError, match="edge 3-4 differs from 4-3"):  # numbered as in the input, not within its graph
-        DenseOperator.from_edges(torch.tensor([[0, 1, 3], [1, 0, 4]]), 5, batch=torch.tensor([0, 0, 0, 1, 1]))
+def test_bad_signals_are_refused():
     with pytest.raises(ValueError, match="the signal has 3 nodes, the operator 4"):
         build([complete(4)]).to_modes(torch.zeros(3, 2).double())
-
-
-def test_unsorted_batch_is_refused():
-    with pytest.raises(ValueError, match="sorted"):
-        DenseOperator.from_edges(torch.tensor([[0, 2], [2, 0]]), 3, batch=torch.tensor([0, 1, 0]))
+    with pytest.raises(ValueError, match="cast one of them"):
+        build([complete(4)]).apply(torch.exp, torch.zeros(4, 2))

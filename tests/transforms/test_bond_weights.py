@@ -54,7 +54,9 @@ def test_under_the_harmonic_prior_a_bond_of_a_tree_has_its_length():
     square = 3 * (covariance[i, i] + covariance[j, j] - 2 * covariance[i, j])
     radius = {z: r[0] for z, r in COVALENT_RADII.items()}
     single = data.edge_attr == BOND_TYPES.index("single")
-    expected = torch.tensor([radius[int(data.z[a])] + radius[int(data.z[b])] for a, b in data.edge_index.T], dtype=torch.float64)
+    expected = torch.tensor(
+        [radius[int(data.z[a])] + radius[int(data.z[b])] for a, b in data.edge_index.T], dtype=torch.float64
+    )
     torch.testing.assert_close(square[single].sqrt(), expected[single], rtol=1e-6, atol=0)
     torch.testing.assert_close(square.sqrt(), (3 / data.edge_weight.double()).sqrt(), rtol=1e-6, atol=0)
 

@@ -46,6 +46,24 @@ def test_weights():
     lam, u = AddLaplacianSpectrum(weight="strength", dtype="float64")(data).spectrum()
     np.testing.assert_allclose(u * lam @ u.T, laplacian, atol=1e-12)
     assert not np.allclose(laplacian, dense(data))
+    with pytest.raises(ValueError, match="no 'strnegth'"):
+        AddLaplacianSpectrum(weight="strnegth")(data)
+
+
+def test_edge_weight_counts_unless_told_otherwise():
+    data = graphs()[0]
+    unit, _ = AddLaplacianSpectrum(dtype="float64")(data).spectrum()
+    data.edge_weight = torch.full((data.num_edges,), 2.0)
+    torch.testing.assert_close(AddLaplacianSpectrum(dtype="float64")(data).spectrum()[0], 2 * unit)
+    torch.testing.assert_close(AddLaplacianSpectrum(None, "float64")(data).spectrum()[0], unit)
+
+
+def test_normalized():
+    data = graphs()[4]
+    index, value = get_laplacian(data.edge_index, None, "sym", torch.float64, data.num_nodes)
+    lam, u = AddLaplacianSpectrum(dtype="float64", normalized=True)(data).spectrum()
+    assert lam[0] == 0
+    np.testing.assert_allclose(u * lam @ u.T, to_dense_adj(index, edge_attr=value)[0], atol=1e-12)
 
 
 def test_the_input_is_left_alone_and_the_rest_is_kept():
@@ -56,8 +74,9 @@ def test_the_input_is_left_alone_and_the_rest_is_kept():
 
 
 def test_repr_shows_every_argument():
-    assert repr(AddLaplacianSpectrum()) == "AddLaplacianSpectrum(weight=None, dtype='float32')"
-    assert repr(AddLaplacianSpectrum("w", "float64")) == "AddLaplacianSpectrum(weight='w', dtype='float64')"
+    assert repr(AddLaplacianSpectrum()) == "AddLaplacianSpectrum(weight='edge_weight', dtype='float32', normalized=False)"
+    shown = "AddLaplacianSpectrum(weight=None, dtype='float64', normalized=True)"
+    assert repr(AddLaplacianSpectrum(None, "float64", True)) == shown
 
 
 def test_a_batch_is_the_loop_over_its_graphs():
@@ -76,7 +95,7 @@ def test_a_batch_is_the_loop_over_its_graphs():
 def test_the_stored_spectrum_gives_the_operator_decomposed_now():
     plain = Batch.from_data_list(graphs())
     stored = Batch.from_data_list([AddLaplacianSpectrum(dtype="float64")(g) for g in graphs()])
-    a, b = laplacian_operator(stored, torch.float64), laplacian_operator(plain, torch.float64)
+    a, b = (laplacian_operator(data, dtype=torch.float64) for data in (stored, plain))
     assert torch.equal(a.sizes, b.sizes)
     torch.testing.assert_close(a.eigenvalues, b.eigenvalues, atol=1e-12, rtol=0)
     for kernel in (lambda lam: torch.exp(-lam), lambda lam: lam, lambda lam: 1 / (lam + 0.1)):
@@ -87,7 +106,10 @@ def test_the_stored_spectrum_gives_the_operator_decomposed_now():
 
 def test_the_stored_spectrum_is_what_the_operator_reads():
     data = AddLaplacianSpectrum(dtype="float64")(graphs()[0])
+    data.eigenvectors = -data.eigenvectors
+    operator = laplacian_operator(data, dtype=torch.float64)
+    assert operator.reason == "stored spectrum"
+    assert torch.equal(operator.eigenvectors[0], data.spectrum()[1])
     data.eigenvalues = data.eigenvalues * 2
-    x = data.pos.double()
-    out = laplacian_operator(data, torch.float64).apply(lambda lam: lam, x)
-    torch.testing.assert_close(out, 2 * torch.from_numpy(dense(data)) @ x)
+    with pytest.raises(ValueError, match="not those of the Laplacian asked for"):
+        laplacian_operator(data)

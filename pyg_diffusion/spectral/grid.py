@@ -1,0 +1,273 @@
+r"""Grids and rook's graphs: the eigenbasis of a product graph, applied axis by axis and stored nowhere.
+
+The Laplacian of a product is a Kronecker sum, so λ is the sum of one eigenvalue per axis and U the Kronecker product of
+the bases of the axes:
+
+| axis, n nodes, spacing h | λ_k h² | basis |
+|---|---|---|
+| path | 4 sin²(πk/2n) | DCT-II |
+| cycle | 4 sin²(πk/n) | real Fourier |
+| complete | 0, n, n, ... | a Householder reflection that takes e₀ to the constant |
+
+An axis is transformed where it stands first and is left last, `[n, rest] -> [rest, n]`. After every axis had its turn,
+`[n₁, ..., n_d, C]` has become `[C, k₁, ..., k_d]` without a single copy made for the layout, and the inverse goes the same
+way back. `rest` is worked through in blocks that stay in cache, which also keeps the temporaries small.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from .operator import ExactOperator
+
+# Up to this length an axis is multiplied by its basis as a matrix; longer ones go through the FFT.
+DENSE_UP_TO = 64
+
+_BLOCK = 1 << 19  # entries in a block of columns
+_MIN_COLUMNS = 8  # but enough of them for the threads to share
+
+KINDS = ("path", "cycle", "complete")
+
+
+def _frequencies(n: int, kind: str) -> Tensor:
+    """k of each mode, in the order of a packed real FFT: 0, 1, 1, 2, 2, ... on a cycle, 0, 1, n-1, 2, n-2, ... on a path."""
+    slot = torch.arange(n)
+    k = (slot + 1) // 2
+    return torch.where((slot > 0) & (slot % 2 == 0), n - k, k) if kind == "path" else k
+
+
+def axis_eigenvalues(n: int, kind: str, spacing: float = 1.0) -> Tensor:
+    """λ of one axis in the order of its modes, float64, `[n]`."""
+    if kind == "complete":
+        lam = torch.full((n,), float(n), dtype=torch.float64)
+        lam[0] = 0.0
+    else:
+        lam = 4 * torch.sin(math.pi / (2 * n if kind == "path" else n) * _frequencies(n, kind).double()).square()
+    return lam / spacing**2
+
+
+class _Fourier:
+    """DCT-II of a path or real Fourier transform of a cycle, by one real FFT of the same length.
+
+    On a path, with v = x₀, x₂, x₄, ..., x₅, x₃, x₁ and z_k = √(2/n) e^{-iπk/2n} FFT(v)_k, the modes are y_k = Re z_k and
+    y_{n-k} = -Im z_k (Makhoul, 1980). On a cycle v = x and z is the FFT itself. They are kept in the order
+    Re z₀, Re z₁, Im z₁, Re z₂, Im z₂, ...
+    """
+
+    def __init__(self, n: int, kind: str, dtype: torch.dtype, device: torch.device):
+        self.n, self.path, self.half = n, kind == "path", (n + 1) // 2
+        k = torch.arange(n // 2 + 1, dtype=torch.float64)
+        twiddle = torch.polar(torch.full_like(k, math.sqrt(2)), -math.pi / (2 * n) * k if self.path else 0 * k)
+        twiddle[0] = 1
+        if n % 2 == 0:
+            twiddle[-1] = 1
+        self.twiddle = twiddle.to(device, dtype.to_complex())
+        self.untwiddle = twiddle.reciprocal().to(device, dtype.to_complex())
+
+    def forward(self, x: Tensor, modes: Tensor) -> None:
+        v = x
+        if self.path:
+            v = torch.empty_like(x, memory_format=torch.contiguous_format)
+            v[: self.half] = x[::2]
+            v[self.half :] = x[1::2].flip(0)
+        z = torch.fft.rfft(v, dim=0, norm="ortho").mT
+        z *= self.twiddle
+        packed = torch.view_as_real(z).flatten(1)
+        modes[:, 0] = packed[:, 0]
+        modes[:, 1:] = packed[:, 2 : self.n + 1]
+
+    def inverse(self, modes: Tensor, x: Tensor) -> None:
+        z = self.untwiddle.new_empty(len(modes), len(self.untwiddle))
+        packed = torch.view_as_real(z).flatten(1)
+        packed[:, 0] = modes[:, 0]
+        packed[:, 1] = 0
+        packed[:, 2 : self.n + 1] = modes[:, 1:]
+        packed[:, self.n + 1 :] = 0
+        z *= self.untwiddle
+        v = torch.fft.irfft(z, n=self.n, norm="ortho")
+        if self.path:
+            x[::2] = v[:, : self.half].mT
+            x[1::2] = v[:, self.half :].flip(1).mT
+        else:
+            x.copy_(v.mT)
+
+
+class _Dense:
+    """The same basis as `_Fourier`, as a matrix."""
+
+    def __init__(self, n: int, kind: str, dtype: torch.dtype, device: torch.device):
+        basis = torch.empty(n, n, dtype=torch.float64)
+        _Fourier(n, kind, torch.float64, torch.device("cpu")).forward(torch.eye(n, dtype=torch.float64), basis)
+        self.basis = basis.to(device, dtype)  # [n nodes, n modes]
+
+    def forward(self, x: Tensor, modes: Tensor) -> None:
+        torch.mm(x.mT, self.basis, out=modes)
+
+    def inverse(self, modes: Tensor, x: Tensor) -> None:
+        torch.mm(self.basis, modes.mT, out=x)
+
+
+class _Householder:
+    """x - v (vᵀx) / (1 - s) with s = 1/√n, v = e₀ - s 1: symmetric, its own inverse, and O(n)."""
+
+    def __init__(self, n: int):
+        self.s = n**-0.5
+
+    def forward(self, x: Tensor, modes: Tensor) -> None:
+        first = self.s * x.sum(0)
+        step = (x[0] - first) * (self.s / (1 - self.s) if self.s < 1 else 0.0)
+        torch.add(x.mT, step.unsqueeze(1), out=modes)
+        modes[:, 0] = first
+
+    def inverse(self, modes: Tensor, x: Tensor) -> None:
+        self.forward(modes.mT, x.mT)
+
+
+_Axis = _Fourier | _Dense | _Householder
+
+
+def _axis(n: int, kind: str, dtype: torch.dtype, device: torch.device) -> _Axis:
+    if kind == "complete":
+        return _Householder(n)
+    return _Dense(n, kind, dtype, device) if n <= DENSE_UP_TO else _Fourier(n, kind, dtype, device)
+
+
+def _blocks(x: Tensor) -> Iterator[slice]:
+    """Slices of the columns of x `[n, rest]` whose temporaries stay in cache; on a GPU one slice, to launch few kernels."""
+    n, rest = x.shape
+    step = max(_BLOCK // n, _MIN_COLUMNS) if x.device.type == "cpu" else max(rest, 1)
+    return (slice(start, start + step) for start in range(0, rest, step))
+
+
+class _Transform(torch.autograd.Function):
+    """Uᵀ, or U if `inverse`. They are orthogonal, so each is the other's derivative, to any order."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, operator: "GridOperator", inverse: bool) -> Tensor:
+        ctx.operator, ctx.inverse = operator, inverse
+        return operator._synthesis(x) if inverse else operator._analysis(x)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        return _Transform.apply(grads[0], ctx.operator, not ctx.inverse), None, None
+
+
+class GridOperator(ExactOperator):
+    r"""f(L) x on `num_graphs` copies of one product of paths, cycles and complete graphs, exactly.
+
+    λ = λ¹ + ... + λᵈ and U = U¹ ⊗ ... ⊗ Uᵈ (`axis_eigenvalues` has the formulas), so f(L) x costs O(N log N), or
+    O(N n) for short axes, and O(n₁ + ... + n_d) numbers are stored. Nodes and modes are both in C order, the last axis
+    fastest, and mode 0 is the constant; the modes of one axis are ordered as `axis_eigenvalues` says.
+
+    Args:
+        shape: nodes along each axis, `d >= 1` numbers >= 1.
+        kinds: "path" (open ends), "cycle" (periodic) or "complete", for all axes or one per axis.
+        spacing: h > 0, for all axes or one per axis; an edge along the axis weighs 1/h². A cycle of 2 nodes is a double
+            edge of weight 2/h², a path or cycle of 1 node has none.
+        num_graphs: copies, one signal each.
+        dtype: float32 or float64.
+        device: where it works.
+
+    Raises:
+        ValueError: naming what is wrong with them.
+    """
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        kinds: str | Sequence[str] = "path",
+        spacing: float | Sequence[float] = 1.0,
+        num_graphs: int = 1,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+    ):
+        self.shape = tuple(int(n) for n in shape)
+        d = len(self.shape)
+        self.kinds = (kinds,) * d if isinstance(kinds, str) else tuple(kinds)
+        self.spacing = tuple(map(float, spacing)) if isinstance(spacing, Sequence) else (float(spacing),) * d
+        if not self.shape or min(self.shape) < 1:
+            raise ValueError(f"shape must name at least one axis, each of at least 1 node, got {self.shape}")
+        if not len(self.kinds) == len(self.spacing) == d:
+            raise ValueError(f"{d} axes, but {len(self.kinds)} kinds and {len(self.spacing)} spacings")
+        if not set(self.kinds) <= set(KINDS):
+            raise ValueError(f"an axis is one of {', '.join(KINDS)}, got {self.kinds}")
+        if not all(0 < h < math.inf for h in self.spacing):
+            raise ValueError(f"spacing must be finite and > 0, got {self.spacing}")
+        if num_graphs < 0:
+            raise ValueError(f"num_graphs must be >= 0, got {num_graphs}")
+        if dtype not in (torch.float32, torch.float64):
+            raise ValueError(f"operators are float32 or float64, got {dtype}")
+        device = torch.device(device)
+        self.nodes_per_graph = math.prod(self.shape)
+        self.num_nodes = num_graphs * self.nodes_per_graph
+        self.sizes = torch.full((num_graphs,), self.nodes_per_graph, device=device)
+        axes = list(zip(self.shape, self.kinds, self.spacing, strict=True))
+        self.axis_eigenvalues = [axis_eigenvalues(n, kind, h).to(device, dtype) for n, kind, h in axes]
+        self._axes = [_axis(n, kind, dtype, device) for n, kind, _ in axes]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.axis_eigenvalues[0].dtype
+
+    @property
+    def eigenvalues(self) -> Tensor:  # type: ignore[override]
+        """λ, `[num_graphs, M]`, computed when asked for; the graphs share one row."""
+        lam = self.axis_eigenvalues[0]
+        for axis in self.axis_eigenvalues[1:]:
+            lam = lam.unsqueeze(-1) + axis
+        return lam.flatten().expand(self.num_graphs, -1)
+
+    @property
+    def mode_mask(self) -> Tensor:  # type: ignore[override]
+        """All modes exist, `[num_graphs, M]`."""
+        return self.sizes.new_ones(1, 1, dtype=torch.bool).expand(self.num_graphs, self.nodes_per_graph)
+
+    @property
+    def precomputed_bytes(self) -> int:
+        """Bytes of all that is stored."""
+        tensors = [self.sizes, *self.axis_eigenvalues, *(v for axis in self._axes for v in vars(axis).values())]
+        return sum(v.numel() * v.element_size() for v in tensors if isinstance(v, Tensor))
+
+    def to(self, *args, **kwargs) -> Self:
+        """Cast to float32 or float64, or move, as `Tensor.to`."""
+        lam = self.axis_eigenvalues[0].to(*args, **kwargs)
+        other = type(self)(self.shape, self.kinds, self.spacing, self.num_graphs, lam.dtype, lam.device)
+        other.reason = self.reason
+        return other
+
+    def to_modes(self, x: Tensor) -> Tensor:
+        return _Transform.apply(x, self, False).mT
+
+    def from_modes(self, modes: Tensor) -> Tensor:
+        return _Transform.apply(modes.mT, self, True)
+
+    def _analysis(self, x: Tensor) -> Tensor:
+        """Uᵀ x: `[num_nodes, C] -> [num_graphs, C, M]`."""
+        graphs, c = self.num_graphs, x.size(1)
+        x = x.reshape(graphs, self.nodes_per_graph, c).transpose(0, 1).contiguous()
+        for n, axis in zip(self.shape, self._axes, strict=True):
+            x = x.view(n, self.num_nodes * c // n)
+            modes = x.new_empty(x.size(1), n)
+            for part in _blocks(x):
+                axis.forward(x[:, part], modes[part])
+            x = modes
+        return x.view(graphs, c, self.nodes_per_graph)
+
+    def _synthesis(self, modes: Tensor) -> Tensor:
+        """U Ŝ: `[num_graphs, C, M] -> [num_nodes, C]`."""
+        graphs, c = self.num_graphs, modes.size(1)
+        modes = modes.contiguous()
+        for n, axis in zip(reversed(self.shape), reversed(self._axes), strict=True):
+            modes = modes.view(self.num_nodes * c // n, n)
+            x = modes.new_empty(n, modes.size(0))
+            for part in _blocks(x):
+                axis.inverse(modes[part], x[:, part])
+            modes = x
+        return modes.view(self.nodes_per_graph, graphs, c).transpose(0, 1).reshape(self.num_nodes, c)
+
+    def __repr__(self) -> str:
+        axes = zip(self.kinds, self.shape, self.spacing, strict=True)
+        return self._describe(" x ".join(f"{kind} of {n}" + (f", h={h:g}" if h != 1 else "") for kind, n, h in axes))
