@@ -114,7 +114,7 @@ class Denoiser(nn.Module):
         return operator.center(w) if self.centered else w
 
     def start(self, operator: LaplacianOperator, t: Tensor, noise: Callable[[], Tensor]) -> Tensor:
-        """S_t for sampling to start from: N(0, φ² p + σ²) in each mode, what Gaussian data becomes; not the stationary law."""
+        """S_t to start sampling from: N(0, φ² p + σ²) in each mode, what Gaussian data becomes; not the stationary law."""
         return operator.combine((self.parts(t).std, noise()))
 
     def estimates(self, operator: LaplacianOperator, w_t: Tensor, t: Tensor, parts: Parts, context=None) -> list[Tensor]:

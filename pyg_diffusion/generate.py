@@ -1,7 +1,7 @@
 """Generator: weights + process + sampler, from molecular graphs to conformers; and its RDKit door."""
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from numbers import Integral
@@ -17,7 +17,8 @@ from .data import Molecule, MoleculeData, laplacian_operator
 from .data.schema import ELEMENTS
 from .denoise import Denoiser
 from .pretrained import Card, load_pretrained
-from .sample import Ancestral, Sampler, time_grid
+from .sample import Ancestral, ClassifierFree, Sampler, time_grid
+from .spectral import DenseOperator
 
 DEFAULT_WEIGHTS = "conformers.safetensors"
 DEFAULT_STEPS = 20
@@ -107,6 +108,8 @@ class Generator:
         first: int = 0,
         max_attempts: int = 10,
         progress: Callable[[int], object] | None = None,
+        condition: Mapping[str, float] | Sequence[Mapping[str, float]] | None = None,
+        guidance: float = 1.0,
     ) -> list[Conformers]:
         """n conformers of every molecule, each of the stereo its graph asks for.
 
@@ -118,6 +121,10 @@ class Generator:
             n: one number, or one per molecule.
             first: index of the first molecule, for callers that work through a longer list in pieces.
             progress: called with the number of conformers finished.
+            condition: properties that the conformers should have, by name, for all molecules or one mapping each; only
+                what the model was trained with (`card.model["conditions"]`).
+            guidance: w of classifier-free guidance; 1 samples the model as it is, more exaggerates the condition and takes
+                two network calls per evaluation.
         """
         counts = [int(n)] * len(molecules) if isinstance(n, Integral) else [int(k) for k in n]  # type: ignore[union-attr]
         if len(counts) != len(molecules) or any(k < 1 for k in counts):
@@ -127,6 +134,9 @@ class Generator:
         for molecule in molecules:
             if not len(molecule.z):
                 raise ValueError(f"{molecule.name or molecule.smiles!r}: a molecule without atoms has no conformers")
+        asked = self._asked(condition, len(molecules))
+        if guidance != 1 and asked is None:
+            raise ValueError("guidance needs a condition to follow")
         results = [
             Conformers(np.zeros((0, len(m.z), 3)), k, notes=self.unfamiliar(m))
             for m, k in zip(molecules, counts, strict=True)
@@ -135,17 +145,19 @@ class Generator:
         jobs = []
         for k, (molecule, count) in enumerate(zip(molecules, counts, strict=True)):
             data = molecule.data(conformer=None)
+            if asked is not None:
+                data.condition = asked[k : k + 1]
             jobs += [_Job(k, c, data) for c in range(count)]
         waiting = jobs
         for attempt in range(max_attempts):
             for batch in self._batches(waiting):
-                for job in self._run_within_memory(batch, seed, first, attempt):
+                for job in self._run_within_memory(batch, seed, first, attempt, guidance):
                     results[job.molecule].problem = f"not enough memory for its {job.data.num_nodes} atoms"
                 for job in batch:
                     if job.position is None:
                         continue
                     right = bool(np.isfinite(job.position).all() and check_stereo(stereo[job.molecule], job.position))
-                    results[job.molecule].evaluations += self.steps
+                    results[job.molecule].evaluations += self.steps * (1 if guidance in (0, 1) else 2)
                     results[job.molecule].right_at_once += right and attempt == 0
                     if not right:
                         job.position = None
@@ -164,6 +176,27 @@ class Generator:
                 result.positions = np.stack(positions)
         return results
 
+    def _asked(
+        self, condition: Mapping[str, float] | Sequence[Mapping[str, float]] | None, count: int
+    ) -> torch.Tensor | None:
+        """The conditions as the network reads them, `[molecules, K]`, NaN where nothing is asked."""
+        if condition is None:
+            return None
+        each = [condition] * count if isinstance(condition, Mapping) else list(condition)
+        if len(each) != count:
+            raise ValueError(f"{len(each)} conditions for {count} molecules")
+        names = list(self.card.model.get("conditions", []))
+        table = torch.full((count, len(names)), float("nan"))
+        for row, wanted in enumerate(each):
+            for name, value in wanted.items():
+                if name not in names:
+                    known = f"those are {', '.join(names)}" if names else "it has none; train with model.conditions"
+                    raise ValueError(f"the model was not conditioned on {name!r} ({known})")
+                if not np.isfinite(value):
+                    raise ValueError(f"{name} must be finite, got {value}")
+                table[row, names.index(name)] = value
+        return table
+
     def _batches(self, jobs: list[_Job]) -> list[list[_Job]]:
         """Jobs of like size together, each batch within the budget of atom pairs."""
         batches: list[list[_Job]] = []
@@ -175,10 +208,10 @@ class Generator:
                 batches.append([job])
         return batches
 
-    def _run_within_memory(self, jobs: list[_Job], seed: int, first: int, attempt: int) -> list[_Job]:
+    def _run_within_memory(self, jobs: list[_Job], seed: int, first: int, attempt: int, guidance: float) -> list[_Job]:
         """Sample the jobs, in halves where the memory does not suffice; returns those that do not fit even alone."""
         try:
-            self._run(jobs, [(seed, first + job.molecule, job.conformer, attempt) for job in jobs])
+            self._run(jobs, [(seed, first + job.molecule, job.conformer, attempt) for job in jobs], guidance)
         except RuntimeError as error:  # torch.OutOfMemoryError on CUDA; the CPU's allocator has no class of its own
             if "memory" not in str(error):
                 raise
@@ -187,13 +220,14 @@ class Generator:
         else:
             return []
         half = len(jobs) // 2  # outside the handler, which would keep the failed tensors alive
-        return [job for part in (jobs[:half], jobs[half:]) for job in self._run_within_memory(part, seed, first, attempt)]
+        rest = seed, first, attempt, guidance
+        return [job for part in (jobs[:half], jobs[half:]) for job in self._run_within_memory(part, *rest)]
 
     @torch.no_grad()
-    def _run(self, jobs: list[_Job], keys: list[tuple[int, ...]]) -> None:
+    def _run(self, jobs: list[_Job], keys: list[tuple[int, ...]], guidance: float) -> None:
         """Sample the jobs' positions in place."""
         batch = Batch.from_data_list([job.data for job in jobs]).to(self.device)
-        operator = laplacian_operator(batch)
+        operator = laplacian_operator(batch, DenseOperator.from_laplacian)
         context = self.denoiser.net.encode(batch, operator)  # type: ignore[operator]
         sizes = [int(job.data.num_nodes or 0) for job in jobs]
         draws = [np.random.default_rng(key) for key in keys]
@@ -204,7 +238,10 @@ class Generator:
 
         end, start = self.denoiser.sde.schedule.t(torch.tensor(TAU_RANGE)).clamp(0, 1).tolist()
         grid = time_grid(self.steps - 1, start, end) if start > end else time_grid(self.steps - 1)
-        positions = self.sampler.sample(self.denoiser, operator, grid, noise, context).float().cpu().numpy()
+        denoiser: Denoiser | ClassifierFree = self.denoiser
+        if guidance != 1:
+            denoiser = ClassifierFree(denoiser, guidance, context.without_condition())
+        positions = self.sampler.sample(denoiser, operator, grid, noise, context).float().cpu().numpy()
         for job, position in zip(jobs, np.split(positions, np.cumsum(sizes)[:-1]), strict=True):
             job.position = position
 

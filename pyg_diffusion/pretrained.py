@@ -99,7 +99,8 @@ def load_pretrained(path: str | os.PathLike) -> tuple[Denoiser, Card]:
         process = dict(card.process)
         schedule = GeometricTime(process.pop("tau_min"), process.pop("tau_max"))
         sde = LinearSDE(schedule, **process)
-        net = ConformerNet(**{**card.model, "depths": tuple(card.model["depths"])})
+        options: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in card.model.items()}
+        net = ConformerNet(**options)
         spectrum = PowerSpectrum(*(torch.tensor(text["spectrum"][k]) for k in ("log_lambda", "log_power")))
         net.load_state_dict({k: v.float() for k, v in load_file(path).items()})
     except (KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:

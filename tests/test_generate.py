@@ -135,10 +135,10 @@ def test_rotation_error_of_the_shipped_network_is_small(shipped):
 def test_a_molecule_too_large_for_the_memory_does_not_take_the_others_along(untrained, molecules, monkeypatch):
     run = Generator._run
 
-    def scarce(self, jobs, keys):
+    def scarce(self, jobs, keys, guidance):
         if len(jobs) > 2 or jobs[0].data.num_nodes > 15:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        run(self, jobs, keys)
+        run(self, jobs, keys, guidance)
 
     monkeypatch.setattr(Generator, "_run", scarce)
     small, large = molecules[4], molecules[5]

@@ -27,6 +27,11 @@ class Encoded(NamedTuple):
     neighbours: Tensor  # [B, N, N] row-normalised adjacency
     tetra: Tensor  # [5, T] positions in the padded layout, flat
     tetra_weight: Tensor  # [T, 1], 0 for fillers
+    condition: Tensor  # [B, 2K] standardised values, 0 where unknown, and whether they are known
+
+    def without_condition(self) -> "Encoded":
+        """The same molecules with nothing asked of them."""
+        return self._replace(condition=torch.zeros_like(self.condition))
 
 
 def chirality(pos: Tensor, tetra: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -154,6 +159,8 @@ class ConformerNet(nn.Module):
         heads: attention heads.
         pair_width: hidden features per pair.
         expansion: hidden over outer width of the feed-forward layers.
+        conditions: names of numbers per molecule that steer the geometry (`data.properties`), read from `data.condition`
+            `[num_graphs, K]`; NaN, or no such attribute, means that any value will do.
     """
 
     def __init__(
@@ -163,6 +170,7 @@ class ConformerNet(nn.Module):
         heads: int = 8,
         pair_width: int = 64,
         expansion: int = 3,
+        conditions: tuple[str, ...] = (),
     ):
         super().__init__()
         if width % heads:
@@ -175,6 +183,13 @@ class ConformerNet(nn.Module):
         self.pair_heat = nn.Linear(len(HEAT_TIMES), pair_width)
         self.fourier = Fourier()
         self.time = nn.Sequential(nn.Linear(32, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())
+        self.conditions = tuple(conditions)
+        if conditions:
+            self.condition = nn.Sequential(nn.Linear(2 * len(conditions), width), nn.SiLU(), nn.Linear(width, width))
+            self.condition_mean: Tensor
+            self.condition_std: Tensor
+            self.register_buffer("condition_mean", torch.zeros(len(conditions)))
+            self.register_buffer("condition_std", torch.ones(len(conditions)))
         self.stages = nn.ModuleList(_Stage(width, depth, heads, pair_width, expansion) for depth in depths)
         self.reset_parameters()
 
@@ -185,9 +200,14 @@ class ConformerNet(nn.Module):
                 nn.init.normal_(module.weight, std=0.5)
             elif isinstance(module, _Stage):
                 module.reset_parameters()
+        if self.conditions:
+            for parameter in self.condition[2].parameters():
+                nn.init.zeros_(parameter)
 
     def encode(self, data: Data, operator: DenseOperator) -> Encoded:
         """Everything that depends on the molecules alone. `data` needs x, edge_index, edge_attr, tetra_index, ez_*."""
+        if not isinstance(operator, DenseOperator):
+            raise TypeError(f"ConformerNet needs a DenseOperator (backend=DenseOperator.from_laplacian), got {operator!r}")
         with torch.autocast(data.x.device.type, enabled=False):
             return self._encode(data, operator)
 
@@ -213,6 +233,16 @@ class ConformerNet(nn.Module):
         filler = slots.new_zeros(5, 2) if slots.numel() == 0 else slots[:1].expand(5, 2)
         tetra = torch.cat([slots[data.tetra_index], filler], dim=1)
         weight = torch.cat([x.new_ones(data.tetra_index.size(1), 1), x.new_zeros(2, 1)])
+        asked = data.get("condition")
+        if asked is None:
+            asked = kernels.new_full((b, len(self.conditions)), float("nan"))
+        if asked.shape != (b, len(self.conditions)):
+            raise ValueError(
+                f"condition must be [{b}, {len(self.conditions)}] for {self.conditions}, got {list(asked.shape)}"
+            )
+        known = asked.isfinite()
+        if self.conditions:
+            asked = torch.where(known, (asked - self.condition_mean) / self.condition_std, 0.0)
         return Encoded(
             node=x + self.atom_heat(kernels.diagonal(dim1=1, dim2=2).mT) * exists.unsqueeze(-1),
             pair=pair + self.pair_heat(kernels),
@@ -221,11 +251,14 @@ class ConformerNet(nn.Module):
             neighbours=adjacency / adjacency.sum(-1, keepdim=True).clamp_min(1),
             tetra=tetra,
             tetra_weight=weight,
+            condition=torch.cat([asked, known.to(kernels.dtype)], dim=1),
         )
 
     def trunk(self, code: Encoded, signal: Tensor, skip: Tensor, white: Tensor, c_out: Tensor, u: Tensor, log_tau: Tensor):
         """The dense computation, `[B, N, 3]` in, F of every stage out; what `torch.compile` sees."""
         time = self.time(self.fourier(log_tau))
+        if self.conditions:
+            time = time + self.condition(code.condition)
         h, x = code.node, signal
         estimates: list[Tensor] = []
         for stage in self.stages:

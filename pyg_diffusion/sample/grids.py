@@ -70,6 +70,7 @@ def optimised_grid(
         fine: steps of the path that counts as exact, even in t.
         trials: grids tried, `steps + 1` network calls each.
     """
+
     def run(grid: Tensor) -> Tensor:
         return sampler.sample(denoiser, operator, grid, lambda: noise, context)
 

@@ -1,9 +1,9 @@
 """Dense batched backend: one float64 `eigh` of every graph, exact functions ever after."""
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Self
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -48,30 +48,47 @@ def null_basis(laplacian: Laplacian, limit: int | None = None) -> tuple[Tensor, 
     return reflection[component] * laplacian.null.double(), count
 
 
-def _eigh(blocks: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
-    """`torch.linalg.eigh` of stacks of matrices, the largest first. On a CPU one call takes them in turn: share them out."""
-    small = [a for a in blocks if a.size(-1) <= _LARGE]
-    outer = torch.get_num_threads()
-    threads = min(outer, len(small))
-    if threads < 2 or small[0].is_cuda or sum(a.numel() * a.size(-1) for a in small) < _WORK:
-        return [torch.linalg.eigh(a) for a in blocks]
-    large = [torch.linalg.eigh(a) for a in blocks[: len(blocks) - len(small)]]
-    torch.set_num_threads(1)  # LAPACK's own threads would fight for the same cores (from 25 nodes on: three times as slow)
+class _Stack(NamedTuple):
+    """Graphs that are decomposed in one call: their numbers, their common width, and where their matrices begin."""
+
+    members: Tensor
+    width: int
+    begin: int
+
+
+def _stacks(width: Tensor, order: Tensor) -> Iterator[_Stack]:
+    """All graphs, from `width[order]`, which descends."""
+    begin, end = 0, 0
+    for k, count in zip(*(v.tolist() for v in width[order].unique_consecutive(return_counts=True)), strict=True):
+        most = count if order.is_cuda else max(1, _WORK // max(k, 1) ** 3)
+        for members in order[end : end + count].split(most):
+            yield _Stack(members, k, begin)
+            begin += len(members) * k * k
+        end += count
+
+
+def _share_out(task: Callable[[_Stack], None], stacks: Sequence[_Stack]) -> None:
+    """Every task once; the small ones over threads, since on a CPU one call of `eigh` takes its matrices in turn."""
+    threads = torch.get_num_threads()
+    small = [s for s in stacks if s.width <= _LARGE and not s.members.is_cuda]
+    if threads < 2 or sum(len(s.members) * s.width**3 for s in small) < _WORK:
+        small = []
+    for stack in stacks[: len(stacks) - len(small)]:
+        task(stack)
+    if not small:
+        return
+    inference = torch.is_inference_mode_enabled()  # a thread starts without
+
+    def one(stack: _Stack) -> None:
+        with torch.inference_mode(inference):
+            task(stack)
+
+    torch.set_num_threads(1)  # threads of threads fight for the cores: three times as slow from 25 nodes on
     try:
         with ThreadPoolExecutor(threads) as pool:
-            return large + list(pool.map(torch.linalg.eigh, small))
+            list(pool.map(one, small))
     finally:
-        torch.set_num_threads(outer)
-
-
-def _stacks(width: Tensor, order: Tensor) -> Iterator[tuple[Tensor, int]]:
-    """Graphs that are decomposed in one call, and their width, from widths in descending order."""
-    begin = 0
-    for k, count in zip(*(v.tolist() for v in width.unique_consecutive(return_counts=True)), strict=True):
-        if k:
-            for members in order[begin : begin + count].split(max(1, _WORK // k**3)):
-                yield members, k
-        begin += count
+        torch.set_num_threads(threads)
 
 
 class DenseOperator(ExactOperator):
@@ -133,32 +150,28 @@ class DenseOperator(ExactOperator):
         flat = torch.zeros(int(width.square().sum()), dtype=torch.float64, device=device)
         flat[line + local[col]] = laplacian.matrix.values().double()
 
-        # 0 <= λ <= bound. Null modes are moved to -bound and padding to 2 bound, so that neither mixes with the rest, not
-        # even where a bond of weight 1e-15 makes λ₁ indistinguishable from 0.
-        stacks: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
-        end = 0
-        for members, k in _stacks(width[order], order):
-            begin, end = end, end + len(members) * k * k
-            arange, scale = torch.arange(k, device=device), bound[members, None]
-            exists = arange < sizes[members, None]
-            nodes = (first[members, None] + arange).clamp_max(num_nodes - 1)
-            null = basis[nodes, : int(count[members].max())] * exists[:, :, None]
-            a = flat[begin:end].view(-1, k, k)
-            a.baddbmm_(null * scale[:, :, None], null.mT, alpha=-1)
-            a.diagonal(dim1=1, dim2=2).add_(2 * scale * ~exists)
-            stacks.append((a, members, exists, null))
-
         eigenvalues = torch.ones(num_graphs, m, dtype=torch.float64, device=device)
         eigenvectors = torch.zeros(num_graphs, m, m, dtype=torch.float64, device=device)
-        solved = _eigh([a for a, *_ in stacks])
-        for (_, members, exists, null), (lam, u) in zip(stacks, solved, strict=True):
-            k, c = null.shape[1:]
-            is_null = torch.arange(k, device=device) < count[members, None]
+
+        def decompose(stack: _Stack) -> None:
+            members, k = stack.members, stack.width
+            arange, scale = torch.arange(k, device=device), bound[members, None]
+            exists, is_null = arange < sizes[members, None], arange < count[members, None]
+            c = int(count[members].max())
+            null = basis[(first[members, None] + arange).clamp_max(num_nodes - 1), :c] * exists[:, :, None]
+            # 0 <= λ <= bound. Null modes are moved to -bound and padding to 2 bound, so that neither mixes with the rest,
+            # not even where a bond of weight 1e-15 makes λ₁ indistinguishable from 0.
+            a = flat[stack.begin : stack.begin + len(members) * k * k].view(-1, k, k)
+            a.baddbmm_(null * scale[:, :, None], null.mT, alpha=-1)
+            a.diagonal(dim1=1, dim2=2).add_(2 * scale * ~exists)
+            lam, u = torch.linalg.eigh(a)
             u[:, :, :c] = torch.where(is_null[:, None, :c], null, u[:, :, :c])
             if step > 1:
                 u *= exists[:, None, :] & exists[:, :, None]
             eigenvalues[members, :k] = torch.where(exists & ~is_null, lam.clamp_min(0), (~exists).double())
             eigenvectors[members, :k, :k] = u
+
+        _share_out(decompose, [stack for stack in _stacks(width, order) if stack.width])
         operator = cls(eigenvalues, eigenvectors, sizes)
         operator.constant_null = not laplacian.normalized
         return operator

@@ -33,10 +33,10 @@ KINDS = ("path", "cycle", "complete")
 
 
 def _frequencies(n: int, kind: str) -> Tensor:
-    """k of each mode, in the order of a packed real FFT: 0, 1, 1, 2, 2, ... on a cycle, 0, 1, n-1, 2, n-2, ... on a path."""
-    slot = torch.arange(n)
-    k = (slot + 1) // 2
-    return torch.where((slot > 0) & (slot % 2 == 0), n - k, k) if kind == "path" else k
+    """k of each mode: 0, then n/2 if n is even, then 1, 1, 2, 2, ... on a cycle or 1, n-1, 2, n-2, ... on a path."""
+    k = torch.arange(1, (n + 1) // 2)
+    pairs = torch.stack([k, n - k if kind == "path" else k], dim=1)
+    return torch.cat([torch.tensor([0] if n % 2 else [0, n // 2]), pairs.flatten()])
 
 
 def axis_eigenvalues(n: int, kind: str, spacing: float = 1.0) -> Tensor:
@@ -74,19 +74,22 @@ class _Fourier:
             v[: self.half] = x[::2]
             v[self.half :] = x[1::2].flip(0)
         z = torch.fft.rfft(v, dim=0, norm="ortho").mT
-        z *= self.twiddle
-        packed = torch.view_as_real(z).flatten(1)
-        modes[:, 0] = packed[:, 0]
-        modes[:, 1:] = packed[:, 2 : self.n + 1]
+        if self.n % 2:
+            modes[:, 0] = z[:, 0].real
+            modes[:, 1:] = torch.view_as_real(z[:, 1:] * self.twiddle[1:]).flatten(1)
+        else:
+            torch.mul(z[:, :-1], self.twiddle[:-1], out=torch.view_as_complex(modes.unflatten(1, (-1, 2))))
+            modes[:, 1] = z[:, -1].real
 
     def inverse(self, modes: Tensor, x: Tensor) -> None:
         z = self.untwiddle.new_empty(len(modes), len(self.untwiddle))
-        packed = torch.view_as_real(z).flatten(1)
-        packed[:, 0] = modes[:, 0]
-        packed[:, 1] = 0
-        packed[:, 2 : self.n + 1] = modes[:, 1:]
-        packed[:, self.n + 1 :] = 0
-        z *= self.untwiddle
+        if self.n % 2:
+            torch.view_as_real(z[:, 1:]).flatten(1).copy_(modes[:, 1:])
+            z *= self.untwiddle
+        else:
+            torch.mul(torch.view_as_complex(modes.unflatten(1, (-1, 2))), self.untwiddle[:-1], out=z[:, :-1])
+            z[:, -1] = modes[:, 1]
+        z[:, 0] = modes[:, 0]
         v = torch.fft.irfft(z, n=self.n, norm="ortho")
         if self.path:
             x[::2] = v[:, : self.half].mT

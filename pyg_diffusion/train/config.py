@@ -7,6 +7,8 @@ from typing import Any, get_args, get_origin
 
 import yaml
 
+from ..data.properties import PROPERTIES
+
 
 class ConfigError(ValueError):
     """A recipe that cannot be used, and why."""
@@ -40,13 +42,14 @@ class ProcessConfig:
 
 @dataclass
 class ModelConfig:
-    """Arguments of `ConformerNet`."""
+    """Arguments of `ConformerNet`; conditions: properties of `data.properties` to condition on."""
 
     width: int = 192
     depths: list[int] = field(default_factory=lambda: [3, 3])
     heads: int = 8
     pair_width: int = 64
     expansion: int = 3
+    conditions: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -68,8 +71,8 @@ class TrainConfig:
     """The end is whichever of max_steps and max_minutes (training time, resumed pieces added up) comes first.
 
     log τ of a sample ~ N(log_tau_mean, log_tau_std²), clipped to the process; stage_weight: weight of intermediate
-    estimates; threads: CPU threads (0: torch's choice); compile: torch.compile the network (a minute or two once, then
-    faster steps); checkpoint_minutes: how often the resume state is written; val_every: steps between validations;
+    estimates; condition_dropout: how often a condition is withheld, for guidance; threads: CPU threads (0: torch's choice);
+    compile: torch.compile the network (a minute or two once, then faster steps); checkpoint_minutes: how often the resume state is written; val_every: steps between validations;
     devices, nodes, accelerator, strategy: as Lightning's Trainer."""
 
     seed: int = 0
@@ -78,6 +81,7 @@ class TrainConfig:
     log_tau_mean: float = -1.0
     log_tau_std: float = 2.0
     stage_weight: float = 0.25
+    condition_dropout: float = 0.15
     threads: int = 0
     bf16: bool = True
     compile: bool = False
@@ -146,6 +150,11 @@ def _check(config: Config) -> Config:
     for name, value in positive.items():
         if value <= 0:
             raise ConfigError(f"{name} must be > 0, got {value}")
+    unknown = sorted(set(config.model.conditions) - set(PROPERTIES))
+    if unknown:
+        raise ConfigError(f"model.conditions: no property {unknown[0]!r}; there are {', '.join(PROPERTIES)}")
+    if not 0 <= train.condition_dropout < 1:
+        raise ConfigError(f"train.condition_dropout must lie in [0, 1), got {train.condition_dropout}")
     if config.optimizer.name not in ("muon", "adamw"):
         raise ConfigError(f"optimizer.name must be muon or adamw, got {config.optimizer.name!r}")
     if not 0 <= optimizer.ema < 1:

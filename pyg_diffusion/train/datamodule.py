@@ -5,12 +5,14 @@ from collections.abc import Callable, Iterator
 import lightning as L
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 from torch_geometric.data import Batch
 from torch_geometric.loader import DataLoader
 
-from ..data import MoleculeData, MoleculeStore, laplacian_operator
-from ..spectral import PowerSpectrum
+from ..data import MoleculeData, MoleculeStore
+from ..data.properties import properties
+from ..spectral import DenseOperator, PowerSpectrum
 from .config import ConfigError, DataConfig
 
 
@@ -136,13 +138,20 @@ class ConformerDataModule(L.LightningDataModule):
             found.update(np.unique(store.arrays["atom/z"][np.repeat(used, store.sizes())]).tolist())
         return sorted(found)
 
+    def conditions(self, names: list[str], sample: int = 4000) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of properties over the training conformers, `[len(names)]` each."""
+        chosen = np.random.default_rng([self.seed, 3]).permutation(len(self.train))[:sample]
+        batch = Batch.from_data_list([self.train[int(k)] for k in chosen])
+        values = properties(names, batch.pos, batch.batch, len(chosen))
+        return values.mean(0), values.std(0, correction=0).clamp_min(1e-3)
+
     def spectrum(self, sample: int = 4000) -> PowerSpectrum:
         """p(λ) of the training coordinates: |Ŝ|² averaged over x, y, z, null modes left out."""
         chosen = np.random.default_rng([self.seed, 2]).permutation(len(self.train))[:sample]
         values, powers = [], []
         for part in np.array_split(chosen, max(1, len(chosen) // 256)):
             batch = Batch.from_data_list([self.train[int(k)] for k in part])
-            operator = laplacian_operator(batch)
+            operator = DenseOperator.from_edges(batch.edge_index, batch.num_nodes, batch=batch.batch).to(torch.float32)
             free = operator.mode_mask & (operator.eigenvalues > 0)
             values.append(operator.eigenvalues[free])
             powers.append(operator.to_modes(batch.pos).square().mean(-1)[free])

@@ -9,11 +9,12 @@ from torch import Tensor
 from torch_geometric.data import Batch
 
 from ..data import laplacian_operator
+from ..data.properties import properties
 from ..denoise import Denoiser
 from ..loss import denoising_loss
 from ..nn import ConformerNet
 from ..sde import GeometricTime, LinearSDE
-from ..spectral import PowerSpectrum
+from ..spectral import DenseOperator, PowerSpectrum
 from .config import Config
 from .optimizer import MuonAdamW, split_parameters
 
@@ -23,7 +24,8 @@ def build_denoiser(config: Config, spectrum: PowerSpectrum) -> Denoiser:
     process, model = config.process, config.model
     schedule = GeometricTime(process.tau_min, process.tau_max)
     sde = LinearSDE(schedule, process.gamma, process.lambda0, process.noise)  # type: ignore[arg-type]
-    net = ConformerNet(model.width, tuple(model.depths), model.heads, model.pair_width, model.expansion)
+    sizes = model.width, tuple(model.depths), model.heads, model.pair_width, model.expansion
+    net = ConformerNet(*sizes, tuple(model.conditions))
     return Denoiser(net, sde, spectrum, centered=True, autocast=config.train.bf16)
 
 
@@ -49,10 +51,14 @@ class DenoiserModule(L.LightningModule):
     as far as its schedule goes by steps and not by the clock.
     """
 
-    def __init__(self, config: Config, spectrum: PowerSpectrum):
+    def __init__(self, config: Config, spectrum: PowerSpectrum, conditions: tuple[Tensor, Tensor] | None = None):
         super().__init__()
         self.config = config
         self.denoiser = build_denoiser(config, spectrum)
+        if conditions is not None:
+            net: Any = self.denoiser.net
+            net.condition_mean.copy_(conditions[0])
+            net.condition_std.copy_(conditions[1])
         self.minutes = 0.0  # training time, resumed pieces included; `RunControl` counts it
 
     def progress(self) -> float:
@@ -64,7 +70,7 @@ class DenoiserModule(L.LightningModule):
     def _losses(self, batch: Batch, generator: torch.Generator, stage_weight: float) -> tuple[Tensor, Tensor]:
         """(loss, log τ), one of each per graph."""
         train, process = self.config.train, self.config.process
-        operator = laplacian_operator(batch)
+        operator = laplacian_operator(batch, DenseOperator.from_laplacian)
         n, device = operator.num_graphs, batch.pos.device
         turn = random_rotations(n, generator)
         mirror = torch.rand(n, generator=generator, device=device) < 0.5
@@ -74,6 +80,10 @@ class DenoiserModule(L.LightningModule):
         swapped = batch.tetra_index[[0, 2, 1, 3, 4]]
         context = batch.clone()
         context.tetra_index = torch.where(reflected, swapped, batch.tetra_index)
+        if self.config.model.conditions:
+            values = properties(self.config.model.conditions, pos, batch.batch, n)
+            withheld = torch.rand(values.shape, generator=generator, device=device) < train.condition_dropout
+            context.condition = torch.where(withheld, torch.nan, values)
 
         log_tau = train.log_tau_mean + train.log_tau_std * torch.randn(n, 1, generator=generator, device=device)
         log_tau = log_tau.clamp(math.log(process.tau_min), math.log(process.tau_max))

@@ -111,7 +111,8 @@ def train(config: Config, run_dir: str | Path, resume: bool = False, progress: b
     except OSError as error:
         raise ConfigError(f"{run_dir}: cannot be written: {error.strerror or error}") from error
     L.seed_everything(options.seed, verbose=False)
-    module = DenoiserModule(config, data.spectrum())
+    conditions = data.conditions(config.model.conditions) if config.model.conditions else None
+    module = DenoiserModule(config, data.spectrum(), conditions)
     if options.compile:
         module.denoiser.net.trunk_compile()  # type: ignore[operator]
     control = RunControl(last)

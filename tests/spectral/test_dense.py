@@ -129,6 +129,8 @@ def test_neither_batch_nor_threads_show(monkeypatch):
             torch.set_num_threads(threads)
             operators.append(build(batch))
             assert torch.get_num_threads() == threads
+        with torch.inference_mode():
+            assert torch.equal(build(batch).eigenvalues, operators[0].eigenvalues)
     finally:
         torch.set_num_threads(outer)
     one, two = operators

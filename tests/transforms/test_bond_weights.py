@@ -4,11 +4,12 @@ from pathlib import Path
 import pytest
 import torch
 from rdkit import Chem
+from torch_geometric.data import Batch
 
 from pyg_diffusion.chem import molecule_from_mol
-from pyg_diffusion.data import MoleculeData
+from pyg_diffusion.data import MoleculeData, laplacian_operator
 from pyg_diffusion.data.schema import BOND_TYPES, COVALENT_RADII, ELEMENTS
-from pyg_diffusion.transforms import AddBondWeights
+from pyg_diffusion.transforms import AddBondWeights, AddLaplacianSpectrum
 
 DATASETS = Path(__file__).parents[2] / "datasets"
 WORST = {"single": 0.03, "conjugated": 0.035, "double": 0.035, "triple": 0.015, "aromatic": 0.045}  # Å
@@ -69,6 +70,14 @@ def test_both_directions_agree_and_the_input_is_left_alone():
     assert torch.equal(forth, back)
     assert AddBondWeights()(molecule("[Na+].[Cl-]")).edge_weight.shape == (0,)
     AddBondWeights("length")(molecule("[Na+].[Cl-]"))  # an atom without bonds needs no radius
+
+
+def test_weights_reach_the_spectrum_and_the_operator():
+    molecules = [molecule(s) for s in ("OC=CC#N", "CC", "[Na+].[Cl-]")]
+    weighted = Batch.from_data_list([AddLaplacianSpectrum()(AddBondWeights("length")(m)) for m in molecules])
+    assert laplacian_operator(weighted).reason == "stored spectrum"
+    unit = Batch.from_data_list([AddLaplacianSpectrum()(m) for m in molecules])
+    assert float((weighted.eigenvalues - unit.eigenvalues).abs().max()) > 0.5
 
 
 def test_no_weight_is_made_up():
