@@ -72,8 +72,8 @@ class TrainConfig:
 
     log τ of a sample ~ N(log_tau_mean, log_tau_std²), clipped to the process; stage_weight: weight of intermediate
     estimates; condition_dropout: how often a condition is withheld, for guidance; threads: CPU threads (0: torch's choice);
-    compile: torch.compile the network (a minute or two once, then faster steps); checkpoint_minutes: how often the resume state is written; val_every: steps between validations;
-    devices, nodes, accelerator, strategy: as Lightning's Trainer."""
+    compile: torch.compile the network (a minute or two once, then faster steps); checkpoint_minutes: how often the resume
+    state is written; val_every: steps between validations; devices, nodes, accelerator, strategy: as Lightning's Trainer."""
 
     seed: int = 0
     max_steps: int = 1_000_000
