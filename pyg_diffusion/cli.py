@@ -7,6 +7,7 @@ usage. Results go to files or stdout; messages and progress to stderr.
 import argparse
 import gzip
 import json
+import math
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -108,9 +109,24 @@ def share(text: str) -> float:
     return value
 
 
+def wish(text: str) -> tuple[str, float]:
+    """argparse type: NAME=VALUE, the value a finite number."""
+    name, equals, value = text.partition("=")
+    try:
+        number = float(value)
+    except ValueError:
+        number = math.nan
+    if not (name and equals and math.isfinite(number)):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected NAME=VALUE, such as radius_of_gyration=3.2")
+    return name, number
+
+
 def count(text: str) -> tuple[int, bool]:
     """argparse type: "10" is 10 per molecule, "2x" is 2 per record of the molecule."""
     return at_least(1)(text.removesuffix("x")), text.endswith("x")
+
+
+SAMPLERS = ["ancestral", "ddim", "exponential1", "exponential2", "exponential3"]
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -153,8 +169,10 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument("--seed", type=at_least(0), default=0, help="same seed, same conformers")
     p.add_argument("--weights", default=None, metavar="FILE", help="weights or run folder; the shipped ones if not given")
     p.add_argument("--steps", type=at_least(2), default=None, help="network evaluations per conformer")
-    p.add_argument("--sampler", choices=["ancestral", "ddim", "exponential1", "exponential2"], default="ancestral")
+    p.add_argument("--sampler", choices=SAMPLERS, default="ancestral")
     p.add_argument("--eta", type=share, default=0.0, help="of the ddim sampler")
+    p.add_argument("--ask", type=wish, action="append", default=[], metavar="NAME=VALUE", help="a property to condition on")
+    p.add_argument("--guidance", type=float, default=1.0, metavar="W", help="how much to exaggerate what is asked; 1: not")
     p.add_argument("--attempts", type=at_least(1), default=10, help="draws per conformer until its stereo is right")
     p.add_argument("--report", default=None, metavar="REPORT.json", help="write counts and seconds, for evaluate --report")
     p.add_argument("--device", choices=["cpu", "cuda"], default=None, help="cuda where there is one, if not given")
@@ -229,13 +247,9 @@ def _sampler(args: argparse.Namespace):
 
     if args.eta and args.sampler != "ddim":
         raise UsageError("--eta belongs to --sampler ddim")
-    choices = {
-        "exponential2": lambda: Exponential(2),
-        "exponential1": lambda: Exponential(1),
-        "ddim": lambda: DDIM(args.eta),
-        "ancestral": Ancestral,
-    }
-    return choices[args.sampler]()
+    if args.sampler == "ddim":
+        return DDIM(args.eta)
+    return Ancestral() if args.sampler == "ancestral" else Exponential(int(args.sampler[-1]))
 
 
 def run_sample(args: argparse.Namespace) -> int:
@@ -249,12 +263,28 @@ def run_sample(args: argparse.Namespace) -> int:
         if not torch.cuda.is_available():
             raise UsageError("--device cuda: this machine has no CUDA device that torch can use")
     generator = Generator.from_pretrained(args.weights, sampler=_sampler(args), device=args.device, **options)
+    unknown = sorted(set(dict(args.ask)) - set(generator.card.model.get("conditions", [])))
+    if unknown:
+        raise UsageError(f"--ask {unknown[0]}: these weights were not trained with it (model.conditions in the recipe)")
+    if args.guidance != 1 and not args.ask:
+        raise UsageError("--guidance goes with --ask")
     skipped = Skipped()
     n, per_record = args.n
     report = Output(args.report) if args.report else None
     with Output(args.output, args.inputs) as out:
         tally = sample_records(
-            generator, args.inputs, n, per_record, out, skipped.add, say, args.seed, args.attempts, progress=not args.quiet
+            generator,
+            args.inputs,
+            n,
+            per_record,
+            out,
+            skipped.add,
+            say,
+            args.seed,
+            args.attempts,
+            progress=not args.quiet,
+            condition=dict(args.ask) or None,
+            guidance=args.guidance,
         )
     if report is not None:
         with report:

@@ -4,7 +4,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -144,6 +144,8 @@ def sample_records(
     seed: int = 0,
     attempts: int = 10,
     progress: bool = True,
+    condition: Mapping[str, float] | None = None,
+    guidance: float = 1.0,
 ) -> Tally:
     """Sample every molecule of the inputs and write SDF records in input order, chunk by chunk.
 
@@ -151,6 +153,7 @@ def sample_records(
         n: conformers per molecule, or, with `per_record`, per record the input has of the molecule.
         skip: called with (name, reason) for what yields nothing.
         say: called with remarks.
+        condition, guidance: as for `Generator.sample`.
     """
     entries: Iterable[Entry] = unique_molecules(input_records(inputs), skip, say)
     if per_record:
@@ -161,7 +164,9 @@ def sample_records(
         for first, chunk in _chunks(entries):
             counts = [n * e.copies if per_record else n for e in chunk]
             bar.total = (bar.total or 0) + sum(counts)
-            results = generator.sample([e.molecule for e in chunk], counts, seed, first, attempts, bar.update)
+            results = generator.sample(
+                [e.molecule for e in chunk], counts, seed, first, attempts, bar.update, condition, guidance
+            )
             for entry, result in zip(chunk, results, strict=True):
                 tally.asked += result.asked
                 tally.right_at_once += result.right_at_once

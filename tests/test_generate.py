@@ -145,3 +145,35 @@ def test_a_molecule_too_large_for_the_memory_does_not_take_the_others_along(untr
     one, two = untrained.sample([small, large], 5)  # one batch of ten, which does not fit
     assert len(one.positions) == 5 and not one.problem
     assert len(two.positions) == 0 and "not enough memory for its 19 atoms" in two.problem
+
+
+def test_conditions_reach_the_network_and_guidance_needs_them(molecules):
+    """A conditioned network whose condition layer was made to matter gives other conformers for other wishes."""
+    torch.manual_seed(0)
+    net = ConformerNet(width=16, depths=(1, 1), heads=2, pair_width=8, conditions=("radius_of_gyration",))
+    torch.nn.init.normal_(net.condition[2].weight)
+    for stage in net.stages:
+        torch.nn.init.normal_(stage.read.weight, std=0.1)
+        torch.nn.init.normal_(stage.modulation.weight, std=0.1)
+    denoiser = Denoiser(net, LinearSDE(GeometricTime(1e-3, 10.0)), PowerSpectrum.harmonic(1.3), centered=True)
+    generator = Generator(
+        denoiser, Card({}, {"conditions": ["radius_of_gyration"]}, False, [1, 6, 7, 8]), steps=3, device="cpu"
+    )
+    flat = [molecules[0]]
+
+    def made(**options):
+        return generator.sample(flat, 2, seed=1, **options)[0].positions
+
+    small, large = (made(condition={"radius_of_gyration": r}) for r in (1.0, 4.0))
+    assert abs(small - large).max() > 1e-3
+    free, none = made(condition={"radius_of_gyration": 4.0}, guidance=0.0), made()
+    np.testing.assert_allclose(free, none, atol=1e-5)
+    assert abs(made(condition={"radius_of_gyration": 4.0}, guidance=2.0) - large).max() > 1e-3
+    with pytest.raises(ValueError, match="guidance needs a condition"):
+        made(guidance=2.0)
+    with pytest.raises(ValueError, match="not conditioned on 'dipole'"):
+        made(condition={"dipole": 1.0})
+    with pytest.raises(ValueError, match="finite"):
+        made(condition={"radius_of_gyration": float("nan")})
+    with pytest.raises(ValueError, match="2 conditions for 1 molecules"):
+        made(condition=[{}, {}])
