@@ -6,19 +6,26 @@ The names below load on first use, so that training from a prepared store needs 
 from importlib import import_module
 from typing import Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOMES = {
+    "AddBondWeights": "transforms",
     "AddLaplacianSpectrum": "transforms",
+    "ChebyshevOperator": "spectral",
     "ConformerNet": "nn",
     "DenseOperator": "spectral",
     "Denoiser": "denoise",
     "Generator": "generate",
+    "GridOperator": "spectral",
+    "LanczosOperator": "spectral",
     "LinearSDE": "sde",
+    "LowRankOperator": "spectral",
     "MoleculeData": "data",
     "MoleculeStore": "data",
     "SDFDataset": "datasets",
     "embed_multiple_confs": "generate",
+    "grid_graph": "data",
+    "laplacian_operator": "data",
 }
 __all__ = ["__version__", *_HOMES]  # noqa: PLE0604
 

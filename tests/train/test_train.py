@@ -235,3 +235,25 @@ def test_trains_without_rdkit_and_jsonargparse(store_path, tmp_path):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "run" / "weights.safetensors").exists()
+
+
+def test_conditions_are_learned_from_the_coordinates_and_stay_with_the_weights(store_path, tmp_path):
+    """The network standardises by the data's mean and spread; the card names the conditions."""
+    config = from_dict(recipe(store_path, max_steps=4, condition_dropout=0.0) | {"model": CONDITIONED})
+    train(config, tmp_path / "run", progress=False)
+    denoiser, card = load_pretrained(tmp_path / "run")
+    assert card.model["conditions"] == ["radius_of_gyration"]
+    data = ConformerDataModule(config.data, config.train.seed)
+    radii = []
+    for k in range(len(data.train)):
+        pos = data.train[k].pos
+        radii.append(float((pos - pos.mean(0)).square().sum(1).mean().sqrt()))
+    np.testing.assert_allclose(float(denoiser.net.condition_mean), np.mean(radii), rtol=2e-3)
+    np.testing.assert_allclose(float(denoiser.net.condition_std), np.std(radii), rtol=2e-3)
+    with pytest.raises(ConfigError, match="no property 'mass'"):
+        from_dict({"model": {"conditions": ["mass"]}})
+    with pytest.raises(ConfigError, match="condition_dropout"):
+        from_dict({"train": {"condition_dropout": 1.0}})
+
+
+CONDITIONED = {"width": 16, "depths": [1, 1], "heads": 2, "pair_width": 8, "conditions": ["radius_of_gyration"]}
