@@ -6,18 +6,17 @@ import torch
 from torch import Tensor
 
 
-def radius_of_gyration(pos: Tensor, batch: Tensor, num_graphs: int) -> Tensor:
-    """Root mean square distance of all atoms from their mean, unweighted, in Å: `[num_graphs]`."""
-    count = torch.bincount(batch, minlength=num_graphs).clamp_min(1)[:, None].to(pos)
-    mean = pos.new_zeros(num_graphs, pos.size(1)).index_add(0, batch, pos) / count
-    square = (pos - mean[batch]).square().sum(1, keepdim=True)
-    return (pos.new_zeros(num_graphs, 1).index_add(0, batch, square) / count).sqrt().squeeze(1)
+def radius_of_gyration(pos: Tensor, mask: Tensor) -> Tensor:
+    """Root mean square distance of all atoms from their mean, unweighted, in Å: `[B, N, 3]`, `[B, N]` -> `[B]`."""
+    weight = mask.to(pos).unsqueeze(-1)
+    count = weight.sum(1).clamp_min(1)
+    centred = (pos - (pos * weight).sum(1, keepdim=True) / count.unsqueeze(1)) * weight
+    return (centred.square().sum((1, 2)) / count.squeeze(1)).sqrt()
 
 
-PROPERTIES: dict[str, Callable[[Tensor, Tensor, int], Tensor]] = {"radius_of_gyration": radius_of_gyration}
+PROPERTIES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"radius_of_gyration": radius_of_gyration}
 
 
-def properties(names: Sequence[str], pos: Tensor, batch: Tensor, num_graphs: int) -> Tensor:
-    """The named properties of each graph, `[num_graphs, len(names)]`."""
-    columns = [PROPERTIES[name](pos, batch, num_graphs) for name in names]
-    return torch.stack(columns, 1) if columns else pos.new_zeros(num_graphs, 0)
+def properties(names: Sequence[str], pos: Tensor, mask: Tensor) -> Tensor:
+    """The named properties of each graph, `[B, len(names)]`, of padded positions `[B, N, 3]` and the mask of atoms."""
+    return torch.stack([PROPERTIES[name](pos, mask) for name in names], 1)

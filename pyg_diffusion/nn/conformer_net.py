@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
+from ..data.properties import properties
 from ..data.schema import ATOM_FEATURES, BOND_TYPES
 from ..denoise import Noisy
 from ..spectral import DenseOperator, heat
@@ -160,7 +161,8 @@ class ConformerNet(nn.Module):
         pair_width: hidden features per pair.
         expansion: hidden over outer width of the feed-forward layers.
         conditions: names of numbers per molecule that steer the geometry (`data.properties`), read from `data.condition`
-            `[num_graphs, K]`; NaN, or no such attribute, means that any value will do.
+            `[num_graphs, K]`; NaN, or no such attribute, means that any value will do. Every stage also reads how far the
+            geometry before it is from what is asked.
     """
 
     def __init__(
@@ -185,7 +187,7 @@ class ConformerNet(nn.Module):
         self.time = nn.Sequential(nn.Linear(32, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())
         self.conditions = tuple(conditions)
         if conditions:
-            self.condition = nn.Sequential(nn.Linear(2 * len(conditions), width), nn.SiLU(), nn.Linear(width, width))
+            self.condition = nn.Sequential(nn.Linear(3 * len(conditions), width), nn.SiLU(), nn.Linear(width, width))
             self.condition_mean: Tensor
             self.condition_std: Tensor
             self.register_buffer("condition_mean", torch.zeros(len(conditions)))
@@ -257,17 +259,23 @@ class ConformerNet(nn.Module):
     def trunk(self, code: Encoded, signal: Tensor, skip: Tensor, white: Tensor, c_out: Tensor, u: Tensor, log_tau: Tensor):
         """The dense computation, `[B, N, 3]` in, F of every stage out; what `torch.compile` sees."""
         time = self.time(self.fourier(log_tau))
-        if self.conditions:
-            time = time + self.condition(code.condition)
         h, x = code.node, signal
         estimates: list[Tensor] = []
         for stage in self.stages:
             if estimates:
                 with torch.autocast(x.device.type, enabled=False):
                     x = skip + u @ (c_out * (u.mT @ estimates[-1]))
-            h, f = stage(h, code, x, signal, white, time)
+            steered = time + self.condition(self._wish(code, x)) if self.conditions else time
+            h, f = stage(h, code, x, signal, white, steered)
             estimates.append(f)
         return estimates
+
+    def _wish(self, code: Encoded, x: Tensor) -> Tensor:
+        """What is asked, whether anything is, and how far the geometry that a stage looks at is from it, `[B, 3K]`."""
+        with torch.autocast(x.device.type, enabled=False):
+            asked, known = code.condition.chunk(2, dim=1)
+            has = (properties(self.conditions, x, code.exists.squeeze(-1)) - self.condition_mean) / self.condition_std
+            return torch.cat([asked, known, torch.tanh(5 * (asked - has)) * known], dim=1)
 
     def trunk_compile(self) -> None:
         """Compile the dense computation, once for all sizes."""

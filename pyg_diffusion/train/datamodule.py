@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 from torch_geometric.data import Batch
 from torch_geometric.loader import DataLoader
+from torch_geometric.utils import to_dense_batch
 
 from ..data import MoleculeData, MoleculeStore
 from ..data.properties import properties
@@ -142,7 +143,7 @@ class ConformerDataModule(L.LightningDataModule):
         """Mean and standard deviation of properties over the training conformers, `[len(names)]` each."""
         chosen = np.random.default_rng([self.seed, 3]).permutation(len(self.train))[:sample]
         batch = Batch.from_data_list([self.train[int(k)] for k in chosen])
-        values = properties(names, batch.pos, batch.batch, len(chosen))
+        values = properties(names, *to_dense_batch(batch.pos, batch.batch))
         return values.mean(0), values.std(0, correction=0).clamp_min(1e-3)
 
     def spectrum(self, sample: int = 4000) -> PowerSpectrum:

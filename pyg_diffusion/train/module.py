@@ -7,6 +7,7 @@ import lightning as L
 import torch
 from torch import Tensor
 from torch_geometric.data import Batch
+from torch_geometric.utils import to_dense_batch
 
 from ..data import laplacian_operator
 from ..data.properties import properties
@@ -81,7 +82,7 @@ class DenoiserModule(L.LightningModule):
         context = batch.clone()
         context.tetra_index = torch.where(reflected, swapped, batch.tetra_index)
         if self.config.model.conditions:
-            values = properties(self.config.model.conditions, pos, batch.batch, n)
+            values = properties(self.config.model.conditions, *to_dense_batch(pos, batch.batch))
             withheld = torch.rand(values.shape, generator=generator, device=device) < train.condition_dropout
             context.condition = torch.where(withheld, torch.nan, values)
 
