@@ -71,6 +71,7 @@ class ChebyshevOperator(SparseOperator):
             lam = (self.bound[:, None] * torch.cos(j * (torch.pi / (2 * points))).square()).to(self.dtype)
             lam[:, -1] = 0.0
             values = with_channels(kernel(lam))
+            values = values.expand(self.num_graphs, points + 1, -1)
             if not bool(torch.isfinite(values).all()):
                 raise ValueError("the kernel is not finite on [0, λ_max]; at λ = 0 it must have a value, such as 0 or p(0)")
             c = chebyshev_coefficients(values.double())
@@ -135,6 +136,8 @@ class ChebyshevOperator(SparseOperator):
             yield now
 
     def fan_out(self, kernels: Sequence[Kernel], w: Tensor) -> list[Tensor]:
+        if not w.numel():
+            return [w.clone() for _ in kernels]
         expansions = self._expand_all(kernels)
         in_place = not _needs_grad(w, expansions)
         results = [self._scaled(e.coefficients[:, 0], w) for e in expansions]
@@ -148,6 +151,8 @@ class ChebyshevOperator(SparseOperator):
     def combine(self, *terms: Term) -> Tensor:
         if not terms:
             raise ValueError("combine needs at least one term")
+        if not terms[0][1].numel():
+            return terms[0][1].clone()
         expansions, signals = self._expand_all([kernel for kernel, _ in terms]), [w for _, w in terms]
         in_place = not any(_needs_grad(w, expansions) for w in signals)
 

@@ -21,13 +21,12 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from .operator import ExactOperator
+from .operator import ExactOperator, Kernel
 
 # Up to this length an axis is multiplied by its basis as a matrix; longer ones go through the FFT.
 DENSE_UP_TO = 64
 
 _BLOCK = 1 << 19  # entries in a block of columns
-_MIN_COLUMNS = 8  # but enough of them for the threads to share
 
 KINDS = ("path", "cycle", "complete")
 
@@ -92,8 +91,9 @@ class _Fourier:
         z[:, 0] = modes[:, 0]
         v = torch.fft.irfft(z, n=self.n, norm="ortho")
         if self.path:
-            x[::2] = v[:, : self.half].mT
-            x[1::2] = v[:, self.half :].flip(1).mT
+            v = v.mT.contiguous()
+            x[::2] = v[: self.half]
+            x[1::2] = v[self.half :].flip(0)
         else:
             x.copy_(v.mT)
 
@@ -141,7 +141,8 @@ def _axis(n: int, kind: str, dtype: torch.dtype, device: torch.device) -> _Axis:
 def _blocks(x: Tensor) -> Iterator[slice]:
     """Slices of the columns of x `[n, rest]` whose temporaries stay in cache; on a GPU one slice, to launch few kernels."""
     n, rest = x.shape
-    step = max(_BLOCK // n, _MIN_COLUMNS) if x.device.type == "cpu" else max(rest, 1)
+    # An odd multiple of 16: with a power of two as row length, a column would sit in few sets of the cache (half the speed).
+    step = _BLOCK // n // 32 * 32 + 16 if x.device.type == "cpu" else max(rest, 1)
     return (slice(start, start + step) for start in range(0, rest, step))
 
 
@@ -247,29 +248,38 @@ class GridOperator(ExactOperator):
     def from_modes(self, modes: Tensor) -> Tensor:
         return _Transform.apply(modes.mT, self, True)
 
+    def apply(self, kernel: Kernel, x: Tensor) -> Tensor:
+        response, modes = self.response(kernel), self.to_work(x)
+        differentiable = torch.is_grad_enabled() and (response.requires_grad or modes.requires_grad)
+        if differentiable or response.size(2) > modes.size(2):
+            return self.from_modes(response * modes)
+        return self._synthesis(modes.mul_(response).mT, overwrite=True)
+
     def _analysis(self, x: Tensor) -> Tensor:
         """Uᵀ x: `[num_nodes, C] -> [num_graphs, C, M]`."""
-        graphs, c = self.num_graphs, x.size(1)
-        x = x.reshape(graphs, self.nodes_per_graph, c).transpose(0, 1).contiguous()
-        for n, axis in zip(self.shape, self._axes, strict=True):
-            x = x.view(n, self.num_nodes * c // n)
-            modes = x.new_empty(x.size(1), n)
-            for part in _blocks(x):
-                axis.forward(x[:, part], modes[part])
-            x = modes
-        return x.view(graphs, c, self.nodes_per_graph)
+        graphs, n, c = self.num_graphs, self.nodes_per_graph, x.size(1)
+        x = x.reshape(graphs, n, c).transpose(0, 1).contiguous()
+        return self._turn(x, inverse=False, overwrite=False).view(graphs, c, n)
 
-    def _synthesis(self, modes: Tensor) -> Tensor:
+    def _synthesis(self, modes: Tensor, overwrite: bool = False) -> Tensor:
         """U Ŝ: `[num_graphs, C, M] -> [num_nodes, C]`."""
-        graphs, c = self.num_graphs, modes.size(1)
-        modes = modes.contiguous()
-        for n, axis in zip(reversed(self.shape), reversed(self._axes), strict=True):
-            modes = modes.view(self.num_nodes * c // n, n)
-            x = modes.new_empty(n, modes.size(0))
+        graphs, c, n = modes.shape
+        x = self._turn(modes.contiguous(), inverse=True, overwrite=overwrite).view(n, graphs, c)
+        return x.transpose(0, 1).reshape(self.num_nodes, c)
+
+    def _turn(self, source: Tensor, inverse: bool, overwrite: bool) -> Tensor:
+        """All axes one after the other, to and fro between two buffers, of which the source is one if it may be overwritten."""
+        spare = None
+        for axis, n in list(zip(self._axes, self.shape, strict=True))[:: -1 if inverse else 1]:
+            out, rest = torch.empty_like(source) if spare is None else spare, source.numel() // n
+            x, modes = (out.view(n, rest), source.view(rest, n)) if inverse else (source.view(n, rest), out.view(rest, n))
             for part in _blocks(x):
-                axis.inverse(modes[part], x[:, part])
-            modes = x
-        return modes.view(self.nodes_per_graph, graphs, c).transpose(0, 1).reshape(self.num_nodes, c)
+                if inverse:
+                    axis.inverse(modes[part], x[:, part])
+                else:
+                    axis.forward(x[:, part], modes[part])
+            source, spare, overwrite = out, source if overwrite else None, True
+        return source
 
     def __repr__(self) -> str:
         axes = zip(self.kinds, self.shape, self.spacing, strict=True)

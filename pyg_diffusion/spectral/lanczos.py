@@ -154,9 +154,10 @@ class LanczosOperator(SparseOperator):
         graphs, channels, m = theta.shape
         lam = self.eigenvalue(theta.flatten(1).clamp(-1, 1))
         values = with_channels(kernel(lam))
+        values = values.expand(*lam.shape, -1)
         if not bool(torch.isfinite(values).all()):
             raise ValueError("the kernel is not finite on the Ritz values within [0, λ_max]")
-        values = values.reshape(graphs, channels, m, -1)
+        values = values.reshape(graphs, channels, m, values.size(2))
         own = values.size(-1) > 1  # a response per channel: its own one for each
         values = values.diagonal(dim1=1, dim2=3).movedim(-1, 1) if own else values.squeeze(-1)
         c = torch.einsum("gcij,gcj->igc", q, values.double() * q[:, :, 0])
@@ -182,6 +183,12 @@ class LanczosOperator(SparseOperator):
             return float(self._grow(x, [kernel])[1])
 
     def fan_out(self, kernels: Sequence[Kernel], w: Tensor) -> list[Tensor]:
+        if not w.numel():
+            return [w.clone() for _ in kernels]
+        scale = w.detach().abs().amax()  # squares must neither underflow nor overflow
+        if not bool(torch.isfinite(scale)):
+            return [w * torch.nan for _ in kernels]
+        w = w / torch.where(scale > 0, scale, 1.0)
         with torch.no_grad():
             krylov, error = self._grow(w.detach(), kernels)
         if bool(error > self.tol):
@@ -196,7 +203,7 @@ class LanczosOperator(SparseOperator):
         else:
             sums = self._basis_sum(w, krylov, coefficients)
         null = self.null_part(w)
-        return [y + self._null_response(kernel, null) for y, kernel in zip(sums, kernels, strict=True)]
+        return [scale * (y + self._null_response(kernel, null)) for y, kernel in zip(sums, kernels, strict=True)]
 
     def combine(self, *terms: Term) -> Tensor:
         if not terms:

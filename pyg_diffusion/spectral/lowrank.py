@@ -156,7 +156,8 @@ class LowRankOperator(LaplacianOperator):
         low = self.eigenvalues[:, -1:]
         width = (self.bound[:, None] - low).clamp_min(0) * (self.sizes > self.k)[:, None]  # 0 where no other modes are left
         samples = torch.linspace(0, 1, _SAMPLES, dtype=low.dtype, device=low.device) ** 2  # kernels bend most near λ_k
-        values = with_channels(kernel(torch.cat([self.eigenvalues, low + width * samples], 1)))
+        points = torch.cat([self.eigenvalues, low + width * samples], 1)
+        values = with_channels(kernel(points)).expand(*points.shape, -1)
         highest, lowest = values[:, self.k :].amax(1), values[:, self.k :].amin(1)
         return values[:, : self.k], (highest + lowest) / 2, (highest - lowest) / 2
 

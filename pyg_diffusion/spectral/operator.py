@@ -23,6 +23,9 @@ Term = tuple[Kernel, Tensor]
 
 def with_channels(values: Tensor) -> Tensor:
     """Kernel values with a channel axis: `[num_graphs, M] -> [num_graphs, M, 1]`, `[num_graphs, M, C]` as it is."""
+    if not isinstance(values, Tensor) or values.dim() not in (2, 3):
+        got = list(values.shape) if isinstance(values, Tensor) else type(values).__name__
+        raise ValueError(f"a kernel must return a tensor [num_graphs, M] or [num_graphs, M, C], got {got}")
     return values if values.dim() == 3 else values.unsqueeze(-1)
 
 

@@ -192,6 +192,19 @@ def test_float32_and_empty(backend):
         torch.testing.assert_close(operator.apply(kernel, x).double(), exact, rtol=0, atol=5e-6)
     empty = backend(Laplacian.from_edges(torch.zeros(2, 0, dtype=torch.long), 0))
     assert empty.apply(heat(1.0), torch.zeros(0, 3, dtype=torch.float64)).shape == (0, 3)
+    no_edges, none = torch.zeros(2, 0, dtype=torch.long), torch.zeros(0, dtype=torch.long)
+    nothing = backend(Laplacian.from_edges(no_edges, 0, batch=none, num_graphs=0))
+    assert nothing.apply_many([heat(1.0)], torch.zeros(0, 3, dtype=torch.float64))[0].shape == (0, 3)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("size", [1e-200, 1e-30, 1e200])
+def test_a_signal_of_any_size(backend, size):
+    """f(L) is linear: neither squares that underflow nor squares that overflow show."""
+    edges, weight = random_graph(40, 0.1, True, 5)
+    operator = backend(Laplacian.from_edges(edges, 40, weight))
+    x = torch.randn(40, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    torch.testing.assert_close(operator.apply(heat(0.5), size * x) / size, operator.apply(heat(0.5), x))
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
