@@ -22,6 +22,8 @@ from .schedule import Schedule
 def _one_minus_exp_over(a: Tensor, tau: Tensor) -> Tensor:
     """(1 - e^{-aτ}) / a, with its limit τ at a = 0; value and gradient keep their digits as aτ → 0."""
     x = a * tau
+    if not (torch.is_grad_enabled() and x.requires_grad):
+        return torch.where(a == 0, tau, -torch.expm1(-x) / torch.where(a == 0, torch.ones_like(a), a))
     small = x.abs() < 1e-2  # below, autograd of the closed form would lose digits like eps/x; the series is exact to x⁷/8!
     series, near_0 = torch.ones_like(x), torch.where(small, x, torch.zeros_like(x))
     for k in range(7, 1, -1):

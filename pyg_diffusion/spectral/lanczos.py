@@ -89,46 +89,48 @@ class LanczosOperator(SparseOperator):
         return rest * self.on_nodes(torch.where(norm > 0, 1 / norm, 0.0)), norm
 
     def _basis(self, x: Tensor, krylov: Krylov) -> Iterator[Tensor]:
-        """v_1 .. v_m once more, from the recurrence's known coefficients."""
+        """v_1 .. v_m once more, from the recurrence's known coefficients; each is overwritten two steps later."""
         v, _ = self._start(x)
-        before = torch.zeros_like(v)
-        for j, (alpha, beta) in enumerate(zip(krylov.alpha, krylov.beta, strict=True)):
+        before, beta = torch.zeros_like(v), torch.zeros_like(krylov.norm)
+        for j, alpha in enumerate(krylov.alpha):
             yield v
             if j + 1 < len(krylov.alpha):
-                w = self._step(v, before, krylov.beta[j - 1] if j else None)
-                before, v = v, self._finish(w, v, alpha, beta)
+                w = self._product(v, before, beta)
+                beta = krylov.beta[j]
+                before, v = v, self._orthogonal(w, v, alpha).mul_(self._reciprocal(beta))
 
-    def _step(self, v: Tensor, before: Tensor, beta: Tensor | None) -> Tensor:
-        w = self.matrix @ v
-        return w if beta is None else w.sub_(self.on_nodes(beta) * before)
+    def _product(self, v: Tensor, before: Tensor, beta: Tensor) -> Tensor:
+        """L̃ v_j - β_{j-1} v_{j-1}, in the place of v_{j-1}."""
+        before.mul_(self.on_nodes(-beta))
+        return torch.addmm(before, self.matrix, v, out=before)
 
-    def _finish(self, w: Tensor, v: Tensor, alpha: Tensor, beta: Tensor) -> Tensor:
-        w = w.sub_(self.on_nodes(alpha) * v)
-        w.sub_(self.null_part(w))
-        return w.mul_(self.on_nodes(torch.where(beta > 0, 1 / beta, 0.0)))
+    def _orthogonal(self, w: Tensor, v: Tensor, alpha: Tensor) -> Tensor:
+        """w - α v without any part in the null space, in place."""
+        w.addcmul_(self.on_nodes(-alpha).expand_as(v), v)
+        return w.sub_(self.null_part(w))
+
+    def _reciprocal(self, beta: Tensor) -> Tensor:
+        return self.on_nodes(torch.where(beta > 0, 1 / beta, 0.0))
 
     def _grow(self, x: Tensor, kernels: Sequence[Kernel]) -> tuple[Krylov, Tensor]:
         """A Krylov space large enough for all kernels, and the largest error estimate, relative to ‖x‖ max|f|."""
         v, norm = self._start(x)
-        before = torch.zeros_like(v)
-        alphas: list[Tensor] = []
-        betas: list[Tensor] = []
+        before, beta = torch.zeros_like(v), torch.zeros_like(norm)
+        # Made beforehand: a small tensor kept from every step would split the memory that the large ones leave.
+        alphas, betas = norm.new_zeros(2, self.max_steps, *norm.shape)
         last: list[Tensor] | None = None
         error = torch.ones((), device=x.device)  # nothing is known before two sizes were compared
         eps = torch.finfo(x.dtype).eps
         for j in range(self.max_steps):
-            w = self._step(v, before, betas[-1] if j else None)
-            alpha = self.graph_sum(w * v)
-            rest = w - self.on_nodes(alpha) * v
-            rest -= self.null_part(rest)
-            beta = self.graph_sum(rest.square()).sqrt()
-            beta = torch.where(beta > 8 * eps, beta, 0.0)  # L̃ has norm 1: the Krylov space is complete
-            alphas.append(alpha)
-            betas.append(beta)
-            before, v = v, rest.mul_(self.on_nodes(torch.where(beta > 0, 1 / beta, 0.0)))
+            w = self._product(v, before, beta)
+            alphas[j] = self.graph_sum(w * v)
+            w = self._orthogonal(w, v, alphas[j])
+            beta = self.graph_sum(w.square()).sqrt()
+            beta = betas[j] = torch.where(beta > 8 * eps, beta, 0.0)  # L̃ has norm 1: the Krylov space is complete
+            before, v = v, w.mul_(self._reciprocal(beta))
             complete = not bool((beta > 0).any())
             if complete or (j + 1) % self.check_every == 0 or j + 1 == self.max_steps:
-                krylov = Krylov(torch.stack(alphas), torch.stack(betas), norm)
+                krylov = Krylov(alphas[: j + 1], betas[: j + 1], norm)
                 now, scale = zip(*(self._coefficients(kernel, krylov, unit=True) for kernel in kernels), strict=True)
                 if complete:
                     return krylov, torch.zeros((), device=x.device)

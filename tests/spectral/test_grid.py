@@ -1,158 +1,205 @@
-"""Grids and rook's graphs against a Kronecker sum written out densely."""
-
 import math
+from itertools import product
 
-import numpy as np
 import pytest
 import scipy.fft
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 
-from pyg_diffusion.spectral import DenseOperator, GridOperator, grid, heat
+from pyg_diffusion.spectral import grid as module
+from pyg_diffusion.spectral import heat
+from pyg_diffusion.spectral.grid import KINDS, GridOperator
 from pyg_diffusion.testing import assert_operator
 
-KINDS = ("path", "cycle", "complete")
+fast = settings(max_examples=40, deadline=None, derandomize=True)
 
 
-def axis_matrix(n, kind, spacing):
-    """Laplacian of one axis, edge by edge; the two edges of a cycle of 2 add up."""
+def axis_laplacian(n: int, kind: str, spacing: float) -> Tensor:
+    """L of one axis, edge by edge."""
     w = torch.zeros(n, n, dtype=torch.float64)
-    pairs = [(i, i + 1) for i in range(n - 1)]
-    if kind == "cycle" and n > 1:
-        pairs.append((n - 1, 0))
-    if kind == "complete":
-        pairs = [(i, j) for i in range(n) for j in range(i)]
+    ends = {"path": n - 1, "cycle": n if n > 1 else 0, "complete": 0}[kind]
+    pairs = [(i, (i + 1) % n) for i in range(ends)] if kind != "complete" else [(i, j) for i in range(n) for j in range(i)]
     for i, j in pairs:
-        w[i, j] += 1 / spacing**2
-        w[j, i] += 1 / spacing**2
+        w[i, j] += spacing**-2
+        w[j, i] += spacing**-2
     return torch.diag(w.sum(1)) - w
 
 
-def kronecker_sum(shape, kinds, spacing):
-    total = torch.zeros(math.prod(shape), math.prod(shape), dtype=torch.float64)
-    for a, (n, kind, h) in enumerate(zip(shape, kinds, spacing, strict=True)):
-        before, after = math.prod(shape[:a]), math.prod(shape[a + 1 :])
-        middle = torch.kron(torch.eye(before, dtype=torch.float64), axis_matrix(n, kind, h))
-        total += torch.kron(middle, torch.eye(after, dtype=torch.float64))
+def laplacian(operator: GridOperator) -> Tensor:
+    """The Kronecker sum, dense."""
+    total = torch.zeros(1, 1, dtype=torch.float64)
+    for n, kind, spacing in zip(operator.shape, operator.kinds, operator.spacing, strict=True):
+        eye, other = torch.eye(n, dtype=torch.float64), torch.eye(len(total), dtype=torch.float64)
+        total = torch.kron(total, eye) + torch.kron(other, axis_laplacian(n, kind, spacing))
     return total
 
 
-@given(data=st.data())
-@settings(max_examples=25, deadline=None)
-@pytest.mark.parametrize("dense_up_to", [64, 0], ids=["matrix", "FFT"])
-def test_laws(dense_up_to, data):
-    axes = data.draw(st.integers(1, 3))
-    shape = [data.draw(st.integers(1, 7)) for _ in range(axes)]
-    kinds = [data.draw(st.sampled_from(KINDS)) for _ in range(axes)]
-    spacing = [data.draw(st.sampled_from([0.5, 1.0, 1.7])) for _ in range(axes)]
-    copies = data.draw(st.integers(1, 3))
-    before, grid.DENSE_UP_TO = grid.DENSE_UP_TO, dense_up_to
-    try:
-        operator = GridOperator(shape, kinds, spacing, copies, torch.float64)
-        laplacian = kronecker_sum(shape, kinds, spacing)
-        small = math.prod(shape) * copies <= 30
-        assert_operator(operator, [laplacian] * copies, tol=1e-9, gradients=2 if small else 0)
-        lam = torch.linalg.eigvalsh(laplacian)
-        torch.testing.assert_close(operator.eigenvalues[0].sort().values, lam, rtol=0, atol=1e-9 * (1 + float(lam[-1])))
-        constant = operator.to_modes(torch.ones(operator.num_nodes, 1, dtype=torch.float64))
-        assert constant[:, 1:].abs().max() < 1e-10 if constant.size(1) > 1 else True
-        assert (operator.eigenvalues[:, 0] == 0).all()
-    finally:
-        grid.DENSE_UP_TO = before
+def signal(operator: GridOperator, channels: int = 3) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(operator.num_nodes, channels, generator=generator, dtype=torch.float64).to(operator.dtype)
 
 
-@pytest.mark.parametrize("shape", [(65, 66), (131,), (3, 70, 2), (128, 5)])
-def test_long_axes_agree_with_their_matrices(shape, monkeypatch):
-    """Odd and even lengths beyond the crossover; both ways give the same modes, in the same order."""
-    x = torch.randn(2 * math.prod(shape), 2, dtype=torch.float64)
-    for kind in KINDS:
-        long = GridOperator(shape, kind, 0.7, 2, torch.float64)
-        with monkeypatch.context() as patch:
-            patch.setattr(grid, "DENSE_UP_TO", 1000)
-            short = GridOperator(shape, kind, 0.7, 2, torch.float64)
-        torch.testing.assert_close(long.to_modes(x), short.to_modes(x), rtol=0, atol=1e-11)
-        torch.testing.assert_close(long.from_modes(long.to_modes(x)), x, rtol=0, atol=1e-11)
+@st.composite
+def grids(draw, max_nodes: int = 120):
+    """(arguments of a small grid, matrix or FFT, entries in a block): every kind, even, odd and trivial sides."""
+    shape: list[int] = []
+    for n in draw(st.lists(st.integers(1, 7), min_size=1, max_size=3)):
+        if math.prod(shape) * n <= max_nodes:
+            shape.append(n)
+    kinds = draw(st.lists(st.sampled_from(KINDS), min_size=len(shape), max_size=len(shape)))
+    spacing = draw(st.lists(st.sampled_from([0.5, 1.0, 3.0]), min_size=len(shape), max_size=len(shape)))
+    arguments = (shape, kinds, spacing, draw(st.integers(1, 3)), torch.float64)
+    return arguments, draw(st.sampled_from([0, 7])), draw(st.sampled_from([1, 1 << 19]))
 
 
-def test_float32_against_scipy():
-    shape, x = (300, 200), torch.randn(60_000, 3)
-    axes = [4 * np.sin(np.pi * np.arange(n) / (2 * n)) ** 2 for n in shape]
-    response = np.exp(-0.8 * (axes[0][:, None] + axes[1]))[..., None]
-    modes = scipy.fft.dctn(x.double().view(*shape, 3).numpy(), axes=(0, 1), norm="ortho")
-    exact = torch.from_numpy(scipy.fft.idctn(response * modes, axes=(0, 1), norm="ortho")).view(-1, 3)
-    got = GridOperator(shape).apply(heat(0.8), x)
-    assert got.dtype == torch.float32 and (got - exact).norm() < 1e-6 * exact.norm()
+@fast
+@given(grids())
+def test_laws(grid):
+    arguments, dense_up_to, block = grid
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "DENSE_UP_TO", dense_up_to)
+        patch.setattr(module, "_BLOCK", block)
+        operator = GridOperator(*arguments)
+        lap = laplacian(operator)
+        assert_operator(operator, [lap] * operator.num_graphs, gradients=0, tol=1e-11)
+        single = GridOperator(*arguments[:3], dtype=torch.float64)
+        u = single.to_modes(torch.eye(len(lap), dtype=torch.float64))[0].mT
+    lam = operator.eigenvalues
+    assert lam.shape == operator.mode_mask.shape == (operator.num_graphs, len(lap)) and bool((lam[:, 0] == 0).all())
+    torch.testing.assert_close(u[:, 0], torch.full_like(u[:, 0], len(lap) ** -0.5), rtol=1e-14, atol=0)
+    torch.testing.assert_close(u.mT @ u, torch.eye(len(lap)).double(), rtol=0, atol=1e-13)
+    torch.testing.assert_close(lap @ u, u * lam[0], rtol=0, atol=1e-12 * max(1.0, float(lam.max())))
 
 
-def test_a_million_nodes_take_little_to_store():
-    operator = GridOperator((1000, 1000))
-    assert operator.precomputed_bytes < 64 * 1024
-    found = sum(v.nbytes for v in operator.axis_eigenvalues)
-    found += sum(v.nbytes for axis in operator._axes for v in vars(axis).values() if isinstance(v, torch.Tensor))
-    assert found <= operator.precomputed_bytes
+@pytest.mark.parametrize("dense_up_to", [0, 4], ids=["FFT", "matrix"])
+def test_laws_with_gradients(dense_up_to, monkeypatch):
+    monkeypatch.setattr(module, "DENSE_UP_TO", dense_up_to)
+    operator = GridOperator((3, 4, 2), KINDS, [1.0, 2.0, 0.5], 2, torch.float64)
+    assert_operator(operator, [laplacian(operator)] * 2)
 
 
-def test_rooks_graph_moves_to_the_mean_of_row_and_column():
-    """On K_m x K_n, exp(-sL) is a product of two steps towards the mean, e^{-sm} and e^{-sn} to go."""
-    m, n, s = 5, 4, 0.1
-    start = torch.randn(m, n, dtype=torch.float64)
-    expected = start
-    for axis, size in ((0, m), (1, n)):
-        mean = expected.mean(axis, keepdim=True)
-        expected = mean + math.exp(-s * size) * (expected - mean)
-    got = GridOperator((m, n), "complete", dtype=torch.float64).apply(heat(s), start.view(-1, 1))
-    torch.testing.assert_close(got.view(m, n), expected)
+@pytest.mark.parametrize(("shape", "kinds"), [((131,), "path"), ((130,), "cycle"), ((3, 65), ["complete", "path"])])
+def test_laws_on_long_axes(shape, kinds):
+    operator = GridOperator(shape, kinds, dtype=torch.float64)
+    assert_operator(operator, [laplacian(operator)], gradients=0, tol=1e-11)
 
 
-def test_to_and_repr():
-    operator = GridOperator((4, 70), ("cycle", "path"), (1.0, 0.5), 3)
-    operator.reason = "because"
-    double = operator.to(torch.float64)
-    assert double.dtype == torch.float64 and double.reason == "because" and double.num_graphs == 3
-    assert repr(operator) == "GridOperator(3 graphs, 840 nodes, cycle of 4 x path of 70, h=0.5; because)"
-    x = torch.randn(840, 2, dtype=torch.float64)
-    torch.testing.assert_close(operator.apply(heat(1.0), x.float()).double(), double.apply(heat(1.0), x), rtol=0, atol=1e-5)
+@pytest.mark.parametrize(("n", "kind"), product([1, 2, 3, 56, 99, 200], ["path", "cycle"]))
+def test_matrix_and_fft_are_the_same_basis(n, kind, monkeypatch):
+    modes = []
+    for dense_up_to in (0, n):
+        monkeypatch.setattr(module, "DENSE_UP_TO", dense_up_to)
+        operator = GridOperator((n, 2), [kind, "path"], dtype=torch.float64)
+        modes.append(operator.to_modes(signal(operator)))
+    torch.testing.assert_close(modes[0], modes[1], rtol=0, atol=1e-12)
 
 
-def test_empty_batch():
-    operator = GridOperator((3, 4), num_graphs=0, dtype=torch.float64)
-    assert operator.apply(heat(1.0), torch.zeros(0, 2, dtype=torch.float64)).shape == (0, 2)
+def by_scipy(x: Tensor, shape: tuple[int, ...], kind: str, rate: float) -> Tensor:
+    """exp(-rate L) x in float64, along axes all of one kind."""
+    field = x.double().view(*shape, -1).numpy()
+    lam = sum(axis_spectrum(n, kind).reshape(-1, *[1] * (len(shape) - a)) for a, n in enumerate(shape))
+    f, axes = torch.exp(-rate * lam).numpy(), tuple(range(len(shape)))
+    if kind == "path":
+        y = scipy.fft.idctn(f * scipy.fft.dctn(field, axes=axes, norm="ortho"), axes=axes, norm="ortho")
+    else:
+        y = scipy.fft.ifftn(f * scipy.fft.fftn(field, axes=axes), axes=axes).real
+    return torch.from_numpy(y).view(len(x), -1)
+
+
+def axis_spectrum(n: int, kind: str) -> Tensor:
+    return 2 - 2 * torch.cos(math.pi * torch.arange(n, dtype=torch.float64) / n * (1 if kind == "path" else 2))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(
+    ("shape", "kind"), [((300, 200), "path"), ((300, 201), "cycle"), ((70, 12, 65), "path"), ((30_000,), "path")]
+)
+def test_large_grids_against_scipy(shape, kind, dtype):
+    operator = GridOperator(shape, kind, dtype=dtype)
+    x = signal(operator)
+    exact = by_scipy(x, shape, kind, 0.2)
+    error = (operator.apply(heat(0.2), x).double() - exact).norm() / exact.norm()
+    assert error < (5e-7 if dtype == torch.float32 else 2e-15)
+
+
+def test_long_rooks_graph_in_float32():
+    """On K_n, f(L) x = f(n/h²) x + (f(0) - f(n/h²)) mean(x), axis by axis."""
+    operator = GridOperator((500, 600), "complete", [10.0, 20.0])
+    x = signal(operator, 2) + 3
+    y = x.double().view(500, 600, 2)
+    for axis, lam in ((0, 5.0), (1, 1.5)):
+        f = math.exp(-0.1 * lam)
+        y = f * y + (1 - f) * y.mean(axis, keepdim=True)
+    assert (operator.apply(heat(0.1), x).double() - y.view(-1, 2)).norm() < 1e-6 * y.norm()
+
+
+def test_inputs_of_any_layout_are_left_alone():
+    operator = GridOperator((70, 3), ["path", "cycle"], num_graphs=2, dtype=torch.float64)
+    wide = signal(operator, 6)
+    x, before = wide[:, ::2], wide.clone()
+    expected = operator.apply(heat(0.3), x.contiguous())
+    modes = operator.to_modes(x)
+    kept = modes.clone()
+    torch.testing.assert_close(operator.apply(heat(0.3), x), expected, rtol=0, atol=0)
+    torch.testing.assert_close(operator.from_modes(modes.contiguous()), operator.from_modes(modes), rtol=0, atol=0)
+    assert torch.equal(wide, before) and torch.equal(modes, kept)
+    shifted = torch.cat([kept.new_zeros(1), kept.mT.flatten()])[1:].view(2, 3, 210).mT  # starts at an odd offset
+    torch.testing.assert_close(operator.from_modes(shifted), operator.from_modes(modes), rtol=0, atol=0)
+    assert operator.apply(heat(0.3), x[:, :0]).shape == (420, 0)
+    rates = torch.tensor([0.1, 0.3], dtype=torch.float64)
+    fanned = operator.apply(lambda lam: torch.exp(-rates * lam.unsqueeze(-1)), x[:, :1])
+    torch.testing.assert_close(fanned[:, 1], expected[:, 0])
+    empty = GridOperator((70, 3), num_graphs=0)
+    assert empty.apply(heat(0.3), torch.zeros(0, 2)).shape == (0, 2) and empty.eigenvalues.shape == (0, 210)
+
+
+def test_what_is_stored_and_casts():
+    operator = GridOperator((1000, 1000), ["path", "cycle"], spacing=0.1)
+    assert operator.precomputed_bytes < 32_768 and operator.to(torch.float64).precomputed_bytes < 65_536
+    assert operator.eigenvalues.shape == (1, 1_000_000)
+    small = GridOperator((6, 4), ["path", "complete"], [0.1, 1.0], num_graphs=2)
+    small.reason = "as told"
+    other = small.to(torch.float64)
+    assert (other.dtype, other.sizes.dtype, other.num_graphs) == (torch.float64, torch.long, 2)
+    assert_operator(other, [laplacian(other)] * 2, gradients=0)  # the spectrum is float64 anew, not float32 cast
+    assert repr(other) == "GridOperator(2 graphs, 48 nodes, path of 6, h=0.1 x complete of 4; as told)"
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (((),), "at least one axis"),
-        (((3, 0),), "at least 1 node"),
-        (((3,), "torus"), "path, cycle, complete"),
-        (((3, 3), ("path",)), "2 axes, but 1 kinds"),
-        (((3,), "path", 0.0), "spacing must be"),
-        (((3,), "path", float("nan")), "spacing must be"),
-        (((3,), "path", 1.0, -1), "num_graphs"),
-        (((3,), "path", 1.0, 1, torch.bfloat16), "float32 or float64"),
+        ({"shape": ()}, "at least one axis"),
+        ({"shape": (3, 0)}, r"at least 1 node, got \(3, 0\)"),
+        ({"shape": (3, 3), "kinds": "ring"}, "one of path, cycle, complete"),
+        ({"shape": (3, 3), "kinds": ["path"]}, "2 axes, but 1 kinds and 2 spacings"),
+        ({"shape": (3, 3), "spacing": [1.0, 1.0, 1.0]}, "2 axes, but 2 kinds and 3 spacings"),
+        ({"shape": (3,), "spacing": 0.0}, "spacing must be finite and > 0"),
+        ({"shape": (3,), "spacing": math.nan}, "spacing must be finite and > 0"),
+        ({"shape": (3,), "spacing": math.inf}, "spacing must be finite and > 0"),
+        ({"shape": (3,), "num_graphs": -1}, "num_graphs must be >= 0"),
+        ({"shape": (3,), "dtype": torch.float16}, "float32 or float64"),
     ],
 )
-def test_bad_input(arguments, message):
+def test_bad_arguments_are_named(arguments, message):
     with pytest.raises(ValueError, match=message):
-        GridOperator(*arguments)
+        GridOperator(**arguments)
 
 
-def test_signal_of_the_wrong_size():
-    with pytest.raises(ValueError, match=r"\[num_nodes = 12, C\]"):
-        GridOperator((3, 4)).apply(heat(1.0), torch.zeros(11, 1))
+def test_bad_signals_are_named():
+    with pytest.raises(ValueError, match=r"num_nodes = 9, C\], got \[8, 2\]"):
+        GridOperator((3, 3)).apply(heat(0.1), torch.zeros(8, 2))
+    with pytest.raises(ValueError, match="cast one of them"):
+        GridOperator((3, 3)).apply(heat(0.1), torch.zeros(9, 2).double())
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
-def test_cuda_agrees():
-    operator, x = GridOperator((70, 40, 3), dtype=torch.float64), torch.randn(8400, 3, dtype=torch.float64)
-    there = operator.to("cuda").apply(heat(1.0), x.cuda()).cpu()
-    torch.testing.assert_close(there, operator.apply(heat(1.0), x), rtol=0, atol=1e-11)
-
-
-def test_dense_operator_of_the_same_graph_agrees():
-    lap = kronecker_sum((4, 5), ("path", "path"), (1.0, 1.0))
-    w = torch.diag(lap.diagonal()) - lap
-    dense = DenseOperator.from_edges(w.nonzero().T, 20, w[w != 0])
-    x = torch.randn(20, 2, dtype=torch.float64)
-    torch.testing.assert_close(GridOperator((4, 5), dtype=torch.float64).apply(heat(1.0), x), dense.apply(heat(1.0), x))
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_on_a_gpu():
+    here = GridOperator((131, 20, 6), KINDS, num_graphs=2, dtype=torch.float64)
+    there = here.to("cuda")
+    x = signal(here).requires_grad_()
+    y, z = here.apply(heat(0.3), x), there.apply(heat(0.3), x.cuda())
+    torch.testing.assert_close(z.cpu(), y, rtol=0, atol=1e-12)
+    (gradient,) = torch.autograd.grad(z.square().sum(), x)
+    torch.testing.assert_close(gradient, torch.autograd.grad(y.square().sum(), x)[0], rtol=0, atol=1e-11)
