@@ -8,12 +8,14 @@ the conformers of one molecule differ. Asked for each R, the model generates `--
 0 ignores what is asked, 1 is the conditional model, above 1 exaggerates. For all of them: mean |R - asked| in Å; and, with
 each molecule's mean taken away from both, the slope and the correlation of generated R on asked R. A model that knows the
 molecule but ignores the wish has slope 0. `outside` asks for 5 % more and 5 % less than the largest and smallest R of a
-molecule. The intervals are two standard errors by bootstrap over molecules.
+molecule. `bonds`: mean deviation of bond lengths from the references' means, which is what a wish costs. The intervals are
+two standard errors by bootstrap over molecules.
 Prints a table, writes results/guidance.json and .png.
 """
 
 import argparse
 import json
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
@@ -23,6 +25,7 @@ from machine import machine
 
 from pyg_diffusion import Generator
 from pyg_diffusion.chem import molecule_from_mol, read_sdf
+from pyg_diffusion.data import Molecule
 
 HERE = Path(__file__).parent
 WEIGHTS = (0.0, 1.0, 2.0, 4.0)
@@ -34,29 +37,46 @@ def radius(positions: np.ndarray) -> np.ndarray:
     return np.sqrt((centred**2).sum(2).mean(1))
 
 
-def references(path: str, limit: int) -> list[tuple]:
-    """(molecule, R of its conformers) of an SDF file whose conformers of one molecule stand together."""
-    groups: dict[str, tuple] = {}
+def lengths(positions: np.ndarray, bonds: np.ndarray) -> np.ndarray:
+    """Bond lengths `[k, bonds]` of conformers `[k, N, 3]`."""
+    return np.linalg.norm(positions[:, bonds[0]] - positions[:, bonds[1]], axis=2)
+
+
+@dataclass
+class Reference:
+    """A molecule, R of its conformers, its bonds `[2, bonds]` and their mean lengths."""
+
+    molecule: Molecule
+    radii: np.ndarray
+    bonds: np.ndarray
+    lengths: np.ndarray
+
+
+def references(path: str, limit: int) -> list[Reference]:
+    """Of an SDF file whose conformers of one molecule have one name and atom order."""
+    groups: dict[str, list] = {}
     for record in read_sdf(path):
-        if record.mol is None:
-            continue
-        key = record.name or record.mol.GetProp("_Name")
-        groups.setdefault(key, (molecule_from_mol(record.mol), []))[1].append(
-            float(radius(record.mol.GetConformer().GetPositions()[None])[0])
-        )
-    return [(molecule, np.array(radii)) for molecule, radii in groups.values()][:limit]
+        if record.mol is not None:
+            groups.setdefault(record.name, []).append(record.mol)
+    data = []
+    for mols in list(groups.values())[:limit]:
+        positions = np.stack([mol.GetConformer().GetPositions() for mol in mols])
+        bonds = np.array([(b.GetBeginAtomIdx(), b.GetEndAtomIdx()) for b in mols[0].GetBonds()]).T
+        data.append(Reference(molecule_from_mol(mols[0]), radius(positions), bonds, lengths(positions, bonds).mean(0)))
+    return data
 
 
-def generate(generator: Generator, data: list[tuple], asked: list[np.ndarray], weight: float, each: int, seed: int):
-    """Generated R `[asks, each]` per molecule, NaN for missing conformers."""
-    molecules = [molecule for (molecule, _), radii in zip(data, asked, strict=True) for _ in radii]
-    wishes = [{"radius_of_gyration": float(r)} for radii in asked for r in radii]
-    results = generator.sample(molecules, each, seed, condition=wishes, guidance=weight)
-    made = np.full((len(results), each), np.nan)
-    for row, result in zip(made, results, strict=True):
+def generate(generator: Generator, data: list[Reference], asked: list[np.ndarray], weight: float, each: int, seed: int):
+    """Generated R `[asks, each]` per molecule, NaN for missing conformers; mean |bond - reference's| over all bonds."""
+    pairs = [(item, r) for item, radii in zip(data, asked, strict=True) for r in radii]
+    wishes = [{"radius_of_gyration": float(r)} for _, r in pairs]
+    results = generator.sample([item.molecule for item, _ in pairs], each, seed, condition=wishes, guidance=weight)
+    made, bonds = np.full((len(results), each), np.nan), []
+    for row, result, (item, _) in zip(made, results, pairs, strict=True):
         row[: len(result.positions)] = radius(result.positions)
+        bonds.append(abs(lengths(result.positions, item.bonds) - item.lengths).mean())
     ends = np.cumsum([0, *map(len, asked)])
-    return [made[a:b] for a, b in pairwise(ends)]
+    return [made[a:b] for a, b in pairwise(ends)], float(np.nanmean(bonds))
 
 
 def measures(made: list[np.ndarray], asked: list[np.ndarray], chosen: np.ndarray) -> np.ndarray:
@@ -106,18 +126,23 @@ def main() -> None:
     args = parser.parse_args()
     generator = Generator.from_pretrained(args.weights)
     data = references(args.references, args.limit)
-    inside = [radii for _, radii in data]
+    inside = [item.radii for item in data]
     outside = [np.array([0.95 * radii.min(), 1.05 * radii.max()]) for radii in inside]
     rows = []
     for name, asked in (("references", inside), ("outside", outside)):
         for weight in WEIGHTS:
-            made = generate(generator, data, asked, weight, args.each, args.seed)
+            made, bonds = generate(generator, data, asked, weight, args.each, args.seed)
             everything = np.arange(len(data))
             value = measures(made, asked, everything)
             rng = np.random.default_rng(0)
             resampled = [measures(made, asked, rng.choice(everything, len(data))) for _ in range(200)]
             spread = 2 * np.std(resampled, axis=0)
-            row = {"asked": name, "guidance": weight, "missing": float(np.mean(np.isnan(np.concatenate(made))))}
+            row = {
+                "asked": name,
+                "guidance": weight,
+                "missing": float(np.mean(np.isnan(np.concatenate(made)))),
+                "bonds": bonds,
+            }
             for k, key in enumerate(("mean_error", "slope", "correlation")):
                 row[key] = [float(value[k]), float(spread[k])]
             if name == "references":
@@ -131,12 +156,11 @@ def main() -> None:
             rows.append(row)
     spread = np.concatenate([r - r.mean() for r in inside]).std()
     print(f"{len(data)} molecules, {sum(map(len, inside))} references, R within a molecule varies by {spread:.3f} Å (std)")
-    print(f"{'asked':>11} {'w':>4} {'mean |R - asked|':>20} {'slope':>14} {'correlation':>14} {'missing':>8}")
+    print(f"{'asked':>11} {'w':>4} {'mean |R - asked|':>20} {'slope':>14} {'correlation':>14} {'bonds':>9} {'missing':>8}")
     for r in rows:
         cells = [f"{r[k][0]:.3f} ± {r[k][1]:.3f}" for k in ("mean_error", "slope", "correlation")]
-        print(
-            f"{r['asked']:>11} {r['guidance']:>4g} {cells[0]:>20} {cells[1]:>14} {cells[2]:>14} {100 * r['missing']:>6.1f} %"
-        )
+        cost = f"{r['bonds']:>7.4f} Å {100 * r['missing']:>6.1f} %"
+        print(f"{r['asked']:>11} {r['guidance']:>4g} {cells[0]:>20} {cells[1]:>14} {cells[2]:>14} {cost}")
     args.out.parent.mkdir(exist_ok=True)
     plot(rows, args.out.with_suffix(".png"))
     for r in rows:
