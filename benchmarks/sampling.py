@@ -409,7 +409,8 @@ def paths(generator: Generator, molecules: list, each: int, budgets: Sequence[in
         "fitted": {},
     }
     rest = {name: make for name, make in VARIANTS.items() if name != "h per mode"}
-    out["variants"] = {"h per mode": out["samplers"]["Exponential(2)"], **sweep(rest, budgets, denoiser, measure, ends)}
+    short = [budget for budget in budgets if budget <= 20]  # one of them does not converge; time is better spent elsewhere
+    out["variants"] = {"h per mode": out["samplers"]["Exponential(2)"], **sweep(rest, short, denoiser, measure, ends)}
     small, small_context, small_noise = conformer_batch(generator, molecules, 1, seed + 1)
     for budget in (5, 10):
         steps = budget - 1
@@ -564,7 +565,7 @@ def number(value: float | None) -> str:
 
 
 def show_sweep(title: str, rows: dict, budgets: Sequence[int], key: str = "error") -> None:
-    body = [[name, *(number((row[str(b)] or {}).get(key)) for b in budgets)] for name, row in rows.items()]
+    body = [[name, *(number((row.get(str(b)) or {}).get(key)) for b in budgets)] for name, row in rows.items()]
     show(title, ["network evaluations", *map(str, budgets)], body)
 
 

@@ -23,12 +23,13 @@ from torch import Tensor
 
 from .operator import ExactOperator, Kernel
 
-# Up to this length an axis is multiplied by its basis as a matrix, which costs O(n) per node; longer ones go through the FFT.
-# To and fro over 3·10⁶ numbers, `forward` and `inverse` of both cost the same at n = 44 (float64, one thread), 48 (float64,
-# two), 57 (float32, one) and 70 (float32, two) on a CPU with AVX-512. Primes lie higher (127: 19 against 31 ms).
+# Up to this length an axis is multiplied by its basis as a matrix, O(n) per node; longer ones go through the FFT. The time
+# of `forward` and `inverse` over 3·10⁶ numbers, on a CPU with AVX-512 and for many n, was the same either way at n = 44
+# (float64, one thread), 48 (float64, two), 57 (float32, one) and 70 (float32, two); at n = 100 the matrix took 1.2 to 1.6
+# times as long.
 DENSE_UP_TO = 56
 
-_BLOCK = 1 << 19  # entries in a block of columns: with less the calls cost, with more the caches (2^17 to 2^19 were alike)
+_BLOCK = 1 << 19  # entries in a block of columns; below 2^17 the calls begin to cost, above 2^19 the caches
 
 KINDS = ("path", "cycle", "complete")
 
@@ -51,7 +52,9 @@ def axis_eigenvalues(n: int, kind: str, spacing: float = 1.0) -> Tensor:
 
 
 class _Fourier:
-    """DCT-II of a path or real Fourier transform of a cycle, by one real FFT of the same length.
+    """`forward` fills `modes [b, n]` from b columns `x [n, b]`, `inverse` x from modes; so do the classes below.
+
+    DCT-II of a path or real Fourier transform of a cycle, by one real FFT of the same length.
 
     On a path, with v = x₀, x₂, x₄, ..., x₅, x₃, x₁ and z_k = √(2/n) e^{-iπk/2n} FFT(v)_k, the modes are y_k = Re z_k and
     y_{n-k} = -Im z_k (Makhoul, 1980). On a cycle v = x and no factor e^{-iπk/2n}. The modes stay where the FFT leaves them,
@@ -83,7 +86,7 @@ class _Fourier:
             torch.mul(z[:, :-1], self.twiddle[:-1], out=torch.view_as_complex(modes.unflatten(1, (-1, 2))))
             modes[:, 1] = z[:, -1].real
 
-    def inverse(self, modes: Tensor, x: Tensor) -> None:
+    def inverse(self, x: Tensor, modes: Tensor) -> None:
         z = self.untwiddle.new_empty(len(modes), len(self.untwiddle))
         if self.n % 2:
             torch.view_as_real(z[:, 1:]).flatten(1).copy_(modes[:, 1:])
@@ -92,7 +95,8 @@ class _Fourier:
             torch.mul(torch.view_as_complex(modes.unflatten(1, (-1, 2))), self.untwiddle[:-1], out=z[:, :-1])
             z[:, -1] = modes[:, 1]
         z[:, 0] = modes[:, 0]
-        v = torch.fft.irfft(z, n=self.n, norm="ortho").mT.contiguous()
+        z = torch.fft.irfft(z, n=self.n, norm="ortho")
+        v = z.mT.contiguous()
         if self.path:
             x[::2] = v[: self.half]
             x[1::2] = v[self.half :].flip(0)
@@ -111,7 +115,7 @@ class _Dense:
     def forward(self, x: Tensor, modes: Tensor) -> None:
         torch.mm(x.mT, self.basis, out=modes)
 
-    def inverse(self, modes: Tensor, x: Tensor) -> None:
+    def inverse(self, x: Tensor, modes: Tensor) -> None:
         torch.mm(self.basis, modes.mT, out=x)
 
 
@@ -127,7 +131,7 @@ class _Householder:
         torch.add(x.mT, step.unsqueeze(1), out=modes)
         modes[:, 0] = first
 
-    def inverse(self, modes: Tensor, x: Tensor) -> None:
+    def inverse(self, x: Tensor, modes: Tensor) -> None:
         self.forward(modes.mT, x.mT)
 
 
@@ -251,11 +255,14 @@ class GridOperator(ExactOperator):
         return _Transform.apply(modes.mT, self, True)
 
     def apply(self, kernel: Kernel, x: Tensor) -> Tensor:
-        response, modes = self.response(kernel), self.to_work(x)
+        modes = self.to_work(x)
+        response = self.response(kernel)
         differentiable = torch.is_grad_enabled() and (response.requires_grad or modes.requires_grad)
         if differentiable or response.size(2) > modes.size(2):
             return self.from_modes(response * modes)
-        return self._synthesis(modes.mul_(response).mT, overwrite=True)
+        modes *= response  # in place, and from here in two buffers: fresh memory costs more than it looks, page by page
+        del response
+        return self._synthesis(modes.mT, overwrite=True)
 
     def _analysis(self, x: Tensor) -> Tensor:
         """Uᵀ x: `[num_nodes, C] -> [num_graphs, C, M]`."""
@@ -277,11 +284,9 @@ class GridOperator(ExactOperator):
         for axis, n in list(zip(self._axes, self.shape, strict=True))[:: -1 if inverse else 1]:
             out, rest = torch.empty_like(source) if spare is None else spare, source.numel() // n
             x, modes = (out.view(n, rest), source.view(rest, n)) if inverse else (source.view(n, rest), out.view(rest, n))
+            step = axis.inverse if inverse else axis.forward
             for part in _blocks(x):
-                if inverse:
-                    axis.inverse(modes[part], x[:, part])
-                else:
-                    axis.forward(x[:, part], modes[part])
+                step(x[:, part], modes[part])
             source, spare, overwrite = out, source if overwrite else None, True
         return source
 
