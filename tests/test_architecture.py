@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "sample": {"spectral", "sde", "denoise"},
     "data": {"spectral"},
     "transforms": {"spectral", "data"},
-    "nn": {"spectral", "data.schema", "data.molecule", "denoise.Noisy"},
+    "nn": {"spectral", "data.schema", "data.properties", "data.molecule", "denoise.Noisy"},
     "chem": {"spectral", "data", "transforms"},
     "metrics": {"spectral", "data", "chem"},
     "datasets": {"spectral", "data", "transforms", "chem"},
