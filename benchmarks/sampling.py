@@ -17,7 +17,8 @@ while they happen and must not exceed the budget. DDIM(0) is the same map as Exp
 3. conformers: the shipped model, the molecules of datasets/qm9_ensembles_20.sdf.gz.
    a. paths: deterministic samplers, from one start each. Root mean square over atoms of the distance in Å to the end of
       Exponential(3) with 200 steps from that start, not aligned; the median over conformers beside it, because a few
-      paths that fork off into another conformer rule the former. Floor: Exponential(2) with 200 steps.
+      paths that fork off into another conformer rule the former. Floor: Exponential(2) with 200 steps. All in float32,
+      as bf16 makes paths fork by itself: how far it takes the reference stands beside the floor.
    b. ensembles: all samplers. 2K conformers for K references, measures of `pyg-diffusion evaluate`, means over molecules.
       Wrong stereo is drawn again, `--attempts` tries in all; the yield before that and the evaluations with it stand
       beside. Samplers count as equally good where the difference of their molecules, paired, is below two standard errors.
@@ -392,7 +393,9 @@ def paths(generator: Generator, molecules: list, each: int, budgets: Sequence[in
     def run(sampler: Sampler, counted: Counted | Denoiser, grid: Tensor) -> Tensor:
         return sampler.sample(counted, operator, grid, lambda: noise, context)
 
-    exact = run(Exponential(3), denoiser, time_grid(fine, *ends))
+    finest = time_grid(fine, *ends)
+    shipped, denoiser.autocast = denoiser.autocast, False
+    exact = run(Exponential(3), denoiser, finest)
 
     def measure(sampler: Sampler, counted: Counted | Denoiser, grid: Tensor) -> dict[str, float]:
         square = (run(sampler, counted, grid) - exact).square().sum(1, keepdim=True)
@@ -403,7 +406,7 @@ def paths(generator: Generator, molecules: list, each: int, budgets: Sequence[in
     out = {
         "conformers": operator.num_graphs,
         "steps of the reference": fine,
-        "floor": measure(Exponential(2), denoiser, time_grid(fine, *ends)),
+        "floor": measure(Exponential(2), denoiser, finest),
         "samplers": sweep(chosen, budgets, denoiser, measure, ends),
         "grids": {},
         "fitted": {},
@@ -420,6 +423,8 @@ def paths(generator: Generator, molecules: list, each: int, budgets: Sequence[in
             for sampler in ("Exponential(1)", "Exponential(2)"):
                 row = measure(SAMPLERS[sampler](), denoiser, grid)
                 out["grids"].setdefault(name, {}).setdefault(sampler, {})[str(budget)] = row
+    denoiser.autocast = shipped
+    out["moved by bf16"] = measure(Exponential(3), denoiser, finest) if shipped else None
     return out
 
 
@@ -672,7 +677,9 @@ def main() -> None:
 
     third = paths(generator, molecules, 1 if quick else args.starts, budgets, 20 if quick else 200, args.seed)
     show_sweep("(3a) conformers: RMS distance in Å to the exact path's end", third["samplers"], budgets)
-    print(f"floor: {third['floor']['error']:.4f} (median {third['floor']['median']:.4f})")
+    print(f"floor {number(third['floor']['error'])} (median {number(third['floor']['median'])})", end="")
+    moved = third["moved by bf16"]
+    print(f"; bf16 moves the reference by {number(moved['error'])} (median {number(moved['median'])})" if moved else "")
     show_sweep("(3a) median over conformers of the same, Å", third["samplers"], budgets, "median")
     show_sweep("(3a) Exponential(2), what h per mode is worth: RMS, Å", third["variants"], budgets)
     show_sweep("(3a) the same, median over conformers, Å", third["variants"], budgets, "median")
