@@ -6,6 +6,7 @@ With p(λ) the data's power spectrum, the best *linear* denoiser is a filter (Wi
     c_skip = φ p / (φ² p + σ²),   c_out² = p σ² / (φ² p + σ²),   c_in² = 1 / (φ² p + σ²)
 
 F's target then has unit variance in every mode. The idea is EDM's (Karras et al. 2022), with a filter in place of a number.
+A network may predict ε or the score instead, and says so by its attribute `predicts`.
 """
 
 from collections.abc import Callable
@@ -79,6 +80,7 @@ class Noisy:
         white: c_in(L) S_t, unit variance in every mode.
         c_out: the kernel in D = skip + c_out(L) F, for networks that look at their own estimate.
         log_tau: log τ(t), `[num_graphs, 1]`, the time a network is conditioned on.
+        sigma: the kernel σ.
     """
 
     signal: Tensor
@@ -86,14 +88,16 @@ class Noisy:
     white: Tensor
     c_out: Kernel
     log_tau: Tensor
+    sigma: Kernel
 
 
 class Denoiser(nn.Module):
     """D(S_t, t), an estimate of E[S_0 | S_t].
 
     Args:
-        net: called as `net(noisy, operator, context)`, returns F `[num_nodes, C]` (or a list whose last entry is F; the
-            earlier ones are intermediate estimates that training supervises as well).
+        net: called as `net(noisy, operator, context)`, returns its prediction `[num_nodes, C]` (or a list whose last entry
+            is the prediction; the earlier ones are intermediate estimates that training supervises as well). What it
+            predicts is its attribute `predicts`: "F" (also where it has none), "eps" or "score".
         sde: the process.
         spectrum: p(λ), one for all channels or one per channel.
         centered: project the global translation of each graph out of signal, noise and output, as for coordinates.
@@ -104,6 +108,13 @@ class Denoiser(nn.Module):
     def __init__(self, net: nn.Module, sde: LinearSDE, spectrum: nn.Module, centered: bool = False, autocast: bool = False):
         super().__init__()
         self.net, self.sde, self.spectrum, self.centered, self.autocast = net, sde, spectrum, centered, autocast
+        if self.predicts not in PREDICTIONS:
+            raise ValueError(f"a network predicts one of {', '.join(PREDICTIONS)}, not {self.predicts!r}")
+
+    @property
+    def predicts(self) -> str:
+        """What the network predicts."""
+        return getattr(self.net, "predicts", "F")
 
     def parts(self, t: Tensor) -> Parts:
         """φ, σ, p and the preconditioning at t, `[num_graphs, 1]` or a scalar."""
@@ -117,21 +128,30 @@ class Denoiser(nn.Module):
         """S_t to start sampling from: N(0, φ² p + σ²) in each mode, what Gaussian data becomes; not the stationary law."""
         return operator.combine((self.parts(t).std, noise()))
 
-    def estimates(self, operator: LaplacianOperator, w_t: Tensor, t: Tensor, parts: Parts, context=None) -> list[Tensor]:
-        """F of every stage of the network, in working coordinates."""
+    def predictions(self, operator: LaplacianOperator, w_t: Tensor, t: Tensor, parts: Parts, context=None) -> list[Tensor]:
+        """What the network says, stage by stage, in working coordinates."""
         skip, white = (operator.from_work(w) for w in operator.fan_out([parts.c_skip, parts.c_in], w_t))
         log_tau = self.sde.schedule.tau(t).expand(operator.num_graphs, 1).log()
-        noisy = Noisy(operator.from_work(w_t), skip, white, parts.c_out, log_tau)
+        noisy = Noisy(operator.from_work(w_t), skip, white, parts.c_out, log_tau, parts.sigma)
         with torch.autocast(w_t.device.type, dtype=torch.bfloat16, enabled=self.autocast):
             out = self.net(noisy, operator, context)
         stages = out if isinstance(out, list) else [out]
         return [self.project(operator, operator.to_work(f.to(operator.dtype))) for f in stages]
 
+    def estimate(self, operator: LaplacianOperator, w_t: Tensor, t: Tensor, parts: Parts, context=None) -> Tensor:
+        """F in working coordinates, whatever the network predicts."""
+        out = self.predictions(operator, w_t, t, parts, context)[-1]
+        if self.predicts == "F":
+            return out
+        on_s_t, on_out = _network_from(self.predicts, parts)
+        return operator.combine((on_s_t, w_t), (on_out, out))
+
     def denoise(self, operator: LaplacianOperator, w_t: Tensor, t: Tensor, context=None) -> Tensor:
         """D in working coordinates: S_t in, Ŝ_0 out."""
         parts, w_t = self.parts(t), self.project(operator, w_t)
-        f = self.estimates(operator, w_t, t, parts, context)[-1]
-        return operator.combine((parts.c_skip, w_t), (parts.c_out, f))
+        out = self.predictions(operator, w_t, t, parts, context)[-1]
+        on_s_t, on_out = _denoised_from(self.predicts, parts)
+        return operator.combine((on_s_t, w_t), (on_out, out))
 
     def forward(self, operator: LaplacianOperator, x_t: Tensor, t: Tensor, context=None) -> Tensor:
         """D for a flat signal `x_t [num_nodes, C]`."""
@@ -149,6 +169,58 @@ def network_target(parts: Parts) -> tuple[Kernel, Kernel]:
     )
 
 
+PREDICTIONS = ("F", "eps", "score")
+
+
+def prediction_target(predicts: str, parts: Parts) -> tuple[Kernel, Kernel]:
+    """Kernels (a, b) with a(L) S_0 + b(L) ε = what a network that predicts "F", "eps" or "score" should return."""
+    if predicts == "F":
+        return network_target(parts)
+    if predicts == "eps":
+        return torch.zeros_like, torch.ones_like
+    return torch.zeros_like, lambda lam: -1 / parts.sigma(lam)
+
+
+def gain(quantity: str, parts: Parts) -> Kernel:
+    """|∂q/∂D| at given S_t, for q of "x0", "F", "eps", "score": 1, 1/c_out, φ/σ, φ/σ². Errors of one are errors of all."""
+    return {
+        "x0": torch.ones_like,
+        "F": lambda lam: 1 / parts.c_out(lam),
+        "eps": lambda lam: parts.phi(lam) / parts.sigma(lam),
+        "score": lambda lam: parts.phi(lam) / parts.sigma(lam) ** 2,
+    }[quantity]
+
+
+def _inverse_phi(phi: Tensor) -> Tensor:
+    """1/φ, and 0 where φ underflows: nothing of S_0 is left in S_t, whose estimate is then the mean, 0."""
+    gone = phi < torch.finfo(phi.dtype).tiny
+    return torch.where(gone, 0.0, 1 / torch.where(gone, 1.0, phi))
+
+
+def _denoised_from(predicts: str, parts: Parts) -> tuple[Kernel, Kernel]:
+    """Kernels (a, b) with D = a(L) S_t + b(L) out."""
+    if predicts == "F":
+        return parts.c_skip, parts.c_out
+    power, sign = (1, -1.0) if predicts == "eps" else (2, 1.0)
+    return (
+        lambda lam: _inverse_phi(parts.phi(lam)),
+        lambda lam: sign * parts.sigma(lam) ** power * _inverse_phi(parts.phi(lam)),
+    )
+
+
+def _network_from(predicts: str, parts: Parts) -> tuple[Kernel, Kernel]:
+    """Kernels (a, b) with F = a(L) S_t + b(L) out for "eps" and "score": (D - c_skip S_t)/c_out without cancellation."""
+    power, sign = (0, -1.0) if predicts == "eps" else (1, 1.0)
+
+    def scale(lam: Tensor) -> Tensor:
+        return _inverse_phi(parts.phi(lam)) * parts.power(lam).rsqrt()
+
+    return (
+        lambda lam: scale(lam) * parts.sigma(lam) * parts.c_in(lam),
+        lambda lam: sign * scale(lam) * parts.sigma(lam) ** power * parts.std(lam),
+    )
+
+
 def eps_from_x0(sde: LinearSDE, t: Tensor) -> tuple[Kernel, Kernel]:
     """Kernels (a, b) with ε = a(L) S_t + b(L) S_0: a = 1/σ, b = -φ/σ."""
     return (lambda lam: 1 / sde.std(t)(lam)), (lambda lam: -sde.mean(t)(lam) / sde.std(t)(lam))
@@ -161,9 +233,7 @@ def x0_from_eps(sde: LinearSDE, t: Tensor) -> tuple[Kernel, Kernel]:
     """
 
     def inverse(lam: Tensor) -> Tensor:
-        phi = sde.mean(t)(lam)
-        gone = phi < torch.finfo(phi.dtype).tiny
-        return torch.where(gone, 0.0, 1 / torch.where(gone, 1.0, phi))
+        return _inverse_phi(sde.mean(t)(lam))
 
     return inverse, (lambda lam: -sde.std(t)(lam) * inverse(lam))
 

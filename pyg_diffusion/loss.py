@@ -1,9 +1,37 @@
-"""Training objectives of a denoiser."""
+r"""Training objectives of a denoiser: one quadratic error of D, weighted mode by mode.
 
+    loss = mean over modes and channels of κ² |D - S_0|²,      κ²(λ, t) = w(λ, t) Σ_q weight_q gain_q²(λ, t)
+
+The named objectives differ in the gain of their quantity q alone (`denoise.gain`): x₀ 1, F 1/c_out, ε-MSE φ/σ, denoising
+score matching φ/σ² (Vincent 2011). The error is formed in what the network predicts, so that nothing cancels.
+"""
+
+from collections.abc import Mapping
+
+import torch
 from torch import Tensor
 
-from .denoise import Denoiser, network_target
-from .spectral import LaplacianOperator
+from .denoise import Denoiser, Parts, gain, prediction_target
+from .spectral import Kernel, LaplacianOperator
+from .spectral.operator import with_channels
+
+OBJECTIVES = ("F", "eps", "score", "x0")
+TIME_WEIGHTS = ("none", "min_snr", "likelihood")
+MIN_SNR = 5.0  # Hang et al. 2023
+
+
+def time_weight(name: str, denoiser: Denoiser, t: Tensor, parts: Parts) -> Kernel:
+    """w(λ, t): 1 for "none"; min(SNR, 5)/SNR, SNR = φ²p/σ², for "min_snr"; g² dτ/dt for "likelihood".
+
+    The last with the score objective and t uniform bounds the likelihood (Song et al. 2021).
+    """
+    if name == "min_snr":
+        return lambda lam: (MIN_SNR * (parts.sigma(lam) / parts.phi(lam)) ** 2 / parts.power(lam)).clamp_max(1.0)
+    if name == "likelihood":
+        return lambda lam: denoiser.sde.diffusion2(lam) * denoiser.sde.schedule.rate(t)
+    if name != "none":
+        raise ValueError(f"a time weight is one of {', '.join(TIME_WEIGHTS)}, not {name!r}")
+    return lambda lam: torch.ones_like(lam)
 
 
 def denoising_loss(
@@ -14,28 +42,48 @@ def denoising_loss(
     t: Tensor,
     context=None,
     stage_weight: float = 0.25,
+    objectives: Mapping[str, float] | None = None,
+    weight: str = "none",
 ) -> Tensor:
-    """Mean squared error of F, one value per graph: E over modes (or nodes, by Parseval) and channels of ‖F - F*‖².
+    """The weighted error of a denoiser, one value per graph (see the module).
 
-    It is the preconditioned x₀ error, so an untrained network starts near 1 at every time and mode.
+    The default objective is the error of F, the preconditioned x₀ error: an untrained network that predicts F starts near 1
+    at every time and mode.
 
     Args:
         x_0, noise: signal and white noise, `[num_nodes, C]`.
         t: `[num_graphs, 1]`.
         stage_weight: weight of the intermediate estimates of a network that has stages.
+        objectives: weights of "F", "eps", "score", "x0"; `{"F": 1}` if None.
+        weight: name of w, see `time_weight`.
 
     Returns:
         `[num_graphs]`; graphs without a free mode (a single centered atom) give 0.
     """
+    objectives = {"F": 1.0} if objectives is None else objectives
+    unknown = sorted(set(objectives) - set(OBJECTIVES))
+    if unknown or not objectives or min(objectives.values()) < 0:
+        raise ValueError(f"objectives are weights >= 0 of {', '.join(OBJECTIVES)}, got {dict(objectives)}")
     s_0, eps = (denoiser.project(operator, operator.to_work(x)) for x in (x_0, noise))
-    parts = denoiser.parts(t)
+    parts, native = denoiser.parts(t), denoiser.predicts
     s_t = operator.combine((parts.phi, s_0), (parts.sigma, eps))
-    on_s_0, on_eps = network_target(parts)
+    on_s_0, on_eps = prediction_target(native, parts)
     target = operator.combine((on_s_0, s_0), (on_eps, eps))
     count = (operator.sizes - int(denoiser.centered)).clamp_min(1) * x_0.size(-1)
-    stages = denoiser.estimates(operator, s_t, t, parts, context)
-    *early, last = [operator.square_sum(f - target) / count for f in stages]
-    total = last
-    for loss in early:
-        total = total + stage_weight * loss
-    return total
+
+    def kappa(lam: Tensor) -> Tensor:
+        """κ per unit of error in what the network predicts."""
+        w, mine = with_channels(time_weight(weight, denoiser, t, parts)(lam)), with_channels(gain(native, parts)(lam))
+        gains = [share * (with_channels(gain(name, parts)(lam)) / mine) ** 2 for name, share in objectives.items()]
+        return (w * torch.stack(torch.broadcast_tensors(*gains)).sum(0)).sqrt()
+
+    plain = weight == "none" and dict(objectives) == {native: 1.0}
+
+    def loss(out: Tensor) -> Tensor:
+        error = out - target
+        return operator.square_sum(error if plain else operator.combine((kappa, error))) / count
+
+    *early, last = [loss(out) for out in denoiser.predictions(operator, s_t, t, parts, context)]
+    for part in early:
+        last = last + stage_weight * part
+    return last

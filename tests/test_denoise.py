@@ -216,3 +216,57 @@ def test_nothing_is_made_of_a_mode_that_is_gone():
     assert sde.mean(t)(lam)[0, -1] == 0
     assert on_x.isfinite().all() and on_eps.isfinite().all()
     assert on_x[0, -1] == 0 and on_eps[0, -1] == 0 and on_x[0, 0] == 1
+
+
+@pytest.mark.parametrize("predicts", ["eps", "score"])
+@pytest.mark.parametrize("noise", ["white", "matched"])
+def test_networks_are_interchangeable(operator, t, predicts, noise):
+    """F, ε and score networks that say the same give the same D, the same F and the same losses."""
+    sde = LinearSDE(LinearRate(0.1, 5.0), 0.8, 0.1, noise)
+    x_0, eps, said = signals(3)
+    x_t = operator.apply(sde.mean(t), x_0) + operator.apply(sde.std(t), eps)
+    ours = Denoiser(Fixed(said), sde, SPECTRUM, centered=True)
+    s_t = ours.project(operator, operator.to_work(x_t))
+    d = ours.denoise(operator, s_t, t)
+    on_s_t, on_d = eps_from_x0(sde, t)
+    net = Fixed(operator.from_work(operator.combine((on_s_t, s_t), (on_d, d))))
+    if predicts == "score":
+        net.out = score_from_eps(operator, sde, net.out, t)
+    net.predicts = predicts
+    other = Denoiser(net, sde, SPECTRUM, centered=True)
+    torch.testing.assert_close(other.denoise(operator, s_t, t), d)
+    parts = ours.parts(t)
+    torch.testing.assert_close(other.estimate(operator, s_t, t, parts), ours.estimate(operator, s_t, t, parts))
+    for options in ({}, {"objectives": {"eps": 1.0}}, {"objectives": {"F": 1.0, "x0": 0.5, "score": 0.1}, "weight": "min_snr"}):
+        losses = [denoising_loss(n, operator, x_0, eps, t, **options) for n in (ours, other)]
+        torch.testing.assert_close(*losses)
+
+
+@pytest.mark.parametrize("objective", ["x0", "F", "eps", "score"])
+def test_objectives_are_the_errors_they_name(operator, t, objective):
+    """Each against its definition: the mean square of S_0 - D, F - F*, ε - ε̂, s - ŝ, times w."""
+    x_0, eps, said = signals(3)
+    denoiser = Denoiser(Fixed(said), SDE, SPECTRUM)
+    s_0, e = operator.to_work(x_0), operator.to_work(eps)
+    s_t = operator.combine((SDE.mean(t), s_0), (SDE.std(t), e))
+    d = operator.from_work(denoiser.denoise(operator, s_t, t))
+    on_s_t, on_d = eps_from_x0(SDE, t)
+    error = {
+        "x0": d - x_0,
+        "F": operator.apply(lambda lam: 1 / denoiser.parts(t).c_out(lam), d - x_0),
+        "eps": operator.from_work(operator.combine((on_s_t, s_t), (on_d, operator.to_work(d)))) - eps,
+        "score": score_from_x0(operator, SDE, operator.from_work(s_t), d, t) - score_from_eps(operator, SDE, eps, t),
+    }[objective]
+    wanted = operator.square_sum(operator.to_work(error)) / (3 * operator.sizes)
+    torch.testing.assert_close(denoising_loss(denoiser, operator, x_0, eps, t, objectives={objective: 1.0}), wanted)
+    weighted = denoising_loss(denoiser, operator, x_0, eps, t, objectives={objective: 2.0}, weight="likelihood")
+    torch.testing.assert_close(weighted, 2 * SDE.schedule.rate(t)[:, 0] * wanted)  # white noise: g = 1
+
+
+def test_a_wrong_objective_is_named(operator, t):
+    denoiser = gaussian_denoiser(SDE, SPECTRUM)
+    for bad in ({"mse": 1.0}, {}, {"F": -1.0}):
+        with pytest.raises(ValueError, match="F, eps, score, x0"):
+            denoising_loss(denoiser, operator, *signals(2), t, objectives=bad)
+    with pytest.raises(ValueError, match="min_snr"):
+        denoising_loss(denoiser, operator, *signals(2), t, weight="snr")

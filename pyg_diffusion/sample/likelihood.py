@@ -82,7 +82,7 @@ def log_likelihood(
         speed = sde.schedule.rate(t) * _rate(denoiser, parts, operator) * free
         with torch.enable_grad():
             u = u.detach().requires_grad_()
-            f = denoiser.estimates(operator, operator.combine((parts.std, u)), t, parts, context)[-1]
+            f = denoiser.estimate(operator, operator.combine((parts.std, u)), t, parts, context)
             if not f.requires_grad:
                 return speed * f, u.new_zeros(len(u))
             divergence = u.new_zeros(len(u))
