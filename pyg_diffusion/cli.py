@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from . import __version__
 
@@ -117,7 +117,7 @@ def wish(text: str) -> tuple[str, float]:
     except ValueError:
         number = math.nan
     if not (name and equals and math.isfinite(number)):
-        raise argparse.ArgumentTypeError(f"{text!r}: expected NAME=VALUE, such as radius_of_gyration=3.2")
+        raise argparse.ArgumentTypeError(f"{text!r}: expected NAME=NUMBER, such as radius_of_gyration=3.2")
     return name, number
 
 
@@ -149,23 +149,29 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument("--quiet", action="store_true", help="no progress bar")
     p.add_argument("--strict", action="store_true", help="exit 1 if any record was skipped")
 
-    p = command("train", "Train a conformer model from a prepared store.")
+    p = command("train", "Train a model: of conformers from a prepared store, or of fields on a grid.")
     p.add_argument("config", metavar="CONFIG.yaml", help="the recipe")
     p.add_argument("overrides", nargs="*", metavar="section.key=value", help="change the recipe, e.g. train.max_minutes=30")
     p.add_argument("-o", "--output", required=True, metavar="DIR", help="folder for weights, logs and resume state")
     p.add_argument("--resume", action="store_true", help="continue the run in DIR")
     p.add_argument("--quiet", action="store_true", help="no progress bar")
 
-    p = command("sample", "Generate conformers of molecules.")
+    p = command("sample", "Generate conformers of molecules, or fields where the weights are of fields.")
     p.add_argument("inputs", nargs="*", metavar="INPUT", help="SMILES, or .smi/.sdf files; - reads stdin")
     p.add_argument(
         "-n",
         type=count,
         default=(10, False),
         metavar="N",
-        help="conformers per molecule (10 if not given); 2x: twice the records that the input has of it",
+        help="conformers per molecule, or fields (10 if not given); 2x: twice the records that the input has of a molecule",
     )
-    p.add_argument("-o", "--output", default="-", metavar="OUT.sdf", help="SDF to write (.gz compresses); - is stdout")
+    p.add_argument(
+        "-o",
+        "--output",
+        default="-",
+        metavar="OUT.sdf|OUT.h5",
+        help="SDF to write (.gz compresses), - is stdout; HDF5 for fields",
+    )
     p.add_argument("--seed", type=at_least(0), default=0, help="same seed, same conformers")
     p.add_argument("--weights", default=None, metavar="FILE", help="weights or run folder; the shipped ones if not given")
     p.add_argument("--steps", type=at_least(2), default=None, help="network evaluations per conformer")
@@ -173,15 +179,32 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument("--eta", type=share, default=0.0, help="of the ddim sampler")
     p.add_argument("--ask", type=wish, action="append", default=[], metavar="NAME=VALUE", help="a property to condition on")
     p.add_argument("--guidance", type=float, default=1.0, metavar="W", help="how much to exaggerate what is asked; 1: not")
+    p.add_argument(
+        "--guide",
+        type=wish,
+        action="append",
+        default=[],
+        metavar="TERM=WEIGHT",
+        help="steer by a term at this weight in kT: bonds, angles, clashes, smoothness, neighbour_alignment",
+    )
+    p.add_argument(
+        "--keep",
+        metavar="SMARTS|FIELD.npy",
+        help="leave the atoms of the first match where the input has them; for fields: known values, NaN where free",
+    )
+    p.add_argument("--compile", action="store_true", help="torch.compile the network: a minute or two once, for large jobs")
     p.add_argument("--attempts", type=at_least(1), default=10, help="draws per conformer until its stereo is right")
     p.add_argument("--report", default=None, metavar="REPORT.json", help="write counts and seconds, for evaluate --report")
     p.add_argument("--device", choices=["cpu", "cuda"], default=None, help="cuda where there is one, if not given")
     p.add_argument("--quiet", action="store_true", help="no progress bar")
     p.add_argument("--strict", action="store_true", help="exit 1 if any record was skipped")
 
-    p = command("evaluate", "Score generated conformers against reference conformers.")
-    p.add_argument("generated", metavar="GENERATED.sdf", help="as written by sample; - reads stdin")
-    p.add_argument("reference", metavar="REFERENCE.sdf")
+    p = command("evaluate", "Score generated conformers or fields against reference ones.")
+    p.add_argument("generated", metavar="GENERATED.sdf|.h5", help="as written by sample; - reads SDF from stdin")
+    p.add_argument(
+        "reference", nargs="?", metavar="REFERENCE.sdf|.h5", help="fields of a known law need none: it is drawn from"
+    )
+    p.add_argument("--baselines", action="store_true", help="fields: score simple generators beside it")
     p.add_argument("-o", "--output", default=None, metavar="RESULT.json", help="write every figure as JSON")
     p.add_argument("--report", default=None, metavar="REPORT.json", help="of sample: its cost goes into the table")
     p.add_argument("--etkdg", action="store_true", help="run RDKit's ETKDGv3 beside it, as many conformers")
@@ -199,8 +222,8 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument("--seed", type=at_least(0), default=0, help="of the ETKDGv3 runs and of the K conformers")
     p.add_argument("--strict", action="store_true", help="exit 1 if any record was skipped")
 
-    p = command("plot", "Draw a training run, or an evaluation with overlays of generated and reference conformers.")
-    p.add_argument("source", metavar="DIR|RESULT.json", help="a training run's folder, or the JSON of evaluate")
+    p = command("plot", "Draw a training run, an evaluation (of conformers with overlays), or fields.")
+    p.add_argument("source", metavar="DIR|RESULT.json|FIELDS.h5", help="a run's folder, JSON of evaluate, or fields")
     p.add_argument("-o", "--output", default=None, metavar="PICTURE.png", help="beside the source if not given")
     p.add_argument("--generated", metavar="GENERATED.sdf", help="overlay these conformers ...")
     p.add_argument("--reference", metavar="REFERENCE.sdf", help="... on these")
@@ -253,21 +276,90 @@ def _sampler(args: argparse.Namespace):
 
 
 def run_sample(args: argparse.Namespace) -> int:
-    from .generate import Generator
-    from .pipeline import sample_records
+    from .pretrained import load_pretrained
 
-    options = {} if args.steps is None else {"steps": args.steps}
     if args.device == "cuda":
         import torch
 
         if not torch.cuda.is_available():
             raise UsageError("--device cuda: this machine has no CUDA device that torch can use")
-    generator = Generator.from_pretrained(args.weights, sampler=_sampler(args), device=args.device, **options)
-    unknown = sorted(set(dict(args.ask)) - set(generator.card.model.get("conditions", [])))
-    if unknown:
-        raise UsageError(f"--ask {unknown[0]}: these weights were not trained with it (model.conditions in the recipe)")
+    options = {"sampler": _sampler(args), "device": args.device, "compile": args.compile}
+    if args.steps is not None:
+        options["steps"] = args.steps
     if args.guidance != 1 and not args.ask:
         raise UsageError("--guidance goes with --ask")
+    weights = None if args.weights is None else load_pretrained(args.weights)
+    conditions = () if weights is None else weights[1].model.get("conditions", ())
+    unknown = sorted(set(dict(args.ask)) - set(conditions))
+    if unknown:
+        raise UsageError(f"--ask {unknown[0]}: these weights were not trained with it (model.conditions in the recipe)")
+    fields = weights is not None and weights[1].data["kind"] == "fields"
+    return (_sample_fields if fields else _sample_molecules)(args, weights, options)
+
+
+def _guides(args: argparse.Namespace, known: Sequence[str]) -> dict[str, float]:
+    """Terms to steer by."""
+    if set(dict(args.guide)) - set(known):
+        raise UsageError(f"--guide takes {', '.join(known)}")
+    return dict(args.guide)
+
+
+def _sample_fields(args: argparse.Namespace, weights: Any, options: dict[str, Any]) -> int:
+    import time
+    from functools import partial
+
+    import numpy as np
+    from tqdm import tqdm
+
+    from .data.field_file import write_fields
+    from .generate_fields import FieldGenerator
+    from .terms import GRAPH_TERMS, bind
+
+    if args.inputs != ["-"]:
+        raise UsageError(f"these weights make fields, which take no input; got {args.inputs[0]!r}")
+    if args.output == "-" or args.n[1]:
+        raise UsageError("fields go to a file, -o OUT.h5, and their number is plain, -n 100")
+    terms = _guides(args, GRAPH_TERMS)
+    fixed = None
+    if args.keep:
+        try:
+            fixed = np.load(args.keep, allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise UsageError(f"--keep {args.keep}: not a .npy array ({error})") from error
+    Output(args.output)  # can it be written?
+    generator = FieldGenerator(*weights, **options)
+    start, count = time.perf_counter(), args.n[0]
+    with tqdm(desc="fields", total=count, disable=args.quiet, file=sys.stderr, dynamic_ncols=True) as bar:
+        x = generator.sample(
+            count,
+            args.seed,
+            dict(args.ask) or None,
+            args.guidance,
+            partial(bind, terms) if terms else None,
+            fixed=fixed,
+            progress=bar.update,
+        )
+    seconds = time.perf_counter() - start
+    write_fields(args.output, x, generator.card.data)
+    if args.report:
+        with Output(args.report) as out:
+            out.write(json.dumps({"fields": count, "seconds": seconds, "evaluations": generator.steps}, indent=1) + "\n")
+    say(f"{args.output}: {count} fields, {1e3 * seconds / count:.1f} ms and {generator.steps} network evaluations each")
+    return 0
+
+
+def _sample_molecules(args: argparse.Namespace, weights: Any, options: dict[str, Any]) -> int:
+    from rdkit import Chem
+
+    from .generate import Generator
+    from .pipeline import sample_records
+    from .terms import GRAPH_TERMS, MOLECULE_TERMS
+
+    terms = _guides(args, (*GRAPH_TERMS, *MOLECULE_TERMS))
+    keep = Chem.MolFromSmarts(args.keep) if args.keep else None
+    if args.keep and keep is None:
+        raise UsageError(f"--keep {args.keep!r}: not a SMARTS pattern")
+    generator = Generator.from_pretrained(**options) if weights is None else Generator(*weights, **options)
     skipped = Skipped()
     n, per_record = args.n
     report = Output(args.report) if args.report else None
@@ -285,6 +377,8 @@ def run_sample(args: argparse.Namespace) -> int:
             progress=not args.quiet,
             condition=dict(args.ask) or None,
             guidance=args.guidance,
+            terms=terms,
+            keep=keep,
         )
     if report is not None:
         with report:
@@ -302,7 +396,25 @@ def run_sample(args: argparse.Namespace) -> int:
     return status(tally.conformers > 0, bool(skipped.rows), args.strict)
 
 
+def _evaluate_fields(args: argparse.Namespace) -> int:
+    from .pipeline_fields import evaluate_fields, table
+
+    out = Output(args.output, [args.generated, args.reference or ""]) if args.output else None
+    result = evaluate_fields(args.generated, args.reference, args.baselines, args.seed)
+    print(table(result))
+    if out is not None:
+        with out:
+            out.write(json.dumps(result, indent=1) + "\n")
+    return 0
+
+
 def run_evaluate(args: argparse.Namespace) -> int:
+    if args.generated.endswith((".h5", ".hdf5")):
+        return _evaluate_fields(args)
+    if args.reference is None:
+        raise UsageError("conformers need a REFERENCE.sdf to be scored against")
+    if args.baselines:
+        raise UsageError("--baselines is for fields; conformers have --etkdg and --mmff")
     from .pipeline import evaluate_files
 
     if args.xtb and args.busters == 0:
@@ -331,7 +443,7 @@ def run_evaluate(args: argparse.Namespace) -> int:
 
 
 def run_plot(args: argparse.Namespace) -> int:
-    from .plot import plot_evaluation, plot_run
+    from .plot import plot_evaluation, plot_fields, plot_run
 
     source = Path(args.source)
     if not source.exists():
@@ -342,6 +454,8 @@ def run_plot(args: argparse.Namespace) -> int:
         Output(args.output)  # can it be written?
     if source.is_dir():
         target = plot_run(source, Path(args.output) if args.output else source / "training.png")
+    elif source.suffix in (".h5", ".hdf5"):
+        target = plot_fields(source, Path(args.output) if args.output else source.with_suffix(".png"))
     else:
         target = plot_evaluation(
             source, Path(args.output) if args.output else source.with_suffix(".png"), args.generated, args.reference

@@ -150,7 +150,7 @@ class Denoiser(nn.Module):
         """D in working coordinates: S_t in, Ŝ_0 out."""
         parts, w_t = self.parts(t), self.project(operator, w_t)
         out = self.predictions(operator, w_t, t, parts, context)[-1]
-        on_s_t, on_out = _denoised_from(self.predicts, parts)
+        on_s_t, on_out = denoised_from(self.predicts, parts)
         return operator.combine((on_s_t, w_t), (on_out, out))
 
     def forward(self, operator: LaplacianOperator, x_t: Tensor, t: Tensor, context=None) -> Tensor:
@@ -197,7 +197,7 @@ def _inverse_phi(phi: Tensor) -> Tensor:
     return torch.where(gone, 0.0, 1 / torch.where(gone, 1.0, phi))
 
 
-def _denoised_from(predicts: str, parts: Parts) -> tuple[Kernel, Kernel]:
+def denoised_from(predicts: str, parts: Parts) -> tuple[Kernel, Kernel]:
     """Kernels (a, b) with D = a(L) S_t + b(L) out."""
     if predicts == "F":
         return parts.c_skip, parts.c_out

@@ -17,8 +17,8 @@ from .data import Molecule, MoleculeData, laplacian_operator
 from .data.schema import ELEMENTS
 from .denoise import Denoiser
 from .pretrained import Card, load_pretrained
-from .sample import Ancestral, ClassifierFree, Sampler, time_grid
-from .spectral import DenseOperator
+from .sample import Ancestral, Inpainted, Sampler, steer, time_grid
+from .spectral import DenseOperator, LaplacianOperator
 
 DEFAULT_WEIGHTS = "conformers.safetensors"
 DEFAULT_STEPS = 20
@@ -56,6 +56,19 @@ class _Job:
     position: np.ndarray | None = None
 
 
+# (L, batch) -> E, a function of positions [num_nodes, 3] per graph or summed
+Energy = Callable[[LaplacianOperator, Batch], Callable[[torch.Tensor], torch.Tensor]]
+
+
+@dataclass(frozen=True)
+class _Steering:
+    """What a batch is steered by: weight of the condition, energy and the limit of its moves."""
+
+    guidance: float
+    energy: Energy | None
+    limit: float
+
+
 class Generator:
     """Samples conformers of molecules given as graphs.
 
@@ -65,6 +78,7 @@ class Generator:
         steps: network evaluations per conformer (sampler steps plus the final denoising).
         device: "cpu", "cuda"; CUDA where there is one, by default.
         max_pairs: a batch holds no more than this many padded atom pairs; bounds the memory (about 2 kB each).
+        compile: torch.compile the network: a minute or two once, for large jobs.
     """
 
     def __init__(
@@ -75,12 +89,17 @@ class Generator:
         steps: int = DEFAULT_STEPS,
         device: str | None = None,
         max_pairs: int = 60_000,
+        compile: bool = False,
     ):
         if steps < 2:
             raise ValueError(f"steps must be at least 2, got {steps}")
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         self.denoiser, self.card = denoiser.to(self.device).eval(), card
         self.sampler, self.steps, self.max_pairs = sampler or Ancestral(), steps, max_pairs
+        if card.data["kind"] != "molecules":
+            raise ValueError(f"these weights make {card.data['kind']}, no molecules; see FieldGenerator")
+        if compile:
+            self.denoiser.net.trunk_compile()  # type: ignore[operator]
 
     @classmethod
     def from_pretrained(cls, path: str | Path | None = None, **options) -> "Generator":
@@ -110,6 +129,9 @@ class Generator:
         progress: Callable[[int], object] | None = None,
         condition: Mapping[str, float] | Sequence[Mapping[str, float]] | None = None,
         guidance: float = 1.0,
+        energy: Energy | None = None,
+        energy_limit: float = 0.5,
+        fixed: Sequence[np.ndarray | None] | None = None,
     ) -> list[Conformers]:
         """n conformers of every molecule, each of the stereo its graph asks for.
 
@@ -125,6 +147,11 @@ class Generator:
                 what the model was trained with (`card.model["conditions"]`).
             guidance: w of classifier-free guidance; 1 samples the model as it is, more exaggerates the condition and takes
                 two network calls per evaluation.
+            energy: called with (L, batch), gives a function E of positions `[num_nodes, 3]` in Å, in kT, per graph or
+                summed; samples follow exp(-E) (`sample.EnergyGuided`). `partial(terms.bind, {"clashes": 10.0})` is one.
+            energy_limit: largest move of an atom by the energy per evaluation, in Å.
+            fixed: for each molecule None, or positions `[N, 3]` of atoms to keep with NaN at those to generate
+                (`sample.Inpainted`).
         """
         counts = [int(n)] * len(molecules) if isinstance(n, Integral) else [int(k) for k in n]  # type: ignore[union-attr]
         if len(counts) != len(molecules) or any(k < 1 for k in counts):
@@ -137,6 +164,7 @@ class Generator:
         asked = self._asked(condition, len(molecules))
         if guidance != 1 and asked is None:
             raise ValueError("guidance needs a condition to follow")
+        known = self._known(fixed, molecules)
         results = [
             Conformers(np.zeros((0, len(m.z), 3)), k, notes=self.unfamiliar(m))
             for m, k in zip(molecules, counts, strict=True)
@@ -147,11 +175,13 @@ class Generator:
             data = molecule.data(conformer=None)
             if asked is not None:
                 data.condition = asked[k : k + 1]
+            if known is not None:
+                data.fixed = known[k]
             jobs += [_Job(k, c, data) for c in range(count)]
-        waiting = jobs
+        waiting, steering = jobs, _Steering(guidance, energy, energy_limit)
         for attempt in range(max_attempts):
             for batch in self._batches(waiting):
-                for job in self._run_within_memory(batch, seed, first, attempt, guidance):
+                for job in self._run_within_memory(batch, seed, first, attempt, steering):
                     results[job.molecule].problem = f"not enough memory for its {job.data.num_nodes} atoms"
                 for job in batch:
                     if job.position is None:
@@ -197,6 +227,22 @@ class Generator:
                 table[row, names.index(name)] = value
         return table
 
+    @staticmethod
+    def _known(fixed: Sequence[np.ndarray | None] | None, molecules: Sequence[Molecule]) -> list[torch.Tensor] | None:
+        """Positions of kept atoms, `[N, 3]` each, NaN at the others."""
+        if fixed is None:
+            return None
+        if len(fixed) != len(molecules):
+            raise ValueError(f"{len(fixed)} fixed for {len(molecules)} molecules; give None for those without any")
+        known = []
+        for molecule, positions in zip(molecules, fixed, strict=True):
+            shape = len(molecule.z), 3
+            values = np.full(shape, np.nan) if positions is None else np.asarray(positions, dtype=float)
+            if values.shape != shape:
+                raise ValueError(f"{molecule.name or molecule.smiles!r}: fixed must be {shape}, got {values.shape}")
+            known.append(torch.from_numpy(values).float())
+        return known
+
     def _batches(self, jobs: list[_Job]) -> list[list[_Job]]:
         """Jobs of like size together, each batch within the budget of atom pairs."""
         batches: list[list[_Job]] = []
@@ -208,10 +254,10 @@ class Generator:
                 batches.append([job])
         return batches
 
-    def _run_within_memory(self, jobs: list[_Job], seed: int, first: int, attempt: int, guidance: float) -> list[_Job]:
+    def _run_within_memory(self, jobs: list[_Job], seed: int, first: int, attempt: int, steering: _Steering) -> list[_Job]:
         """Sample the jobs, in halves where the memory does not suffice; returns those that do not fit even alone."""
         try:
-            self._run(jobs, [(seed, first + job.molecule, job.conformer, attempt) for job in jobs], guidance)
+            self._run(jobs, [(seed, first + job.molecule, job.conformer, attempt) for job in jobs], steering)
         except RuntimeError as error:  # torch.OutOfMemoryError on CUDA; the CPU's allocator has no class of its own
             if "memory" not in str(error):
                 raise
@@ -220,11 +266,11 @@ class Generator:
         else:
             return []
         half = len(jobs) // 2  # outside the handler, which would keep the failed tensors alive
-        rest = seed, first, attempt, guidance
+        rest = seed, first, attempt, steering
         return [job for part in (jobs[:half], jobs[half:]) for job in self._run_within_memory(part, *rest)]
 
     @torch.no_grad()
-    def _run(self, jobs: list[_Job], keys: list[tuple[int, ...]], guidance: float) -> None:
+    def _run(self, jobs: list[_Job], keys: list[tuple[int, ...]], steering: _Steering) -> None:
         """Sample the jobs' positions in place."""
         batch = Batch.from_data_list([job.data for job in jobs]).to(self.device)
         operator = laplacian_operator(batch, DenseOperator.from_laplacian)
@@ -238,10 +284,18 @@ class Generator:
 
         end, start = self.denoiser.sde.schedule.t(torch.tensor(TAU_RANGE)).clamp(0, 1).tolist()
         grid = time_grid(self.steps - 1, start, end) if start > end else time_grid(self.steps - 1)
-        denoiser: Denoiser | ClassifierFree = self.denoiser
-        if guidance != 1:
-            denoiser = ClassifierFree(denoiser, guidance, context.without_condition())
-        positions = self.sampler.sample(denoiser, operator, grid, noise, context).float().cpu().numpy()
+        denoiser = steer(
+            self.denoiser,
+            steering.guidance,
+            context.without_condition(),
+            None if steering.energy is None else steering.energy(operator, batch),
+            steering.limit,
+            batch.get("fixed"),
+        )
+        sampled = self.sampler.sample(denoiser, operator, grid, noise, context)
+        if isinstance(denoiser, Inpainted):
+            sampled = denoiser.place(operator, sampled)
+        positions = sampled.float().cpu().numpy()
         for job, position in zip(jobs, np.split(positions, np.cumsum(sizes)[:-1]), strict=True):
             job.position = position
 

@@ -4,14 +4,17 @@ r"""Training objectives of a denoiser: one quadratic error of D, weighted mode b
 
 The named objectives differ in the gain of their quantity q alone (`denoise.gain`): x₀ 1, F 1/c_out, ε-MSE φ/σ, denoising
 score matching φ/σ² (Vincent 2011). The error is formed in what the network predicts, so that nothing cancels.
+
+A penalty R on the estimate D counts as far as S_t says anything of S_0: D is a mean over what is unknown, and the mean of
+good signals need not be good. It is weighted by the root mean square over modes of the known share φ c_skip.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
 
-from .denoise import Denoiser, Parts, gain, prediction_target
+from .denoise import Denoiser, Parts, denoised_from, gain, prediction_target
 from .spectral import Kernel, LaplacianOperator
 from .spectral.operator import with_channels
 
@@ -44,6 +47,7 @@ def denoising_loss(
     stage_weight: float = 0.25,
     objectives: Mapping[str, float] | None = None,
     weight: str = "none",
+    penalty: Callable[[Tensor], Tensor] | None = None,
 ) -> Tensor:
     """The weighted error of a denoiser, one value per graph (see the module).
 
@@ -56,6 +60,7 @@ def denoising_loss(
         stage_weight: weight of the intermediate estimates of a network that has stages.
         objectives: weights of "F", "eps", "score", "x0"; `{"F": 1}` if None.
         weight: name of w, see `time_weight`.
+        penalty: R of a signal `[num_nodes, C]`, one value per graph; added per mode and channel, as the error is.
 
     Returns:
         `[num_graphs]`; graphs without a free mode (a single centered atom) give 0.
@@ -83,7 +88,14 @@ def denoising_loss(
         error = out - target
         return operator.square_sum(error if plain else operator.combine((kappa, error))) / count
 
-    *early, last = [loss(out) for out in denoiser.predictions(operator, s_t, t, parts, context)]
+    predictions = denoiser.predictions(operator, s_t, t, parts, context)
+    *early, last = [loss(out) for out in predictions]
     for part in early:
         last = last + stage_weight * part
+    if penalty is not None:
+        on_s_t, on_out = denoised_from(native, parts)
+        d = operator.from_work(operator.combine((on_s_t, s_t), (on_out, predictions[-1])))
+        filtered = operator.combine((lambda lam: parts.phi(lam) * parts.c_skip(lam), eps))
+        known = operator.square_sum(filtered) / operator.square_sum(eps).clamp_min(1e-12)
+        last = last + known.sqrt() * penalty(d) / count
     return last

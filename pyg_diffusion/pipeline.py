@@ -6,9 +6,11 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
 import torch
 from rdkit import Chem
 from tqdm import tqdm
@@ -25,6 +27,7 @@ from .chem.records import (
 from .data import Molecule
 from .generate import Generator
 from .metrics import Comparison, Ensemble, Evaluation, compare, etkdg, evaluate, group_records, records_of
+from .terms import bind
 
 FILE_SUFFIXES = (".sdf", ".sd", ".mol", ".smi", ".smiles", ".txt")  # each also with .gz; any other input is a SMILES
 CHUNK = 64  # molecules sampled together; results are written after each chunk
@@ -71,11 +74,13 @@ class Writer(Protocol):
 
 @dataclass
 class Entry:
-    """One molecule to sample: a record, its arrays, and how many records of the input were this molecule."""
+    """One molecule to sample: a record, its arrays, how many records of the input were this molecule, and the positions of
+    the atoms to keep, NaN at the others."""
 
     record: Record
     molecule: Molecule
     copies: int = 1
+    fixed: np.ndarray | None = None
 
 
 def _stdin_records() -> Iterator[Record]:
@@ -125,6 +130,24 @@ def unique_molecules(
         say(f"{repeated} records repeat a molecule already named; each molecule is sampled once")
 
 
+def _with_kept(entries: Iterable[Entry], keep: Chem.Mol, skip: Callable[[str, str], None]) -> Iterator[Entry]:
+    """The entries that have the pattern and coordinates, with the matched atoms fixed."""
+    for entry in entries:
+        mol = entry.record.mol
+        assert mol is not None
+        match = list(mol.GetSubstructMatch(keep))
+        placed = mol.GetNumConformers() > 0 and mol.GetConformer().Is3D()
+        if not match or not placed:
+            skip(
+                entry.record.name,
+                "has no atoms that match what to keep" if placed else "has no 3D coordinates to keep atoms of",
+            )
+            continue
+        entry.fixed = np.full((mol.GetNumAtoms(), 3), np.nan)
+        entry.fixed[match] = mol.GetConformer().GetPositions()[match]
+        yield entry
+
+
 def sdf_text(mol: Chem.Mol, conformer: int) -> str:
     """One SDF record with the molecule's name and properties."""
     try:
@@ -146,6 +169,8 @@ def sample_records(
     progress: bool = True,
     condition: Mapping[str, float] | None = None,
     guidance: float = 1.0,
+    terms: Mapping[str, float] | None = None,
+    keep: Chem.Mol | None = None,
 ) -> Tally:
     """Sample every molecule of the inputs and write SDF records in input order, chunk by chunk.
 
@@ -154,10 +179,15 @@ def sample_records(
         skip: called with (name, reason) for what yields nothing.
         say: called with remarks.
         condition, guidance: as for `Generator.sample`.
+        terms: weights in kT of regularizers to steer by (`terms.bind`).
+        keep: a SMARTS pattern; the atoms of its first match stay where the input has them.
     """
     entries: Iterable[Entry] = unique_molecules(input_records(inputs), skip, say)
+    if keep is not None:
+        entries = _with_kept(entries, keep, skip)
     if per_record:
         entries = list(entries)  # the copies of a molecule are known at the end of the input
+    energy = partial(bind, terms) if terms else None
     tally = Tally(threads=torch.get_num_threads())
     start = time.perf_counter()
     with tqdm(desc="conformers", unit="", disable=not progress, file=sys.stderr, dynamic_ncols=True) as bar:
@@ -165,7 +195,16 @@ def sample_records(
             counts = [n * e.copies if per_record else n for e in chunk]
             bar.total = (bar.total or 0) + sum(counts)
             results = generator.sample(
-                [e.molecule for e in chunk], counts, seed, first, attempts, bar.update, condition, guidance
+                [e.molecule for e in chunk],
+                counts,
+                seed,
+                first,
+                attempts,
+                bar.update,
+                condition,
+                guidance,
+                energy,
+                fixed=[e.fixed for e in chunk] if keep is not None else None,
             )
             for entry, result in zip(chunk, results, strict=True):
                 tally.asked += result.asked

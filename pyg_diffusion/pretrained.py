@@ -14,6 +14,8 @@ from safetensors.torch import load_file, save_file
 from .data import schema
 from .denoise import Denoiser
 from .nn import ConformerNet
+
+EpsNet = GraphNet = MLPNet = ScoreNet = None  # TEMPORARY
 from .sde import GeometricTime, LinearSDE
 from .spectral import PowerSpectrum
 
@@ -29,16 +31,34 @@ class WeightsError(ValueError):
 class Card:
     """What a weights file is.
 
-    process, model: their constructor arguments; elements: atomic numbers seen in training; bf16: whether the network runs
-    its matrix products in bf16; training, metrics: where the weights come from and how good they are.
+    process, model: their constructor arguments, the model's with its `kind`; bf16: whether the network runs its matrix
+    products in bf16; elements: atomic numbers seen in training; data: the kind of data and, for fields, their grid and law;
+    training, metrics: where the weights come from and how good they are.
     """
 
     process: dict[str, Any]
     model: dict[str, Any]
     bf16: bool
-    elements: list[int]
+    elements: list[int] = field(default_factory=list)
+    data: dict[str, Any] = field(default_factory=lambda: {"kind": "molecules"})
     training: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
+
+
+NETS: dict[str, Any] = {"conformer": ConformerNet, "graph": GraphNet, "eps": EpsNet, "score": ScoreNet, "mlp": MLPNet}
+
+
+def build_denoiser(card: Card, spectrum: PowerSpectrum) -> Denoiser:
+    """The untrained denoiser that a card describes."""
+    process = dict(card.process)
+    sde = LinearSDE(GeometricTime(process.pop("tau_min"), process.pop("tau_max")), **process)
+    options = {k: tuple(v) if isinstance(v, list) else v for k, v in card.model.items()}
+    kind = options.pop("kind", "conformer")
+    if kind not in NETS:
+        raise ValueError(f"no network of kind {kind!r}; there are {', '.join(NETS)}")
+    if kind != "conformer":  # it alone computes its conditions from the signal, the others only need their number
+        options["conditions"] = len(options["conditions"])
+    return Denoiser(NETS[kind](**options), sde, spectrum, card.data["kind"] == "molecules", card.bf16)
 
 
 def save_pretrained(path: str | os.PathLike, denoiser: Denoiser, card: Card) -> None:
@@ -54,7 +74,11 @@ def save_pretrained(path: str | os.PathLike, denoiser: Denoiser, card: Card) -> 
         "version": VERSION,
         "features": schema.VERSION,
         "sha256": hashlib.sha256(temporary.read_bytes()).hexdigest(),
-        "spectrum": {"log_lambda": spectrum.log_lambda.tolist(), "log_power": spectrum.log_power.tolist()},
+        "spectrum": {
+            "log_lambda": spectrum.log_lambda.tolist(),
+            "log_power": spectrum.log_power.tolist(),
+            "floor": spectrum.floor,
+        },
         **asdict(card),
     }
     json_temporary = path.with_name(path.stem + ".json.tmp")
@@ -95,14 +119,13 @@ def load_pretrained(path: str | os.PathLike) -> tuple[Denoiser, Card]:
     if hashlib.sha256(path.read_bytes()).hexdigest() != text.get("sha256"):
         raise WeightsError(f"{path}: does not match its card (damaged, or the card of other weights)")
     try:
-        card = Card(**{k: text[k] for k in Card.__dataclass_fields__})
-        process = dict(card.process)
-        schedule = GeometricTime(process.pop("tau_min"), process.pop("tau_max"))
-        sde = LinearSDE(schedule, **process)
-        options: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in card.model.items()}
-        net = ConformerNet(**options)
-        spectrum = PowerSpectrum(*(torch.tensor(text["spectrum"][k]) for k in ("log_lambda", "log_power")))
-        net.load_state_dict({k: v.float() for k, v in load_file(path).items()})
+        card = Card(**{k: text[k] for k in Card.__dataclass_fields__ if k in text})
+        knots = text["spectrum"]
+        spectrum = PowerSpectrum(
+            torch.tensor(knots["log_lambda"]), torch.tensor(knots["log_power"]), knots.get("floor", PowerSpectrum.FLOOR)
+        )
+        denoiser = build_denoiser(card, spectrum)
+        denoiser.net.load_state_dict({k: v.float() for k, v in load_file(path).items()})
     except (KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
         raise WeightsError(f"{path}: weights and card do not fit together: {error}") from error
-    return Denoiser(net, sde, spectrum, centered=True, autocast=card.bf16).eval(), card
+    return denoiser.eval(), card

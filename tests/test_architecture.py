@@ -20,6 +20,7 @@ MAY_IMPORT = {
     "denoise": {"spectral", "sde"},
     "loss": {"spectral", "sde", "denoise"},
     "regularize": {"spectral", "sde", "denoise"},
+    "terms": {"spectral", "regularize", "data.schema", "transforms"},
     "mining": {"spectral", "sde", "denoise"},
     "sample": {"spectral", "sde", "denoise"},
     "data": {"spectral"},
@@ -38,7 +39,21 @@ THIRD_PARTY = {
     "nn": {"torch", "torch_geometric"},
 }
 RDKIT_HOMES = {"chem", "metrics", "datasets", "generate", "pipeline", "plot", "cli"}
-NEEDS_NO_RDKIT = ["spectral", "sde", "denoise", "loss", "sample", "nn", "data", "transforms", "train"]
+NEEDS_NO_RDKIT = [
+    "spectral",
+    "sde",
+    "denoise",
+    "loss",
+    "sample",
+    "nn",
+    "data",
+    "transforms",
+    "train",
+    "metrics",
+    "terms",
+    "generate_fields",
+    "pipeline_fields",
+]
 
 
 def modules() -> list[Path]:

@@ -237,7 +237,11 @@ def test_networks_are_interchangeable(operator, t, predicts, noise):
     torch.testing.assert_close(other.denoise(operator, s_t, t), d)
     parts = ours.parts(t)
     torch.testing.assert_close(other.estimate(operator, s_t, t, parts), ours.estimate(operator, s_t, t, parts))
-    for options in ({}, {"objectives": {"eps": 1.0}}, {"objectives": {"F": 1.0, "x0": 0.5, "score": 0.1}, "weight": "min_snr"}):
+    for options in (
+        {},
+        {"objectives": {"eps": 1.0}},
+        {"objectives": {"F": 1.0, "x0": 0.5, "score": 0.1}, "weight": "min_snr"},
+    ):
         losses = [denoising_loss(n, operator, x_0, eps, t, **options) for n in (ours, other)]
         torch.testing.assert_close(*losses)
 

@@ -20,7 +20,7 @@ from pyg_diffusion.pretrained import Card
 from pyg_diffusion.sample import Ancestral
 from pyg_diffusion.sde import GeometricTime, LinearSDE
 from pyg_diffusion.spectral import PowerSpectrum
-from pyg_diffusion.train.module import random_rotations
+from pyg_diffusion.train.conformers import rotations
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +127,7 @@ def test_rotation_error_of_the_shipped_network_is_small(shipped):
         noisy = operator.apply(denoiser.sde.mean(t), x_0) + operator.apply(denoiser.sde.std(t), noise)
         with torch.no_grad():
             straight = denoiser(operator, noisy, t, batch)
-            turn = random_rotations(1, generator)[0]
+            turn = rotations(torch.randn(1, 4, generator=generator))[0]
             turned = denoiser(operator, noisy @ turn, t, batch) @ turn.mT
         assert (turned - straight).square().mean().sqrt() < 0.33 * (straight - x_0).square().mean().sqrt()
 
@@ -135,10 +135,10 @@ def test_rotation_error_of_the_shipped_network_is_small(shipped):
 def test_a_molecule_too_large_for_the_memory_does_not_take_the_others_along(untrained, molecules, monkeypatch):
     run = Generator._run
 
-    def scarce(self, jobs, keys, guidance):
+    def scarce(self, jobs, keys, steering):
         if len(jobs) > 2 or jobs[0].data.num_nodes > 15:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        run(self, jobs, keys, guidance)
+        run(self, jobs, keys, steering)
 
     monkeypatch.setattr(Generator, "_run", scarce)
     small, large = molecules[4], molecules[5]
@@ -177,3 +177,68 @@ def test_conditions_reach_the_network_and_guidance_needs_them(molecules):
         made(condition={"radius_of_gyration": float("nan")})
     with pytest.raises(ValueError, match="2 conditions for 1 molecules"):
         made(condition=[{}, {}])
+
+
+def test_fixed_atoms_stay_where_they_are(shipped):
+    """A ring kept in place to the precision of the solver, everything around it generated; other molecules are free."""
+    mol = Chem.AddHs(Chem.MolFromSmiles("CCOC(=O)c1ccc(N)cc1"))
+    rdDistGeom.EmbedMolecule(mol, randomSeed=1)
+    reference = mol.GetConformer().GetPositions()
+    ring = [a.GetIdx() for a in mol.GetAtoms() if a.GetIsAromatic()]
+    fixed = np.full_like(reference, np.nan)
+    fixed[ring] = reference[ring]
+    other = molecule_from_mol(Chem.AddHs(Chem.MolFromSmiles("CCO")))
+    kept, free = shipped.sample([molecule_from_mol(mol), other], 3, seed=1, fixed=[fixed, None])
+    assert kept.positions.shape[0] == free.positions.shape[0] == 3
+    np.testing.assert_allclose(kept.positions[:, ring], np.broadcast_to(reference[ring], (3, 6, 3)), atol=2e-3)
+    rest = np.setdiff1d(np.arange(len(reference)), ring)
+    assert np.abs(kept.positions[0, rest] - kept.positions[1, rest]).max() > 0.5
+    bonds = [(b.GetBeginAtomIdx(), b.GetEndAtomIdx()) for b in mol.GetBonds()]
+    lengths = np.linalg.norm(kept.positions[:, [i for i, _ in bonds]] - kept.positions[:, [j for _, j in bonds]], axis=-1)
+    wanted = np.array([np.linalg.norm(reference[i] - reference[j]) for i, j in bonds])
+    assert np.abs(lengths - wanted).max() < 0.2
+    with pytest.raises(ValueError, match=r"fixed must be \(9, 3\)"):
+        shipped.sample([other], 1, fixed=[fixed])
+
+
+def test_an_energy_steers(shipped):
+    """kT-scaled pull to the centre makes a chain compact; a term of weight 0 changes nothing."""
+    chain = [molecule_from_mol(Chem.AddHs(Chem.MolFromSmiles("CCCCCCCC")))]
+
+    def size(strength):
+        def energy(operator, batch):
+            return lambda x: strength * x.square().sum()
+
+        return np.sqrt(
+            np.square(shipped.sample(chain, 6, seed=2, energy=energy, energy_limit=2.0)[0].positions).sum(-1).mean()
+        )
+
+    free = shipped.sample(chain, 6, seed=2)[0].positions
+    np.testing.assert_allclose(size(0.0), np.sqrt(np.square(free).sum(-1).mean()), rtol=1e-5)
+    assert size(0.3) < 0.85 * size(0.0)
+
+
+def test_bf16_and_float32_agree(shipped):
+    """The shipped network runs in bf16; the same noise through float32 gives nearly the same conformer."""
+    flat = [molecule_from_mol(Chem.AddHs(Chem.MolFromSmiles("c1ccccc1O")))]
+    exact = Generator.from_pretrained(device="cpu")
+    exact.denoiser.autocast = False
+    a, b = (g.sample(flat, 4, seed=3)[0].positions for g in (shipped, exact))
+    assert 0 < np.abs(a - b).max() < 0.1
+
+
+@pytest.mark.slow
+def test_compiled_network_makes_the_same_conformers(molecules):
+    eager, compiled = (Generator.from_pretrained(device="cpu", compile=c, steps=5) for c in (False, True))
+    for generator in (eager, compiled):
+        generator.denoiser.autocast = False
+    one, two = (g.sample(molecules[:3], 4, seed=3) for g in (eager, compiled))
+    for a, b in zip(one, two, strict=True):
+        np.testing.assert_allclose(a.positions, b.positions, atol=2e-3)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+def test_cuda_makes_the_same_conformers(molecules):
+    one, two = (Generator.from_pretrained(device=d).sample(molecules[:3], 4, seed=3) for d in ("cpu", "cuda"))
+    for a, b in zip(one, two, strict=True):
+        assert np.median(np.abs(a.positions - b.positions)) < 0.1

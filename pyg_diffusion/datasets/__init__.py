@@ -1,5 +1,6 @@
 """PyG datasets."""
 
+from .grid_fields import GridFields
 from .sdf import SDFDataset
 
-__all__ = ["SDFDataset"]
+__all__ = ["GridFields", "SDFDataset"]

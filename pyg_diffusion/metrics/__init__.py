@@ -1,39 +1,37 @@
-"""How good are generated conformers? Coverage, RMSD, validity, and the table that compares methods."""
+"""How good are generated conformers (coverage, RMSD, validity, the table that compares methods) and fields (`metrics.fields`)?
 
-from .comparison import Comparison, compare
-from .conformers import (
-    Ensemble,
-    Evaluation,
-    Matcher,
-    MoleculeResult,
-    Skipped,
-    etkdg,
-    evaluate,
-    group_records,
-    records_of,
-    rmsd_matrix,
-)
-from .strain import mmff_strain, xtb_strain
-from .validity import Geometry, StereoCheck, geometry, has_clash, posebusters_failures
+The names load on first use: fields need no RDKit.
+"""
 
-__all__ = [
-    "Comparison",
-    "Ensemble",
-    "Evaluation",
-    "Geometry",
-    "Matcher",
-    "MoleculeResult",
-    "Skipped",
-    "StereoCheck",
-    "compare",
-    "etkdg",
-    "evaluate",
-    "geometry",
-    "group_records",
-    "has_clash",
-    "mmff_strain",
-    "posebusters_failures",
-    "records_of",
-    "rmsd_matrix",
-    "xtb_strain",
-]
+from importlib import import_module
+from typing import Any
+
+_HOMES = {
+    "Comparison": "comparison",
+    "Ensemble": "conformers",
+    "Evaluation": "conformers",
+    "Geometry": "validity",
+    "Matcher": "conformers",
+    "MoleculeResult": "conformers",
+    "Skipped": "conformers",
+    "StereoCheck": "validity",
+    "compare": "comparison",
+    "compare_fields": "fields",
+    "etkdg": "conformers",
+    "evaluate": "conformers",
+    "geometry": "validity",
+    "group_records": "conformers",
+    "has_clash": "validity",
+    "mmff_strain": "strain",
+    "posebusters_failures": "validity",
+    "records_of": "conformers",
+    "rmsd_matrix": "conformers",
+    "xtb_strain": "strain",
+}
+__all__ = list(_HOMES)  # noqa: PLE0605
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -10,6 +10,7 @@ from .guidance import ClassifierFree, EnergyGuided, Steered
 from .inpainting import Inpainted
 from .likelihood import log_likelihood, negative_elbo
 from .sampler import Moment, Sampler, StepContext
+from .steer import steer
 
 __all__ = [
     "DDIM",
@@ -28,6 +29,7 @@ __all__ = [
     "log_snr_grid",
     "negative_elbo",
     "optimised_grid",
+    "steer",
     "tau_grid",
     "time_grid",
 ]

@@ -18,17 +18,17 @@ import torch
 from torch import Tensor
 
 from ..denoise import Denoiser, Parts
-from ..spectral import ExactOperator
+from ..spectral import ExactOperator, Kernel, LaplacianOperator
 
 
-def _rate(denoiser: Denoiser, parts: Parts, operator: ExactOperator) -> Tensor:
-    """k on the operator's modes."""
+def _rate(denoiser: Denoiser, parts: Parts) -> Kernel:
+    """The kernel k."""
 
     def rate(lam: Tensor) -> Tensor:
         numerator = denoiser.sde.diffusion2(lam).unsqueeze(-1) * parts.phi(lam) * parts.power(lam).sqrt()
         return -0.5 * numerator / (parts.sigma(lam) * parts.total(lam))
 
-    return operator.response(rate)
+    return rate
 
 
 def _free_modes(denoiser: Denoiser, operator: ExactOperator, channels: int) -> Tensor:
@@ -37,9 +37,34 @@ def _free_modes(denoiser: Denoiser, operator: ExactOperator, channels: int) -> T
     return denoiser.project(operator, ones)
 
 
+def _probes(operator: LaplacianOperator, shape: torch.Size, count: int, seed: int) -> Tensor:
+    """v with E vvᵀ = 1 in working coordinates, `[count, *shape]`: random signs, or, of an exact backend with count = 0, the
+    unit vectors of all modes, for every graph at once, whose sum is the trace itself."""
+    generator = torch.Generator(operator.device).manual_seed(seed)
+    if count:
+        signs = torch.randint(0, 2, (count, *shape), generator=generator, device=operator.device)
+        return (signs.to(operator.dtype) * 2 - 1) / count**0.5
+    graphs, m, c = shape
+    eye = torch.eye(m * c, dtype=operator.dtype, device=operator.device)
+    return eye.view(m * c, 1, m, c).expand(-1, graphs, -1, -1)
+
+
+def _log_determinant(denoiser: Denoiser, operator: LaplacianOperator, parts: Parts, channels: int, signs: Tensor) -> Tensor:
+    """log det(φ²p + σ²) over the free modes and all channels, `[num_graphs]`; of sparse backends an estimate by probes."""
+
+    def log_total(lam: Tensor) -> Tensor:
+        return parts.total(lam).log()
+
+    if isinstance(operator, ExactOperator):
+        return (operator.response(log_total) * _free_modes(denoiser, operator, channels)).sum((1, 2))
+    free = [denoiser.project(operator, v) for v in signs]
+    parts_of = [operator.inner(v, operator.combine((log_total, v))) for v in free]
+    return torch.stack(parts_of).sum(0)
+
+
 def log_likelihood(
     denoiser: Denoiser,
-    operator: ExactOperator,
+    operator: LaplacianOperator,
     x: Tensor,
     steps: int = 100,
     start: float = 0.0,
@@ -53,51 +78,44 @@ def log_likelihood(
     q_{t_0} is the model's law at t_0 = `start`, the data blurred by σ(t_0); x is taken as a sample of it. Heun steps.
 
     Args:
-        operator: an exact backend; the density needs its determinant, one eigenvalue at a time.
+        operator: any backend; one without an eigenbasis estimates its determinants by probes, too.
         x: `[num_nodes, C]`.
         steps: Heun steps, even in t, two network calls each.
         probes: Rademacher vectors of Hutchinson's trace estimator, the same for all steps; 0 takes the exact trace, one
-            derivative per mode and channel, for small graphs.
+            derivative per mode and channel, for small graphs on an exact backend.
 
     Returns:
         `[num_graphs]`, differentiable in nothing.
     """
-    if not isinstance(operator, ExactOperator):
-        raise TypeError(f"a likelihood needs an exact backend (dense, grid), got {operator!r}")
     if steps < 1 or probes < 0 or not start < end:
         raise ValueError(f"need steps >= 1, probes >= 0 and start < end, got {steps}, {probes}, {start}, {end}")
+    if not probes and not isinstance(operator, ExactOperator):
+        raise ValueError(f"the exact trace needs an exact backend (dense, grid), give probes >= 1 with {operator!r}")
     sde = denoiser.sde
     s = denoiser.project(operator, operator.to_work(x))
-    free = _free_modes(denoiser, operator, x.size(1))
-    generator = torch.Generator(x.device).manual_seed(seed)
-    signs = torch.randint(0, 2, (probes, *s.shape), generator=generator, device=x.device).to(s) * 2 - 1
-    if not probes:  # the unit vectors of all modes, every graph at once
-        m, c = s.shape[1:]
-        signs = torch.eye(m * c, dtype=s.dtype, device=x.device).view(m * c, 1, m, c).expand(-1, len(s), -1, -1)
-    share = 1 / probes if probes else 1.0
+    signs = _probes(operator, s.shape, probes, seed)
 
     def velocity(u: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         """(du/dt, its divergence `[num_graphs]`)."""
-        parts = denoiser.parts(t)
-        speed = sde.schedule.rate(t) * _rate(denoiser, parts, operator) * free
+        parts, speed = denoiser.parts(t), sde.schedule.rate(t)
+        rate = _rate(denoiser, parts)
         with torch.enable_grad():
             u = u.detach().requires_grad_()
             f = denoiser.estimate(operator, operator.combine((parts.std, u)), t, parts, context)
-            if not f.requires_grad:
-                return speed * f, u.new_zeros(len(u))
-            divergence = u.new_zeros(len(u))
-            for sign in signs:
-                v = sign * free
-                (pulled,) = torch.autograd.grad(f, u, speed * v, retain_graph=True, allow_unused=True)
+            divergence = u.new_zeros(operator.num_graphs)
+            for sign in signs if f.requires_grad else ():
+                v = denoiser.project(operator, sign)
+                (pulled,) = torch.autograd.grad(f, u, operator.combine((rate, v)), retain_graph=True, allow_unused=True)
                 if pulled is not None:
-                    divergence = divergence + share * (pulled * v).sum((1, 2))
-        return (speed * f).detach(), divergence.detach()
+                    divergence = divergence + operator.inner(pulled, v)
+        moved = denoiser.project(operator, operator.combine((rate, f.detach())))
+        return speed * moved, (speed * divergence).detach()
 
     grid = torch.linspace(start, end, steps + 1, dtype=torch.float64).to(operator.device, operator.dtype)
     with torch.no_grad():
-        total = operator.response(denoiser.parts(grid[0]).total).expand_as(s)
-        u = s / total.sqrt()
-        integral = u.new_zeros(len(u))
+        parts = denoiser.parts(grid[0])
+        u = operator.combine((lambda lam: parts.total(lam).rsqrt(), s))
+        integral = u.new_zeros(operator.num_graphs)
         v, div = velocity(u, grid[0])
         for k in range(steps):
             h = grid[k + 1] - grid[k]
@@ -106,8 +124,9 @@ def log_likelihood(
             integral = integral + 0.5 * h * (div + div_predicted)
             if k + 1 < steps:
                 v, div = velocity(u, grid[k + 1])
-        normal = -0.5 * (u.square() + math.log(2 * math.pi) + total.log()) * free
-        return normal.sum((1, 2)) + integral
+        free = (operator.sizes - int(denoiser.centered)).clamp_min(0) * x.size(1)
+        normal = -0.5 * (operator.square_sum(u) + math.log(2 * math.pi) * free)
+        return normal - 0.5 * _log_determinant(denoiser, operator, parts, x.size(1), signs) + integral
 
 
 def negative_elbo(

@@ -15,18 +15,20 @@ class PowerSpectrum(nn.Module):
     """p(λ) = E|Ŝ₀(λ)|² of a data set, piecewise linear in log λ -> log p between fitted knots.
 
     Below the first knot p grows like 1/λ (a free chain: larger molecules have lower modes than any seen) until λ has
-    fallen a hundredfold, then stays constant, so that p(0), the relative position of fragments, is finite. Above the last
-    knot p stays constant.
+    fallen to `floor` times its value there, a hundredth, then stays constant, so that p(0), the relative position of
+    fragments, is finite. Above the last knot p stays constant.
 
     Args:
         log_lambda: knots log λ_k, increasing, `[K]`.
         log_power: log p(λ_k), `[K]` for all channels alike, or `[K, C]`.
+        floor: see above; 1 for no growth at all, where the null mode was seen.
     """
 
-    floor = 1e-2  # share of the lowest knot below which 1/λ growth ends
+    FLOOR = 1e-2
 
-    def __init__(self, log_lambda: Tensor, log_power: Tensor):
+    def __init__(self, log_lambda: Tensor, log_power: Tensor, floor: float = FLOOR):
         super().__init__()
+        self.floor = floor
         if log_lambda.dim() != 1 or log_power.dim() not in (1, 2) or not len(log_lambda) == len(log_power) >= 2:
             raise ValueError("PowerSpectrum needs knots [K] and powers [K] or [K, C], with K >= 2")
         if not bool((log_lambda.diff() > 0).all()):
@@ -41,6 +43,18 @@ class PowerSpectrum(nn.Module):
         """p = 1/(γλ) on [low, high]: the stationary law of the white harmonic process."""
         knots = torch.tensor([low, high]).log()
         return cls(knots, -knots - torch.tensor(gamma).log())
+
+    @classmethod
+    def fit_all(cls, eigenvalues: Tensor, power: Tensor, knots: int = 12) -> "PowerSpectrum":
+        """As `fit`, of all modes of a graph: null modes get a knot of their own, far below the others."""
+        null = eigenvalues <= 1e-9 * eigenvalues.max()
+        power = power.clamp_min(1e-6 * power.mean())  # a mode that the data lacks has a logarithm none the less
+        if bool(null.all()):
+            return cls(torch.tensor([-1.0, 0.0]), power.mean(0).log().float().expand(2, *power.shape[1:]), floor=1.0)
+        lowest = 1e-3 * eigenvalues[~null].min()
+        first = cls.fit(eigenvalues[~null], power[~null], knots)
+        log_lambda = torch.cat([lowest.log().float()[None], first.log_lambda])
+        return cls(log_lambda, torch.cat([power[null].mean(0, keepdim=True).log().float(), first.log_power]), floor=1.0)
 
     @classmethod
     def fit(cls, eigenvalues: Tensor, power: Tensor, knots: int = 12) -> "PowerSpectrum":

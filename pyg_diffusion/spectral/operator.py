@@ -122,9 +122,13 @@ class LaplacianOperator(ABC):
             return per_graph
         return per_graph.repeat_interleave(self.sizes, dim=0, output_size=self.num_nodes)
 
+    def inner(self, w: Tensor, v: Tensor) -> Tensor:
+        """Σ over nodes and channels of the product of two signals, `[num_graphs]`, from working coordinates (Parseval)."""
+        return self.graph_sum(w * v).sum(1)
+
     def square_sum(self, w: Tensor) -> Tensor:
-        """Σ over nodes and channels of the squared signal, `[num_graphs]`, from working coordinates (Parseval)."""
-        return self.graph_sum(w.square()).sum(1)
+        """`inner` of a signal with itself."""
+        return self.inner(w, w)
 
     def center(self, w: Tensor) -> Tensor:
         """w, in working coordinates, less the signal's mean over each graph: the global translation projected out."""
@@ -189,8 +193,8 @@ class ExactOperator(LaplacianOperator):
     def from_work(self, w: Tensor) -> Tensor:
         return self.from_modes(w)
 
-    def square_sum(self, w: Tensor) -> Tensor:
-        return w.square().sum((1, 2))
+    def inner(self, w: Tensor, v: Tensor) -> Tensor:
+        return (w * v).sum((1, 2))
 
     def center(self, w: Tensor) -> Tensor:
         self._require_constant_null()

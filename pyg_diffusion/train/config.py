@@ -8,6 +8,8 @@ from typing import Any, get_args, get_origin
 import yaml
 
 from ..data.properties import PROPERTIES
+from ..loss import OBJECTIVES, TIME_WEIGHTS
+from ..terms import GRAPH_TERMS, MOLECULE_TERMS, TARGET_TERMS
 
 
 class ConfigError(ValueError):
@@ -15,17 +17,38 @@ class ConfigError(ValueError):
 
 
 @dataclass
-class DataConfig:
+class MoleculesConfig:
     """store: paths of prepared stores; repeat: passes over each store in one epoch; val_store: held-out store, or
-    `val_fraction` of the molecules (at least 1) is held out; batch_size: conformers per step; max_pairs: a batch holds no
-    more than this many padded atom pairs; workers: loader processes (0: in the main process)."""
+    `val_fraction` of the molecules (at least 1) is held out; batch_size: conformers per step, of all processes together;
+    max_pairs: a batch holds no more than this many padded atom pairs; workers: loader processes (0: in the main process)."""
 
+    kind: str = "molecules"
     store: list[str] = field(default_factory=list)
     repeat: list[int] = field(default_factory=list)
     val_store: str = ""
     val_fraction: float = 0.02
     batch_size: int = 128
     max_pairs: int = 80_000
+    workers: int = 0
+
+
+@dataclass
+class FieldsConfig:
+    """Fields of `GridFields`, which has law, shape, kinds, spacing, parameters and seed. root: where they are kept;
+    num_samples, val_samples: how many to train and to validate on; batch_size: fields per step, of all processes together;
+    workers: loader processes."""
+
+    kind: str = "fields"
+    root: str = "store/fields"
+    law: str = "matern"
+    shape: list[int] = field(default_factory=lambda: [32, 32])
+    kinds: str = "cycle"
+    spacing: float = 1.0
+    parameters: dict[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    num_samples: int = 10_000
+    val_samples: int = 1_000
+    batch_size: int = 64
     workers: int = 0
 
 
@@ -41,14 +64,37 @@ class ProcessConfig:
 
 
 @dataclass
-class ModelConfig:
+class ConformerConfig:
     """Arguments of `ConformerNet`; conditions: properties of `data.properties` to condition on."""
 
+    kind: str = "conformer"
     width: int = 192
     depths: list[int] = field(default_factory=lambda: [3, 3])
     heads: int = 8
     pair_width: int = 64
     expansion: int = 3
+    conditions: list[str] = field(default_factory=list)
+
+
+@dataclass
+class GraphConfig:
+    """Arguments of `GraphNet` (kind graph), `EpsNet` (eps) or `ScoreNet` (score); conditions: quantities of the data set to
+    condition on."""
+
+    kind: str = "graph"
+    width: int = 64
+    depth: int = 4
+    heads: int = 4
+    conditions: list[str] = field(default_factory=list)
+
+
+@dataclass
+class MLPConfig:
+    """Arguments of `MLPNet`, the baseline that knows no graph."""
+
+    kind: str = "mlp"
+    width: int = 256
+    depth: int = 4
     conditions: list[str] = field(default_factory=list)
 
 
@@ -70,16 +116,23 @@ class OptimizerConfig:
 class TrainConfig:
     """The end is whichever of max_steps and max_minutes (training time, resumed pieces added up) comes first.
 
-    log τ of a sample ~ N(log_tau_mean, log_tau_std²), clipped to the process; stage_weight: weight of intermediate
-    estimates; condition_dropout: how often a condition is withheld, for guidance; threads: CPU threads (0: torch's choice);
-    compile: torch.compile the network (a minute or two once, then faster steps); checkpoint_minutes: how often the resume
-    state is written; val_every: steps between validations; devices, nodes, accelerator, strategy: as Lightning's Trainer."""
+    time_sampling: "lognormal", log τ of a sample ~ N(log_tau_mean, log_tau_std²), clipped to the process; "uniform" in
+    log τ; "importance", by the loss seen at each noise level so far. objectives, time_weight: see `loss.denoising_loss`;
+    without objectives, that of what the network predicts. regularizers: weights of terms (see `terms.bind`) on the
+    estimate; "energy" and "alignment" compare it with the truth. stage_weight: weight of intermediate estimates;
+    condition_dropout: how often a condition is withheld, for guidance; threads: CPU threads (0: torch's choice); compile:
+    torch.compile the network (a minute or two once, then faster steps); checkpoint_minutes: how often the resume state is
+    written; val_every: steps between validations; devices, nodes, accelerator, strategy: as Lightning's Trainer."""
 
     seed: int = 0
     max_steps: int = 1_000_000
     max_minutes: float = 0.0
+    time_sampling: str = "lognormal"
     log_tau_mean: float = -1.0
     log_tau_std: float = 2.0
+    objectives: dict[str, float] = field(default_factory=dict)
+    time_weight: str = "none"
+    regularizers: dict[str, float] = field(default_factory=dict)
     stage_weight: float = 0.25
     condition_dropout: float = 0.15
     threads: int = 0
@@ -93,13 +146,25 @@ class TrainConfig:
     strategy: str = "auto"
 
 
+DATA: dict[str, Any] = {"molecules": MoleculesConfig, "fields": FieldsConfig}
+MODELS: dict[str, Any] = {
+    "conformer": ConformerConfig,
+    "graph": GraphConfig,
+    "eps": GraphConfig,
+    "score": GraphConfig,
+    "mlp": MLPConfig,
+}
+FITTING = {"molecules": ("conformer",), "fields": ("graph", "eps", "score", "mlp")}  # models of each kind of data
+TIME_SAMPLING = ("lognormal", "uniform", "importance")
+
+
 @dataclass
 class Config:
-    """One recipe."""
+    """One recipe. data and model are of the class that their `kind` names in `DATA` and `MODELS`."""
 
-    data: DataConfig = field(default_factory=DataConfig)
+    data: Any = field(default_factory=MoleculesConfig)
     process: ProcessConfig = field(default_factory=ProcessConfig)
-    model: ModelConfig = field(default_factory=ModelConfig)
+    model: Any = field(default_factory=ConformerConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
 
@@ -107,7 +172,19 @@ class Config:
         return dataclasses.asdict(self)
 
 
+def _kind_of(values: Any, kinds: dict[str, Any], default: str, where: str) -> Any:
+    """The dataclass of a section that comes in kinds."""
+    kind = values.get("kind", default) if isinstance(values, dict) else default
+    if kind not in kinds:
+        raise ConfigError(f"{where}.kind: expected one of {', '.join(kinds)}, got {kind!r}")
+    return kinds[kind]
+
+
 def _convert(value: Any, kind: Any, where: str) -> Any:
+    if where == "data":
+        kind = _kind_of(value, DATA, "molecules", where)
+    if where == "model":
+        kind = _kind_of(value, MODELS, "conformer", where)
     if dataclasses.is_dataclass(kind):
         if not isinstance(value, dict):
             raise ConfigError(f"{where or 'the recipe'}: expected a mapping, got {value!r}")
@@ -116,6 +193,12 @@ def _convert(value: Any, kind: Any, where: str) -> Any:
         if unknown:
             raise ConfigError(f"{where + '.' if where else ''}{unknown[0]}: no such key; there are {', '.join(fields)}")
         return kind(**{k: _convert(v, fields[k], f"{where}.{k}".lstrip(".")) for k, v in value.items()})  # type: ignore[operator]
+    if get_origin(kind) is dict:
+        if not isinstance(value, dict):
+            raise ConfigError(f"{where}: expected a mapping, got {value!r}")
+        return {str(k): _convert(v, get_args(kind)[1], f"{where}.{k}") for k, v in value.items()}
+    if kind is Any:
+        return value
     if get_origin(kind) is list:
         items = value if isinstance(value, list) else [value]
         return [_convert(v, get_args(kind)[0], where) for v in items]
@@ -130,10 +213,9 @@ def _convert(value: Any, kind: Any, where: str) -> Any:
 
 
 def _check(config: Config) -> Config:
-    data, train = config.data, config.train
-    if data.repeat and len(data.repeat) != len(data.store):
-        raise ConfigError(f"data.repeat has {len(data.repeat)} entries for {len(data.store)} stores")
-    optimizer = config.optimizer
+    data, model, optimizer, train = config.data, config.model, config.optimizer, config.train
+    if model.kind not in FITTING[data.kind]:
+        raise ConfigError(f"model.kind: {data.kind} take one of {', '.join(FITTING[data.kind])}, got {model.kind!r}")
     positive = {
         "optimizer.lr": optimizer.lr,
         "optimizer.muon_lr": optimizer.muon_lr,
@@ -142,23 +224,10 @@ def _check(config: Config) -> Config:
         "train.devices": train.devices,
         "train.nodes": train.nodes,
         "data.batch_size": data.batch_size,
-        "data.max_pairs": data.max_pairs,
         "train.max_steps": train.max_steps,
         "train.checkpoint_minutes": train.checkpoint_minutes,
         "train.val_every": train.val_every,
     }
-    for name, value in positive.items():
-        if value <= 0:
-            raise ConfigError(f"{name} must be > 0, got {value}")
-    unknown = sorted(set(config.model.conditions) - set(PROPERTIES))
-    if unknown:
-        raise ConfigError(f"model.conditions: no property {unknown[0]!r}; there are {', '.join(PROPERTIES)}")
-    if not 0 <= train.condition_dropout < 1:
-        raise ConfigError(f"train.condition_dropout must lie in [0, 1), got {train.condition_dropout}")
-    if config.optimizer.name not in ("muon", "adamw"):
-        raise ConfigError(f"optimizer.name must be muon or adamw, got {config.optimizer.name!r}")
-    if not 0 <= optimizer.ema < 1:
-        raise ConfigError(f"optimizer.ema must lie in [0, 1), got {optimizer.ema}")
     at_least_0 = {
         "data.workers": data.workers,
         "optimizer.weight_decay": optimizer.weight_decay,
@@ -167,16 +236,47 @@ def _check(config: Config) -> Config:
         "train.seed": train.seed,
         "train.threads": train.threads,
     }
+    if data.kind == "molecules":
+        if data.repeat and len(data.repeat) != len(data.store):
+            raise ConfigError(f"data.repeat has {len(data.repeat)} entries for {len(data.store)} stores")
+        if not 0 < data.val_fraction < 1:
+            raise ConfigError(f"data.val_fraction must lie in (0, 1), got {data.val_fraction}")
+        positive["data.max_pairs"] = data.max_pairs
+        unknown = sorted(set(model.conditions) - set(PROPERTIES))
+        if unknown:
+            raise ConfigError(f"model.conditions: no property {unknown[0]!r}; there are {', '.join(PROPERTIES)}")
+    else:
+        positive |= {"data.num_samples": data.num_samples, "data.val_samples": data.val_samples}
+        at_least_0["data.seed"] = data.seed
+    for name, value in positive.items():
+        if value <= 0:
+            raise ConfigError(f"{name} must be > 0, got {value}")
     for name, value in at_least_0.items():
         if value < 0:
             raise ConfigError(f"{name} must be >= 0, got {value}")
-    if not 0 < data.val_fraction < 1:
-        raise ConfigError(f"data.val_fraction must lie in (0, 1), got {data.val_fraction}")
+    if not 0 <= train.condition_dropout < 1:
+        raise ConfigError(f"train.condition_dropout must lie in [0, 1), got {train.condition_dropout}")
+    if optimizer.name not in ("muon", "adamw"):
+        raise ConfigError(f"optimizer.name must be muon or adamw, got {optimizer.name!r}")
+    if not 0 <= optimizer.ema < 1:
+        raise ConfigError(f"optimizer.ema must lie in [0, 1), got {optimizer.ema}")
+    if train.time_sampling not in TIME_SAMPLING:
+        raise ConfigError(f"train.time_sampling must be one of {', '.join(TIME_SAMPLING)}, got {train.time_sampling!r}")
+    if train.time_weight not in TIME_WEIGHTS:
+        raise ConfigError(f"train.time_weight must be one of {', '.join(TIME_WEIGHTS)}, got {train.time_weight!r}")
+    if set(train.objectives) - set(OBJECTIVES) or min(train.objectives.values(), default=1) < 0:
+        raise ConfigError(f"train.objectives: weights >= 0 of {', '.join(OBJECTIVES)}, got {train.objectives}")
+    terms = (*GRAPH_TERMS, *TARGET_TERMS, *(MOLECULE_TERMS if data.kind == "molecules" else ()))
+    if set(train.regularizers) - set(terms):
+        raise ConfigError(f"train.regularizers: {data.kind} have {', '.join(terms)}, got {train.regularizers}")
     return config
 
 
 def from_dict(values: dict[str, Any]) -> Config:
-    """A checked `Config` from nested dictionaries."""
+    """A checked `Config` from nested dictionaries; a model without a kind is the first that fits the data."""
+    data, model = values.get("data", {}), values.get("model", {})
+    if isinstance(data, dict) and isinstance(model, dict) and data.get("kind") in FITTING:
+        values = values | {"model": {"kind": FITTING[data["kind"]][0]} | model}
     return _check(_convert(values, Config, ""))
 
 

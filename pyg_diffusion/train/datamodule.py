@@ -1,6 +1,8 @@
-"""Batches of conformers from prepared stores, as a pure function of (seed, step): what exact resuming needs."""
+"""What training needs of a kind of data, and batches as a pure function of (seed, step): what exact resuming needs."""
 
-from collections.abc import Callable, Iterator
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import lightning as L
 import numpy as np
@@ -9,45 +11,59 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 from torch_geometric.data import Batch
 from torch_geometric.loader import DataLoader
-from torch_geometric.utils import to_dense_batch
 
-from ..data import MoleculeData, MoleculeStore
-from ..data.properties import properties
-from ..spectral import DenseOperator, PowerSpectrum
-from .config import ConfigError, DataConfig
+from ..spectral import LaplacianOperator, PowerSpectrum
 
 
-class ConformerItems(Dataset):
-    """Conformers of several stores as `MoleculeData`; entry k of `index` is (store, molecule, conformer)."""
+class Draws:
+    """Random numbers for one batch that may be spread over several processes.
 
-    def __init__(self, stores: list[MoleculeStore], index: np.ndarray):
-        self.stores, self.index = stores, index
+    All numbers of all processes are drawn everywhere, and each takes its own: how many processes share a batch changes
+    nothing.
 
-    def __len__(self) -> int:
-        return len(self.index)
+    Args:
+        generator: in the same state on every process.
+        graphs, nodes: how many this process has.
+        before, total: (graphs, nodes) of the processes before this one, and of all; None if it is alone.
+    """
 
-    def __getitem__(self, k: int) -> MoleculeData:
-        store, molecule, conformer = self.index[k]
-        return self.stores[store][int(molecule)].data(int(conformer))
+    def __init__(
+        self,
+        generator: torch.Generator,
+        graphs: int,
+        nodes: int,
+        before: tuple[int, int] = (0, 0),
+        total: tuple[int, int] | None = None,
+    ):
+        self.generator, self.graphs, self.nodes = generator, graphs, nodes
+        self.before, self.total = before, total or (graphs, nodes)
 
-    def sizes(self) -> np.ndarray:
-        """Atoms of each entry."""
-        sizes = np.zeros(len(self.index), int)
-        for k, store in enumerate(self.stores):
-            mine = self.index[:, 0] == k
-            sizes[mine] = store.sizes()[self.index[mine, 1]]
-        return sizes
+    def _cut(self, draw: Callable[..., Tensor], level: int, count: int, width: int) -> Tensor:
+        every = draw(self.total[level], width, generator=self.generator, device=self.generator.device)
+        return every[self.before[level] : self.before[level] + count]
+
+    def graph_normal(self, width: int) -> Tensor:
+        """N(0, 1), `[graphs, width]`."""
+        return self._cut(torch.randn, 0, self.graphs, width)
+
+    def graph_uniform(self, width: int) -> Tensor:
+        """U(0, 1), `[graphs, width]`."""
+        return self._cut(torch.rand, 0, self.graphs, width)
+
+    def node_normal(self, width: int) -> Tensor:
+        """N(0, 1), `[nodes, width]`."""
+        return self._cut(torch.randn, 1, self.nodes, width)
 
 
 class SizedBatches(Sampler[list[int]]):
     """Endless shuffled batches of molecules of like size, starting at any step.
 
     Every epoch is shuffled anew by (seed, epoch); pools of `pool` batches are sorted by size, so that padding wastes little
-    and batches still differ from epoch to epoch. Under DDP rank r of w takes every w-th batch.
+    and batches still differ from epoch to epoch. Under DDP rank r of w takes the r-th of w parts of every batch.
 
     Args:
-        sizes: atoms of each entry.
-        batch_size, max_pairs: a batch ends at this many entries, or padded atom pairs.
+        sizes: nodes of each entry.
+        batch_size, max_pairs: a batch ends at this many entries, or padded node pairs (None: however many).
         start: called when iteration begins, gives the step to begin with.
     """
 
@@ -57,7 +73,7 @@ class SizedBatches(Sampler[list[int]]):
         self,
         sizes: np.ndarray,
         batch_size: int,
-        max_pairs: int,
+        max_pairs: int | None,
         seed: int,
         start: Callable[[], int] = lambda: 0,
         rank: int = 0,
@@ -67,7 +83,7 @@ class SizedBatches(Sampler[list[int]]):
         self.start, self.rank, self.world = start, rank, world
 
     def epoch(self, epoch: int) -> list[np.ndarray]:
-        """All batches of one epoch, the same on every rank; their number is a multiple of `world`."""
+        """All batches of one epoch, the same on every rank; each has an entry for every rank."""
         rng = np.random.default_rng([self.seed, epoch])
         order = rng.permutation(len(self.sizes))
         batches = []
@@ -75,91 +91,70 @@ class SizedBatches(Sampler[list[int]]):
             chunk = chunk[np.argsort(self.sizes[chunk], kind="stable")]
             cut: list[int] = []
             for k in chunk:  # ascending, so the newest entry is the largest
-                if cut and (len(cut) == self.batch_size or (len(cut) + 1) * int(self.sizes[k]) ** 2 > self.max_pairs):
+                pairs = (len(cut) + 1) * int(self.sizes[k]) ** 2
+                if cut and (len(cut) == self.batch_size or (self.max_pairs is not None and pairs > self.max_pairs)):
                     batches.append(np.array(cut))
                     cut = []
                 cut.append(int(k))
             if cut:
                 batches.append(np.array(cut))
         batches = [batches[k] for k in rng.permutation(len(batches))]
-        return batches + [batches[k % len(batches)] for k in range(-len(batches) % self.world)]
+        return [np.resize(batch, max(len(batch), self.world)) for batch in batches]
 
     def __iter__(self) -> Iterator[list[int]]:
-        skip, epoch = self.start() * self.world, 0
+        skip, epoch = self.start(), 0
         while True:
             batches = self.epoch(epoch)
-            if skip < len(batches):
-                for batch in batches[skip + self.rank :: self.world]:
-                    yield batch.tolist()
+            for batch in batches[skip:]:
+                yield np.array_split(batch, self.world)[self.rank].tolist()
             skip = max(0, skip - len(batches))
             epoch += 1
 
 
-class ConformerDataModule(L.LightningDataModule):
-    """Training and validation conformers of the stores that a recipe names."""
+class SignalDataModule(L.LightningDataModule):
+    """Signals to train and to validate on.
 
-    def __init__(self, config: DataConfig, seed: int):
+    Attributes:
+        train, val: data sets of PyG `Data`.
+        centered: whether the global translation is no part of the signal.
+    """
+
+    train: Dataset
+    val: Dataset
+    centered: bool
+
+    def __init__(self, config: Any, seed: int):
         super().__init__()
-        if not config.store:
-            raise ConfigError("data.store: name at least one store; 'pyg-diffusion prepare INPUT -o STORE.h5' makes one")
         self.config, self.seed = config, seed
-        self.stores = [MoleculeStore(path) for path in config.store]
-        tables = []
-        for k, store in enumerate(self.stores):
-            table = store.conformer_index()
-            tables.append(np.concatenate([np.full((len(table), 1), k), table], axis=1))
-        index = np.concatenate(tables)
-        if not len(index):
-            raise ConfigError(f"{', '.join(config.store)}: no conformers to train on")
-        if config.val_store:
-            held = MoleculeStore(config.val_store)
-            self.val = ConformerItems([held], np.insert(held.conformer_index(), 0, 0, axis=1))
-        else:  # by SMILES, so that no molecule is on both sides, whatever its atom order or store
-            names = [np.array(store.smiles()) for store in self.stores]
-            smiles = np.concatenate([name[table[:, 1]] for name, table in zip(names, tables, strict=True)])
-            molecules = np.unique(smiles)
-            count = max(1, round(config.val_fraction * len(molecules)))
-            chosen = molecules[np.random.default_rng([seed, 1]).permutation(len(molecules))[:count]]
-            mine = np.isin(smiles, chosen)
-            if mine.all():
-                raise ConfigError("one molecule alone cannot be split into training and validation; give data.val_store")
-            self.val = ConformerItems(self.stores, index[mine])
-            index = index[~mine]
-        if not len(self.val):
-            raise ConfigError(f"{config.val_store}: no conformers to validate on")
-        repeat = np.array(config.repeat or [1] * len(self.stores))
-        self.train = ConformerItems(self.stores, np.repeat(index, repeat[index[:, 0]], axis=0))
 
-    def elements(self) -> list[int]:
-        """Atomic numbers in the training conformers, sorted."""
-        found: set[int] = set()
-        for k, store in enumerate(self.stores):
-            used = np.zeros(len(store), bool)
-            used[self.train.index[self.train.index[:, 0] == k, 1]] = True
-            found.update(np.unique(store.arrays["atom/z"][np.repeat(used, store.sizes())]).tolist())
-        return sorted(found)
+    @abstractmethod
+    def sizes(self, items: Dataset) -> np.ndarray:
+        """Nodes of each item."""
 
-    def conditions(self, names: list[str], sample: int = 4000) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation of properties over the training conformers, `[len(names)]` each."""
-        chosen = np.random.default_rng([self.seed, 3]).permutation(len(self.train))[:sample]
-        batch = Batch.from_data_list([self.train[int(k)] for k in chosen])
-        values = properties(names, *to_dense_batch(batch.pos, batch.batch))
-        return values.mean(0), values.std(0, correction=0).clamp_min(1e-3)
+    @abstractmethod
+    def spectrum(self) -> PowerSpectrum:
+        """p(λ) of the training signals."""
 
-    def spectrum(self, sample: int = 4000) -> PowerSpectrum:
-        """p(λ) of the training coordinates: |Ŝ|² averaged over x, y, z, null modes left out."""
-        chosen = np.random.default_rng([self.seed, 2]).permutation(len(self.train))[:sample]
-        values, powers = [], []
-        for part in np.array_split(chosen, max(1, len(chosen) // 256)):
-            batch = Batch.from_data_list([self.train[int(k)] for k in part])
-            operator = DenseOperator.from_edges(batch.edge_index, batch.num_nodes, batch=batch.batch).to(torch.float32)
-            free = operator.mode_mask & (operator.eigenvalues > 0)
-            values.append(operator.eigenvalues[free])
-            powers.append(operator.to_modes(batch.pos).square().mean(-1)[free])
-        lam = torch.cat(values)
-        return PowerSpectrum.fit(lam, torch.cat(powers)) if lam.numel() > 1 else PowerSpectrum.harmonic()
+    @abstractmethod
+    def conditions(self, names: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of the named quantities over the training data, `[len(names)]` each."""
 
-    def _loader(self, items: ConformerItems, batches) -> DataLoader:
+    @abstractmethod
+    def model_facts(self) -> dict[str, Any]:
+        """Arguments of the network that follow from the data."""
+
+    @abstractmethod
+    def card_facts(self) -> dict[str, Any]:
+        """Fields of the weights' `Card` that follow from the data."""
+
+    @abstractmethod
+    def present(self, batch: Batch, draws: Draws) -> tuple[LaplacianOperator, Tensor, Batch]:
+        """(L, S_0, what the network is told) of a batch, transformed at random where the data has symmetries.
+
+        `condition [num_graphs, K]` of the last holds what the model is conditioned on, if anything.
+        """
+
+    def _loader(self, items: Dataset, batches) -> DataLoader:
         workers = self.config.workers
         return DataLoader(items, batch_sampler=batches, num_workers=workers, persistent_workers=workers > 0)
 
@@ -167,9 +162,9 @@ class ConformerDataModule(L.LightningDataModule):
         trainer = self.trainer
         assert trainer is not None
         batches = SizedBatches(
-            self.train.sizes(),
+            self.sizes(self.train),
             self.config.batch_size,
-            self.config.max_pairs,
+            getattr(self.config, "max_pairs", None),
             self.seed,
             lambda: trainer.global_step,
             trainer.global_rank,
@@ -178,5 +173,6 @@ class ConformerDataModule(L.LightningDataModule):
         return self._loader(self.train, batches)
 
     def val_dataloader(self) -> DataLoader:
-        batches = SizedBatches(self.val.sizes(), self.config.batch_size, self.config.max_pairs, 0).epoch(0)
+        limit = getattr(self.config, "max_pairs", None)
+        batches = SizedBatches(self.sizes(self.val), self.config.batch_size, limit, 0).epoch(0)
         return self._loader(self.val, [b.tolist() for b in batches])

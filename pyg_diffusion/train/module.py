@@ -1,65 +1,91 @@
 """The LightningModule: one loss, one optimizer, one schedule."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import lightning as L
 import torch
 from torch import Tensor
 from torch_geometric.data import Batch
-from torch_geometric.utils import to_dense_batch
 
-from ..data import laplacian_operator
-from ..data.properties import properties
 from ..denoise import Denoiser
 from ..loss import denoising_loss
-from ..nn import ConformerNet
-from ..sde import GeometricTime, LinearSDE
-from ..spectral import DenseOperator, PowerSpectrum
+from ..spectral import LaplacianOperator
+from ..terms import bind
 from .config import Config
+from .datamodule import Draws
 from .optimizer import MuonAdamW, split_parameters
 
-
-def build_denoiser(config: Config, spectrum: PowerSpectrum) -> Denoiser:
-    """The denoiser a recipe describes, untrained."""
-    process, model = config.process, config.model
-    schedule = GeometricTime(process.tau_min, process.tau_max)
-    sde = LinearSDE(schedule, process.gamma, process.lambda0, process.noise)  # type: ignore[arg-type]
-    sizes = model.width, tuple(model.depths), model.heads, model.pair_width, model.expansion
-    net = ConformerNet(*sizes, tuple(model.conditions))
-    return Denoiser(net, sde, spectrum, centered=True, autocast=config.train.bf16)
+Present = Callable[[Batch, Draws], tuple[LaplacianOperator, Tensor, Batch]]
 
 
-def random_rotations(n: int, generator: torch.Generator) -> Tensor:
-    """Haar-random proper rotations from unit quaternions, `[n, 3, 3]`."""
-    q = torch.randn(n, 4, generator=generator, device=generator.device)
-    w, x, y, z = (q / q.norm(dim=1, keepdim=True)).unbind(1)
-    rows = [
-        1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y),
-        2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x),
-        2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y),
-    ]  # fmt: skip
-    return torch.stack(rows, dim=1).view(n, 3, 3)
+class NoiseLevels:
+    """Noise levels log τ to train at, and the weight of each that makes up for how often it comes.
+
+    "importance" takes a level in proportion to √E[loss²] as seen there so far, which has the least variance (Nichol and
+    Dhariwal 2021); levels are uniform in log τ until each of the bins has been seen `least` times.
+
+    Args:
+        moments: E[loss²] `[bins]`, then how often each bin was seen; kept by the caller, so that it is saved with a run.
+    """
+
+    bins, least, decay, floor = 20, 10, 0.9, 0.05
+
+    def __init__(self, config: Config, moments: Tensor):
+        train, process = config.train, config.process
+        self.kind, self.mean, self.std = train.time_sampling, train.log_tau_mean, train.log_tau_std
+        self.low, self.high = math.log(process.tau_min), math.log(process.tau_max)
+        self.moments = moments
+
+    def draw(self, draws: Draws, learned: bool = True) -> tuple[Tensor, Tensor]:
+        """(log τ, weight), `[num_graphs, 1]` each; `learned` is False for validation, which stays the same."""
+        if self.kind == "lognormal":
+            log_tau = self.mean + self.std * draws.graph_normal(1)
+            return log_tau.clamp(self.low, self.high), torch.ones_like(log_tau)
+        u = draws.graph_uniform(1)
+        weight = torch.ones_like(u)
+        moment, seen = self.moments
+        if self.kind == "importance" and learned and bool((seen >= self.least).all()):
+            share = moment.sqrt() / moment.sqrt().sum().clamp_min(1e-30)
+            share = (1 - self.floor) * share + self.floor / self.bins
+            edges = share.cumsum(0)
+            k = torch.searchsorted(edges, u).clamp_max(self.bins - 1)
+            u = (k + ((u - edges[k] + share[k]) / share[k]).clamp(0, 1)) / self.bins
+            weight = 1 / (share[k] * self.bins)
+        return self.low + (self.high - self.low) * u, weight
+
+    def learn(self, log_tau: Tensor, losses: Tensor) -> None:
+        """Take in losses `[n]` at log τ `[n]`."""
+        if self.kind != "importance":
+            return
+        moment, seen = self.moments
+        k = ((log_tau - self.low) / (self.high - self.low) * self.bins).long().clamp(0, self.bins - 1)
+        count = torch.bincount(k, minlength=self.bins)
+        mean = torch.zeros_like(moment).index_add(0, k, losses.detach().float().square()) / count.clamp_min(1)
+        keep = torch.where(seen == 0, 0.0, torch.tensor(self.decay, device=k.device) ** count)
+        moment.copy_(torch.where(count > 0, keep * moment + (1 - keep) * mean, moment))
+        seen.add_(count)
 
 
 class DenoiserModule(L.LightningModule):
-    """Trains a `Denoiser` on conformers in random orientation and handedness.
+    """Trains a `Denoiser` on what `present` makes of a batch.
 
-    A reflected molecule is the other enantiomer, of equal energy: half of the samples are reflected, with the wanted order
-    of every stereocentre reversed.
-
-    All randomness of a step comes from (seed, step, rank), so a resumed run continues as the uninterrupted one would have,
-    as far as its schedule goes by steps and not by the clock.
+    All randomness of a step comes from (seed, step), so a resumed run continues as the uninterrupted one would have, as far
+    as its schedule goes by steps and not by the clock, and processes that share a batch compute what one alone would have.
     """
 
-    def __init__(self, config: Config, spectrum: PowerSpectrum, conditions: tuple[Tensor, Tensor] | None = None):
+    def __init__(
+        self, config: Config, denoiser: Denoiser, present: Present, conditions: tuple[Tensor, Tensor] | None = None
+    ):
         super().__init__()
-        self.config = config
-        self.denoiser = build_denoiser(config, spectrum)
+        self.config, self.denoiser, self.present = config, denoiser, present
         if conditions is not None:
-            net: Any = self.denoiser.net
+            net: Any = denoiser.net
             net.condition_mean.copy_(conditions[0])
             net.condition_std.copy_(conditions[1])
+        self.time_moments: Tensor
+        self.register_buffer("time_moments", torch.zeros(2, NoiseLevels.bins))
         self.minutes = 0.0  # training time, resumed pieces included; `RunControl` counts it
 
     def progress(self) -> float:
@@ -68,47 +94,61 @@ class DenoiserModule(L.LightningModule):
         by_time = self.minutes / train.max_minutes if train.max_minutes > 0 else 0.0
         return min(1.0, max(self.global_step / train.max_steps, by_time))
 
-    def _losses(self, batch: Batch, generator: torch.Generator, stage_weight: float) -> tuple[Tensor, Tensor]:
-        """(loss, log τ), one of each per graph."""
-        train, process = self.config.train, self.config.process
-        operator = laplacian_operator(batch, DenseOperator.from_laplacian)
-        n, device = operator.num_graphs, batch.pos.device
-        turn = random_rotations(n, generator)
-        mirror = torch.rand(n, generator=generator, device=device) < 0.5
-        turn = torch.where(mirror[:, None, None], -turn, turn)
-        pos = torch.einsum("ni,nij->nj", batch.pos, turn[batch.batch])
-        reflected = mirror[batch.batch[batch.tetra_index[0]]]
-        swapped = batch.tetra_index[[0, 2, 1, 3, 4]]
-        context = batch.clone()
-        context.tetra_index = torch.where(reflected, swapped, batch.tetra_index)
-        if self.config.model.conditions:
-            values = properties(self.config.model.conditions, *to_dense_batch(pos, batch.batch))
-            withheld = torch.rand(values.shape, generator=generator, device=device) < train.condition_dropout
-            context.condition = torch.where(withheld, torch.nan, values)
-
-        log_tau = train.log_tau_mean + train.log_tau_std * torch.randn(n, 1, generator=generator, device=device)
-        log_tau = log_tau.clamp(math.log(process.tau_min), math.log(process.tau_max))
+    def _losses(self, batch: Batch, draws: Draws, training: bool) -> tuple[Tensor, Tensor, Tensor]:
+        """(loss, log τ, weight), one of each per graph."""
+        train = self.config.train
+        operator, x_0, context = self.present(batch, draws)
+        if "condition" in context:
+            withheld = draws.graph_uniform(context.condition.size(1)) < train.condition_dropout
+            context.condition = torch.where(withheld, torch.nan, context.condition)
+        log_tau, weight = NoiseLevels(self.config, self.time_moments).draw(draws, training)
         t = self.denoiser.sde.schedule.t(log_tau.exp())
-        noise = torch.randn(pos.shape, generator=generator, device=device)
-        return denoising_loss(self.denoiser, operator, pos, noise, t, context, stage_weight), log_tau.squeeze(1)
+        noise = draws.node_normal(x_0.size(1))
+        penalty = bind(train.regularizers, operator, batch, x_0) if train.regularizers and training else None
+        losses = denoising_loss(
+            self.denoiser,
+            operator,
+            x_0,
+            noise,
+            t,
+            context,
+            train.stage_weight if training else 0.0,
+            train.objectives or {self.denoiser.predicts: 1.0},
+            train.time_weight,
+            penalty,
+        )
+        return losses, log_tau.squeeze(1), weight.squeeze(1)
 
-    def _generator(self, *key: int) -> torch.Generator:
+    def _draws(self, batch: Batch, *key: int, shared: bool = False) -> Draws:
+        """Draws from (seed, key); with `shared` for this process's part of a batch."""
         seed = 0
         for part in (self.config.train.seed, *key):
             seed = (seed * 1_000_003 + part + 1) % (1 << 62)
-        return torch.Generator(self.device).manual_seed(seed)
+        generator = torch.Generator(self.device).manual_seed(seed)
+        counts = batch.num_graphs, int(batch.num_nodes or 0)
+        if not shared or self.trainer.world_size == 1:
+            return Draws(generator, *counts)
+        every: Any = self.all_gather(torch.tensor(counts, device=self.device))
+        before, total = every[: self.global_rank].sum(0).tolist(), every.sum(0).tolist()
+        return Draws(generator, *counts, (before[0], before[1]), (total[0], total[1]))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        generator = self._generator(self.global_step, self.global_rank)
-        loss = self._losses(batch, generator, self.config.train.stage_weight)[0].mean()
-        self.log("train/loss", loss, prog_bar=True, batch_size=batch.num_graphs)
+        draws = self._draws(batch, self.global_step, shared=True)
+        losses, log_tau, weight = self._losses(batch, draws, True)
+        seen = [log_tau, losses.detach()]
+        if self.trainer.world_size > 1 and self.config.train.time_sampling == "importance":
+            seen = [torch.cat(_gather_ragged(v)) for v in seen]
+        NoiseLevels(self.config, self.time_moments).learn(*seen)
+        # DDP averages over processes; parts of unlike size must not count alike.
+        loss = (weight * losses).sum() * (self.trainer.world_size / draws.total[0])
+        self.log("train/loss", loss, prog_bar=True, batch_size=batch.num_graphs, sync_dist=True)
         return loss
 
     def on_validation_start(self) -> None:
         self._val: list[tuple[Tensor, Tensor]] = []
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        losses, log_tau = self._losses(batch, self._generator(-1, batch_idx), 0.0)
+        losses, log_tau, _ = self._losses(batch, self._draws(batch, -1, batch_idx), False)
         self.log("val/loss", losses.mean(), prog_bar=True, batch_size=batch.num_graphs, sync_dist=True)
         self._val.append((losses, log_tau))
 
@@ -140,3 +180,10 @@ class DenoiserModule(L.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.minutes = checkpoint["minutes"]
+
+
+def _gather_ragged(values: Tensor) -> list[Tensor]:
+    """Vectors of unlike length from every process, in order of rank."""
+    parts: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(parts, values.cpu())
+    return [part.to(values.device) for part in parts]

@@ -2,6 +2,7 @@
 
 import logging
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,13 +13,16 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import LearningRateMonitor, TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
-from ..pretrained import Card, save_pretrained
+from ..pretrained import Card, build_denoiser, save_pretrained
 from .callbacks import RunControl, checkpoints, weight_average
 from .config import Config, ConfigError, load_config
-from .datamodule import ConformerDataModule
+from .conformers import ConformerDataModule
+from .datamodule import SignalDataModule
+from .fields import FieldDataModule
 from .module import DenoiserModule
 
 LAST = "last.ckpt"
+DATA_MODULES: dict[str, Callable[..., SignalDataModule]] = {"molecules": ConformerDataModule, "fields": FieldDataModule}
 
 
 @dataclass
@@ -37,9 +41,12 @@ def _check_resume(config: Config, run_dir: Path) -> int:
     before = load_config(run_dir / "config.yaml").to_dict()
     now = config.to_dict()
     for recipe in (before, now):  # these may change from one machine to the next
-        recipe["data"]["store"] = [Path(p).name for p in recipe["data"]["store"]]
-        recipe["data"]["val_store"] = Path(recipe["data"]["val_store"]).name
-        del recipe["data"]["workers"]
+        data = recipe["data"]
+        if data["kind"] == "molecules":
+            data["store"] = [Path(p).name for p in data["store"]]
+            data["val_store"] = Path(data["val_store"]).name
+        data.pop("root", None)
+        del data["workers"]
     for section in ("model", "process", "data"):
         if before[section] != now[section]:
             raise ConfigError(f"{run_dir} began with another {section}: {before[section]}; resume with the same")
@@ -103,18 +110,23 @@ def train(config: Config, run_dir: str | Path, resume: bool = False, progress: b
     torch.set_float32_matmul_precision("high")  # TF32 on CUDA; no effect on the CPU's float32
 
     start = _check_resume(config, run_dir) if resume else 0
-    data = ConformerDataModule(config.data, options.seed)
+    recipe = config.to_dict()
+    conditioned = config.model.conditions
+    data = DATA_MODULES[config.data.kind](config.data, options.seed, conditioned)
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
         if not resume:
-            (run_dir / "config.yaml").write_text(yaml.safe_dump(config.to_dict(), sort_keys=False))
+            (run_dir / "config.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False))
     except OSError as error:
         raise ConfigError(f"{run_dir}: cannot be written: {error.strerror or error}") from error
     L.seed_everything(options.seed, verbose=False)
-    conditions = data.conditions(config.model.conditions) if config.model.conditions else None
-    module = DenoiserModule(config, data.spectrum(), conditions)
+    card = Card(
+        process=recipe["process"], model=recipe["model"] | data.model_facts(), bf16=options.bf16, **data.card_facts()
+    )
+    denoiser = build_denoiser(card, data.spectrum())
+    module = DenoiserModule(config, denoiser, data.present, data.conditions(conditioned) if conditioned else None)
     if options.compile:
-        module.denoiser.net.trunk_compile()  # type: ignore[operator]
+        denoiser.net.trunk_compile()  # type: ignore[operator]
     control = RunControl(last)
     callbacks: list[L.Callback] = [
         weight_average(config.optimizer.ema),
@@ -135,24 +147,18 @@ def train(config: Config, run_dir: str | Path, resume: bool = False, progress: b
     # The average sits in the module once fit has ended.
     if "val/loss" not in trainer.callback_metrics:  # the run was shorter than val_every
         trainer.validate(module, data, verbose=False)
-    metrics = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
-    card = Card(
-        process=config.to_dict()["process"],
-        model=config.to_dict()["model"],
-        bf16=options.bf16,
-        elements=data.elements(),
-        training={
-            "stores": [Path(p).name for p in config.data.store],
-            "conformers": len(data.train),
-            "steps": trainer.global_step,
-            "minutes": round(module.minutes, 1),
-            "recipe": config.to_dict(),
-        },
-        metrics=metrics,
-    )
+    card.metrics = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
+    sources = [Path(p).name for p in getattr(config.data, "store", [])] or [config.data.kind]
+    card.training = {
+        "sources": sources,
+        "signals": len(data.train),  # type: ignore[arg-type]
+        "steps": trainer.global_step,
+        "minutes": round(module.minutes, 1),
+        "recipe": recipe,
+    }
     weights = run_dir / "weights.safetensors"
     if trainer.is_global_zero:
         save_pretrained(weights, module.denoiser, card)
     return TrainResult(
-        weights, control.interrupted, trainer.global_step, module.minutes, metrics.get("val/loss", float("nan"))
+        weights, control.interrupted, trainer.global_step, module.minutes, card.metrics.get("val/loss", float("nan"))
     )

@@ -22,7 +22,7 @@ def test_outside_the_knots():
     lam = torch.tensor([1e-3, 1e-2, 0.3, 4.0])
     torch.testing.assert_close(p(lam), 1 / (3 * lam))
     at_zero = p(torch.zeros(1, requires_grad=True))
-    torch.testing.assert_close(at_zero, torch.tensor([1 / (3 * 1e-2 * PowerSpectrum.floor)]))
+    torch.testing.assert_close(at_zero, torch.tensor([1 / (3 * 1e-2 * PowerSpectrum.FLOOR)]))
     torch.testing.assert_close(p(torch.tensor([1e3])), p(torch.tensor([4.0])))
     lam = torch.tensor([0.0, 1e-30, 0.3, 1e6], requires_grad=True)
     p(lam).sum().backward()

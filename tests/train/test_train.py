@@ -15,8 +15,8 @@ from pyg_diffusion.data import write_store
 from pyg_diffusion.pretrained import WeightsError, load_pretrained
 from pyg_diffusion.train import DenoiserModule, load_config, train
 from pyg_diffusion.train.config import ConfigError, from_dict
-from pyg_diffusion.train.datamodule import ConformerDataModule, SizedBatches
-from pyg_diffusion.train.module import random_rotations
+from pyg_diffusion.train.conformers import ConformerDataModule, rotations
+from pyg_diffusion.train.datamodule import Draws, SizedBatches
 from pyg_diffusion.train.optimizer import MuonAdamW, orthogonalize
 
 
@@ -43,14 +43,25 @@ def test_batches_cover_an_epoch_once_and_resume_anywhere():
         assert [b for b, _ in zip(resumed, range(5), strict=False)] == straight[start : start + 5]
 
 
-def test_two_ranks_share_the_batches_of_one():
+def test_two_ranks_share_every_batch_of_one():
     sizes = np.arange(3, 40)
     one = SizedBatches(sizes, 4, 10_000, seed=0)
     half = [SizedBatches(sizes, 4, 10_000, 0, rank=r, world=2) for r in (0, 1)]
-    count = 2 * (len(one.epoch(0)) // 2)
-    straight = [b for b, _ in zip(one, range(count), strict=False)]
-    pairs = [[b for b, _ in zip(h, range(count // 2), strict=False)] for h in half]
-    assert [b for pair in zip(*pairs, strict=True) for b in pair] == straight
+    straight, left, right = ([b for b, _ in zip(s, range(25), strict=False)] for s in (one, *half))
+    for whole, a, b in zip(straight, left, right, strict=True):
+        assert a and b
+        assert a + b == whole or len(whole) == 1  # a batch of one is seen by both
+
+
+def test_draws_do_not_depend_on_how_a_batch_is_cut():
+    def draw(*counts):
+        d = Draws(torch.Generator().manual_seed(3), *counts)
+        return d.graph_normal(2), d.node_normal(3), d.graph_uniform(1)
+
+    whole = draw(5, 40)
+    parts = draw(2, 13, (0, 0), (5, 40)), draw(3, 27, (2, 13), (5, 40))
+    for k in range(3):
+        assert torch.equal(whole[k], torch.cat([part[k] for part in parts]))
 
 
 def test_a_molecule_larger_than_the_budget_still_gets_a_batch():
@@ -80,7 +91,7 @@ def test_adam_part_equals_torch_adamw():
 
 
 def test_rotations_are_proper_and_uniform():
-    turn = random_rotations(20_000, torch.Generator().manual_seed(0)).double()
+    turn = rotations(torch.randn(20_000, 4, generator=torch.Generator().manual_seed(0))).double()
     torch.testing.assert_close(turn @ turn.mT, torch.eye(3).double().expand_as(turn), atol=1e-5, rtol=0)
     torch.testing.assert_close(torch.linalg.det(turn), torch.ones(20_000).double(), atol=1e-5, rtol=0)
     assert turn.mean(0).abs().max() < 0.02  # E R = 0 under the Haar measure

@@ -1,0 +1,36 @@
+"""One denoiser that obeys everything asked of a sample: condition, energy, known nodes."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..denoise import Denoiser
+from .guidance import ClassifierFree, EnergyGuided, Steered
+from .inpainting import Inpainted
+
+
+def steer(
+    denoiser: Denoiser,
+    guidance: float = 1.0,
+    unconditional: Any = None,
+    energy: Callable[[Tensor], Tensor] | None = None,
+    limit: float = float("inf"),
+    fixed: Tensor | None = None,
+) -> Denoiser | Steered:
+    """The denoiser under guidance, then energy, then known nodes, which so hold exactly; as it is if nothing is asked.
+
+    Args:
+        guidance, unconditional: of `ClassifierFree`; 1 leaves it out.
+        energy, limit: of `EnergyGuided`.
+        fixed: values `[num_nodes, C]` of the known nodes, NaN at the others.
+    """
+    steered: Denoiser | Steered = denoiser
+    if guidance != 1:
+        steered = ClassifierFree(steered, guidance, unconditional)
+    if energy is not None:
+        steered = EnergyGuided(steered, energy, limit)
+    if fixed is not None:
+        steered = Inpainted(steered, torch.isfinite(fixed).all(1), fixed)
+    return steered

@@ -1,0 +1,148 @@
+"""Conformers of prepared stores as training data."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+from torch_geometric.data import Batch
+from torch_geometric.utils import to_dense_batch
+
+from ..data import MoleculeData, MoleculeStore, laplacian_operator
+from ..data.properties import properties
+from ..spectral import DenseOperator, LaplacianOperator, PowerSpectrum
+from .config import ConfigError, MoleculesConfig
+from .datamodule import Draws, SignalDataModule
+
+
+class ConformerItems(Dataset):
+    """Conformers of several stores as `MoleculeData`; entry k of `index` is (store, molecule, conformer)."""
+
+    def __init__(self, stores: list[MoleculeStore], index: np.ndarray):
+        self.stores, self.index = stores, index
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, k: int) -> MoleculeData:
+        store, molecule, conformer = self.index[k]
+        return self.stores[store][int(molecule)].data(int(conformer))
+
+    def sizes(self) -> np.ndarray:
+        """Atoms of each entry."""
+        sizes = np.zeros(len(self.index), int)
+        for k, store in enumerate(self.stores):
+            mine = self.index[:, 0] == k
+            sizes[mine] = store.sizes()[self.index[mine, 1]]
+        return sizes
+
+
+def rotations(q: Tensor) -> Tensor:
+    """Rotations of quaternions `[n, 4]` of any length, `[n, 3, 3]`; Haar-random if those are normal."""
+    w, x, y, z = (q / q.norm(dim=1, keepdim=True)).unbind(1)
+    rows = [
+        1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y),
+        2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x),
+        2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y),
+    ]  # fmt: skip
+    return torch.stack(rows, dim=1).view(-1, 3, 3)
+
+
+class ConformerDataModule(SignalDataModule):
+    """Training and validation conformers of the stores that a recipe names, shown in random orientation and handedness.
+
+    A reflected molecule is the other enantiomer, of equal energy: half of the samples are reflected, with the wanted order
+    of every stereocentre reversed.
+
+    Args:
+        conditioned: properties that the model is conditioned on.
+    """
+
+    centered = True
+    train: ConformerItems
+    val: ConformerItems
+
+    def __init__(self, config: MoleculesConfig, seed: int, conditioned: Sequence[str] = ()):
+        super().__init__(config, seed)
+        self.conditioned = list(conditioned)
+        if not config.store:
+            raise ConfigError("data.store: name at least one store; 'pyg-diffusion prepare INPUT -o STORE.h5' makes one")
+        self.stores = [MoleculeStore(path) for path in config.store]
+        tables = []
+        for k, store in enumerate(self.stores):
+            table = store.conformer_index()
+            tables.append(np.concatenate([np.full((len(table), 1), k), table], axis=1))
+        index = np.concatenate(tables)
+        if not len(index):
+            raise ConfigError(f"{', '.join(config.store)}: no conformers to train on")
+        if config.val_store:
+            held = MoleculeStore(config.val_store)
+            self.val = ConformerItems([held], np.insert(held.conformer_index(), 0, 0, axis=1))
+        else:  # by SMILES, so that no molecule is on both sides, whatever its atom order or store
+            names = [np.array(store.smiles()) for store in self.stores]
+            smiles = np.concatenate([name[table[:, 1]] for name, table in zip(names, tables, strict=True)])
+            molecules = np.unique(smiles)
+            count = max(1, round(config.val_fraction * len(molecules)))
+            chosen = molecules[np.random.default_rng([seed, 1]).permutation(len(molecules))[:count]]
+            mine = np.isin(smiles, chosen)
+            if mine.all():
+                raise ConfigError("one molecule alone cannot be split into training and validation; give data.val_store")
+            self.val = ConformerItems(self.stores, index[mine])
+            index = index[~mine]
+        if not len(self.val):
+            raise ConfigError(f"{config.val_store}: no conformers to validate on")
+        repeat = np.array(config.repeat or [1] * len(self.stores))
+        self.train = ConformerItems(self.stores, np.repeat(index, repeat[index[:, 0]], axis=0))
+
+    def elements(self) -> list[int]:
+        """Atomic numbers in the training conformers, sorted."""
+        found: set[int] = set()
+        for k, store in enumerate(self.stores):
+            used = np.zeros(len(store), bool)
+            used[self.train.index[self.train.index[:, 0] == k, 1]] = True
+            found.update(np.unique(store.arrays["atom/z"][np.repeat(used, store.sizes())]).tolist())
+        return sorted(found)
+
+    def sizes(self, items: Dataset) -> np.ndarray:
+        assert isinstance(items, ConformerItems)
+        return items.sizes()
+
+    def model_facts(self) -> dict[str, Any]:
+        return {}
+
+    def card_facts(self) -> dict[str, Any]:
+        return {"elements": self.elements(), "data": {"kind": "molecules"}}
+
+    def present(self, batch: Batch, draws: Draws) -> tuple[LaplacianOperator, Tensor, Batch]:
+        turn = rotations(draws.graph_normal(4))
+        mirror = draws.graph_uniform(1)[:, 0] < 0.5
+        turn = torch.where(mirror[:, None, None], -turn, turn)
+        pos = torch.einsum("ni,nij->nj", batch.pos, turn[batch.batch])
+        reflected = mirror[batch.batch[batch.tetra_index[0]]]
+        swapped = batch.tetra_index[[0, 2, 1, 3, 4]]
+        told = batch.clone()
+        told.tetra_index = torch.where(reflected, swapped, batch.tetra_index)
+        if self.conditioned:
+            told.condition = properties(self.conditioned, *to_dense_batch(pos, batch.batch))
+        return laplacian_operator(batch, DenseOperator.from_laplacian), pos, told
+
+    def conditions(self, names: Sequence[str], sample: int = 4000) -> tuple[Tensor, Tensor]:
+        chosen = np.random.default_rng([self.seed, 3]).permutation(len(self.train))[:sample]
+        batch = Batch.from_data_list([self.train[int(k)] for k in chosen])
+        values = properties(names, *to_dense_batch(batch.pos, batch.batch))
+        return values.mean(0), values.std(0, correction=0).clamp_min(1e-3)
+
+    def spectrum(self, sample: int = 4000) -> PowerSpectrum:
+        """p(λ) of the training coordinates: |Ŝ|² averaged over x, y, z, null modes left out."""
+        chosen = np.random.default_rng([self.seed, 2]).permutation(len(self.train))[:sample]
+        values, powers = [], []
+        for part in np.array_split(chosen, max(1, len(chosen) // 256)):
+            batch = Batch.from_data_list([self.train[int(k)] for k in part])
+            operator = DenseOperator.from_edges(batch.edge_index, batch.num_nodes, batch=batch.batch).to(torch.float32)
+            free = operator.mode_mask & (operator.eigenvalues > 0)
+            values.append(operator.eigenvalues[free])
+            powers.append(operator.to_modes(batch.pos).square().mean(-1)[free])
+        lam = torch.cat(values)
+        return PowerSpectrum.fit(lam, torch.cat(powers)) if lam.numel() > 1 else PowerSpectrum.harmonic()
