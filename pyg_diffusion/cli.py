@@ -259,6 +259,8 @@ def run_train(args: argparse.Namespace) -> int:
     except ConfigError as error:
         raise UsageError(str(error)) from error
     result = train(config, args.output, resume=args.resume, progress=not args.quiet)
+    if not result.main:
+        return 130 if result.interrupted else 0
     say(f"{result.weights}: {result.steps} steps, {result.minutes:.1f} min, validation loss {result.val_loss:.4f}")
     if result.interrupted:
         say(f"interrupted; 'pyg-diffusion train {args.config} -o {args.output} --resume' continues")

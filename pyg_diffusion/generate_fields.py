@@ -11,6 +11,7 @@ from torch_geometric.data import Batch
 from .data import laplacian_operator
 from .data.field_file import grid_of
 from .denoise import Denoiser
+from .nn import without_condition
 from .pretrained import Card, load_pretrained
 from .sample import Ancestral, Sampler, steer, time_grid
 from .spectral import LaplacianOperator
@@ -134,13 +135,10 @@ class FieldGenerator:
             drawn = [d.standard_normal((nodes, channels), dtype=np.float32) for d in draws]
             return torch.from_numpy(np.concatenate(drawn)).to(self.device)
 
-        free = batch.clone()
-        if "condition" in free:
-            del free.condition
         denoiser = steer(
             self.denoiser,
             guidance,
-            free,
+            without_condition(batch),
             None if energy is None else energy(operator, batch),
             limit,
             None if known is None else known.repeat(len(numbers), 1).to(self.device),

@@ -13,9 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from .data import schema
 from .denoise import Denoiser
-from .nn import ConformerNet
-
-EpsNet = GraphNet = MLPNet = ScoreNet = None  # TEMPORARY
+from .nn import ConformerNet, EpsNet, GraphNet, MLPNet, ScoreNet
 from .sde import GeometricTime, LinearSDE
 from .spectral import PowerSpectrum
 

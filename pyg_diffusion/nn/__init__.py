@@ -1,5 +1,28 @@
-"""Networks. They see torch, PyG and `spectral`; they know no process."""
+"""Networks and layers. They see torch, PyG and `spectral`; they know no process."""
 
+from .conditions import Conditions, without_condition
 from .conformer_net import ConformerNet
+from .conv import HeatConv, LaplacianAttentionConv, LaplacianConv, csr_adjacency
+from .encodings import heat_diagonal, heat_edges
+from .eps_net import EpsNet
+from .graph_net import GraphNet
+from .mlp import MLPNet
+from .norm import TimeNorm
+from .score_net import ScoreNet
 
-__all__ = ["ConformerNet"]
+__all__ = [
+    "Conditions",
+    "ConformerNet",
+    "EpsNet",
+    "GraphNet",
+    "HeatConv",
+    "LaplacianAttentionConv",
+    "LaplacianConv",
+    "MLPNet",
+    "ScoreNet",
+    "TimeNorm",
+    "csr_adjacency",
+    "heat_diagonal",
+    "heat_edges",
+    "without_condition",
+]

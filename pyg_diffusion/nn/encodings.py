@@ -1,7 +1,11 @@
 """Encodings of time, distance and graph position."""
 
+from collections.abc import Iterator, Sequence
+
 import torch
 from torch import Tensor, nn
+
+from ..spectral import DenseOperator, GridOperator, LaplacianOperator
 
 
 class GaussianBasis(nn.Module):
@@ -58,3 +62,73 @@ def graph_distance(adjacency: Tensor, limit: int) -> Tensor:
         distance = distance.masked_fill(grown & ~reached, k)
         reached = grown
     return distance
+
+
+def _axes(operator: GridOperator, times: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """U `[n, n]` and exp(-sΛ) `[B, n, T]` of every axis of a grid."""
+    for n, kind, h in zip(operator.shape, operator.kinds, operator.spacing, strict=True):
+        axis = GridOperator((n,), kind, h, dtype=operator.dtype, device=operator.device)
+        identity = torch.eye(n, dtype=operator.dtype, device=operator.device).unsqueeze(0)
+        yield axis.from_modes(identity), torch.exp(-times.unsqueeze(1) * axis.eigenvalues[0, :, None])
+
+
+def _check(operator: LaplacianOperator, times: Sequence[float] | Tensor) -> Tensor:
+    if not isinstance(operator, DenseOperator | GridOperator):
+        raise TypeError(
+            "entries of exp(-sL) need an exact operator, backend=DenseOperator.from_laplacian or a grid; got "
+            f"{type(operator).__name__}"
+        )
+    times = torch.as_tensor(times, dtype=operator.dtype, device=operator.device)
+    times = times.unsqueeze(0) if times.dim() == 1 else times
+    if times.dim() != 2 or times.size(0) not in (1, operator.num_graphs):
+        raise ValueError(f"times must be [T] or [num_graphs = {operator.num_graphs}, T], got {list(times.shape)}")
+    return times
+
+
+def heat_diagonal(operator: LaplacianOperator, times: Sequence[float] | Tensor) -> Tensor:
+    r"""exp(-sL)_ii = Σ_k e^{-sλ_k} U_ik², how much of a unit of heat is still at node i at time s (heat-kernel signature).
+
+    It places a node in its graph, and depends on no sign and no basis of the eigenvectors. On a grid the kernel is the
+    product of those of the axes. Sun, Ovsjanikov and Guibas 2009.
+
+    Args:
+        operator: a `DenseOperator` or `GridOperator`.
+        times: s, `[T]`, or `[num_graphs, T]`.
+
+    Returns:
+        `[num_nodes, T]` in (0, 1].
+
+    Raises:
+        TypeError: the operator has no entries at hand.
+    """
+    times = _check(operator, times)
+    if isinstance(operator, DenseOperator):
+        response = torch.exp(-times.unsqueeze(1) * operator.eigenvalues.unsqueeze(-1))
+        return operator.unpack(operator.eigenvectors.square() @ response)
+    assert isinstance(operator, GridOperator)
+    product = times.new_ones(times.size(0), 1, times.size(1))
+    for u, response in _axes(operator, times):
+        product = (product.unsqueeze(2) * (u.square() @ response).unsqueeze(1)).flatten(1, 2)
+    return product.expand(operator.num_graphs, -1, -1).flatten(0, 1)
+
+
+def heat_edges(operator: LaplacianOperator, edge_index: Tensor, times: Sequence[float] | Tensor) -> Tensor:
+    r"""exp(-sL)_ij on edges (or any pairs of nodes of one graph), `[E, T]`; the rest as `heat_diagonal`."""
+    times = _check(operator, times)
+    row, col = edge_index
+    if isinstance(operator, DenseOperator):
+        m = operator.max_nodes
+        slot = operator.slots[row]
+        graph, i, j = slot // max(m, 1), slot % max(m, 1), operator.slots[col] % max(m, 1)
+        response = torch.exp(-times.unsqueeze(1) * operator.eigenvalues.unsqueeze(-1))
+        u = operator.eigenvectors
+        kernels = [torch.einsum("bik,bk,bjk->bij", u, r, u)[graph, i, j] for r in response.unbind(-1)]
+        return torch.stack(kernels, -1) if kernels else u.new_zeros(row.numel(), 0)
+    assert isinstance(operator, GridOperator)
+    graph = row // operator.nodes_per_graph * (times.size(0) > 1)
+    stride, value = operator.nodes_per_graph, times.new_ones(row.numel(), times.size(1))
+    for n, (u, response) in zip(operator.shape, _axes(operator, times), strict=True):
+        stride //= n
+        kernel = torch.einsum("ik,bkt,jk->bijt", u, response, u)
+        value = value * kernel[graph, row // stride % n, col // stride % n]
+    return value

@@ -78,13 +78,15 @@ class ConformerConfig:
 
 @dataclass
 class GraphConfig:
-    """Arguments of `GraphNet` (kind graph), `EpsNet` (eps) or `ScoreNet` (score); conditions: quantities of the data set to
-    condition on."""
+    """Arguments of `GraphNet` (kind graph), `EpsNet` (eps) or `ScoreNet` (score); global_attention: between all nodes, for
+    small graphs; conditions: quantities of the data set to condition on."""
 
     kind: str = "graph"
     width: int = 64
     depth: int = 4
     heads: int = 4
+    expansion: int = 2
+    global_attention: bool = False
     conditions: list[str] = field(default_factory=list)
 
 

@@ -1,7 +1,6 @@
 """The LightningModule: one loss, one optimizer, one schedule."""
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import lightning as L
@@ -11,13 +10,10 @@ from torch_geometric.data import Batch
 
 from ..denoise import Denoiser
 from ..loss import denoising_loss
-from ..spectral import LaplacianOperator
 from ..terms import bind
 from .config import Config
 from .datamodule import Draws
 from .optimizer import MuonAdamW, split_parameters
-
-Present = Callable[[Batch, Draws], tuple[LaplacianOperator, Tensor, Batch]]
 
 
 class NoiseLevels:
@@ -69,17 +65,15 @@ class NoiseLevels:
 
 
 class DenoiserModule(L.LightningModule):
-    """Trains a `Denoiser` on what `present` makes of a batch.
+    """Trains a `Denoiser` on what its `SignalDataModule` presents of a batch.
 
     All randomness of a step comes from (seed, step), so a resumed run continues as the uninterrupted one would have, as far
     as its schedule goes by steps and not by the clock, and processes that share a batch compute what one alone would have.
     """
 
-    def __init__(
-        self, config: Config, denoiser: Denoiser, present: Present, conditions: tuple[Tensor, Tensor] | None = None
-    ):
+    def __init__(self, config: Config, denoiser: Denoiser, conditions: tuple[Tensor, Tensor] | None = None):
         super().__init__()
-        self.config, self.denoiser, self.present = config, denoiser, present
+        self.config, self.denoiser = config, denoiser
         if conditions is not None:
             net: Any = denoiser.net
             net.condition_mean.copy_(conditions[0])
@@ -97,7 +91,8 @@ class DenoiserModule(L.LightningModule):
     def _losses(self, batch: Batch, draws: Draws, training: bool) -> tuple[Tensor, Tensor, Tensor]:
         """(loss, log τ, weight), one of each per graph."""
         train = self.config.train
-        operator, x_0, context = self.present(batch, draws)
+        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        operator, x_0, context = data.present(batch, draws)
         if "condition" in context:
             withheld = draws.graph_uniform(context.condition.size(1)) < train.condition_dropout
             context.condition = torch.where(withheld, torch.nan, context.condition)

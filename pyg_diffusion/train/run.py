@@ -27,13 +27,15 @@ DATA_MODULES: dict[str, Callable[..., SignalDataModule]] = {"molecules": Conform
 
 @dataclass
 class TrainResult:
-    """Where a run ended: its weights file, whether it was interrupted, steps, minutes, last validation loss."""
+    """Where a run ended: its weights file, whether it was interrupted, steps, minutes, last validation loss; and whether
+    this is the process that speaks for all."""
 
     weights: Path
     interrupted: bool
     steps: int
     minutes: float
     val_loss: float
+    main: bool = True
 
 
 def _check_resume(config: Config, run_dir: Path) -> int:
@@ -124,7 +126,7 @@ def train(config: Config, run_dir: str | Path, resume: bool = False, progress: b
         process=recipe["process"], model=recipe["model"] | data.model_facts(), bf16=options.bf16, **data.card_facts()
     )
     denoiser = build_denoiser(card, data.spectrum())
-    module = DenoiserModule(config, denoiser, data.present, data.conditions(conditioned) if conditioned else None)
+    module = DenoiserModule(config, denoiser, data.conditions(conditioned) if conditioned else None)
     if options.compile:
         denoiser.net.trunk_compile()  # type: ignore[operator]
     control = RunControl(last)
@@ -159,6 +161,5 @@ def train(config: Config, run_dir: str | Path, resume: bool = False, progress: b
     weights = run_dir / "weights.safetensors"
     if trainer.is_global_zero:
         save_pretrained(weights, module.denoiser, card)
-    return TrainResult(
-        weights, control.interrupted, trainer.global_step, module.minutes, card.metrics.get("val/loss", float("nan"))
-    )
+    val_loss = card.metrics.get("val/loss", float("nan"))
+    return TrainResult(weights, control.interrupted, trainer.global_step, module.minutes, val_loss, trainer.is_global_zero)

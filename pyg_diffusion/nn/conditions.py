@@ -1,0 +1,48 @@
+"""What is asked of a graph, its nodes or its edges."""
+
+from copy import copy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+CONDITIONS = ("condition", "node_condition", "edge_condition")
+
+
+class Conditions(nn.Module):
+    """Continuous conditions as pairs: the standardised value (0 where nothing is asked), and whether anything is.
+
+    Args:
+        size: K, how many there are.
+        name: the attribute they are read from, for messages.
+
+    Buffers `mean` and `std`, `[K]`, standardise; training sets them. `[rows, K] -> [rows, 2K]`, NaN or None: nothing asked.
+    """
+
+    def __init__(self, size: int, name: str = "condition"):
+        super().__init__()
+        self.size, self.name = size, name
+        self.mean: Tensor
+        self.std: Tensor
+        self.register_buffer("mean", torch.zeros(size))
+        self.register_buffer("std", torch.ones(size))
+
+    def forward(self, values: Tensor | None, rows: int) -> Tensor:
+        if values is None:
+            return self.mean.new_zeros(rows, 2 * self.size)
+        if values.shape != (rows, self.size):
+            raise ValueError(
+                f"{self.name} must be [{rows}, {self.size}], with NaN where nothing is asked; got {list(values.shape)}"
+            )
+        known = values.isfinite()
+        value = torch.where(known, (values.to(self.mean) - self.mean) / self.std, 0.0)
+        return torch.cat([value, known.to(value)], dim=1)
+
+
+def without_condition(context: Any) -> Any:
+    """The same graphs (a `Data` or `Batch`) with nothing asked of them, for classifier-free guidance. The original stays."""
+    free = copy(context)
+    for name in CONDITIONS:
+        if name in free:
+            del free[name]
+    return free

@@ -1,0 +1,63 @@
+"""Where a noisy signal, its time and what is asked of it enter a network."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..denoise import Noisy
+from ..spectral import LaplacianOperator
+from .conditions import Conditions
+from .encodings import Fourier
+
+
+class SignalEmbedding(nn.Module):
+    """Node features and graph embeddings that networks start from.
+
+    Nodes read S_t and c_skip S_t, both divided by √(1 + mean S_t²) of their graph, the whitened c_in S_t, further node
+    features, and what is asked of them. Graphs read log τ and what is asked of them.
+
+    Args:
+        channels: C, of the signal.
+        width: of features and embeddings.
+        features: number of further node features.
+        conditions, node_conditions: numbers of conditions.
+    """
+
+    def __init__(self, channels: int, width: int, features: int = 0, conditions: int = 0, node_conditions: int = 0):
+        super().__init__()
+        self.channels = channels
+        self.fourier = Fourier()
+        self.time = nn.Sequential(nn.Linear(32, width), nn.SiLU(), nn.Linear(width, width))
+        self.condition = Conditions(conditions)
+        self.asked = (
+            nn.Sequential(nn.Linear(2 * conditions, width), nn.SiLU(), nn.Linear(width, width)) if conditions else None
+        )
+        self.node_condition = Conditions(node_conditions, "node_condition")
+        self.lin = nn.Linear(3 * channels + features + 2 * node_conditions, width)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """An untrained network does what is not asked as well."""
+        if self.asked is not None:
+            for parameter in self.asked[2].parameters():
+                nn.init.zeros_(parameter)
+
+    def forward(
+        self, noisy: Noisy, operator: LaplacianOperator, context: Any = None, features: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """(node features `[N, width]`, embeddings `[num_graphs, width]`, graph of each node `[N]`)."""
+        signal = noisy.signal
+        if signal.size(1) != self.channels:
+            raise ValueError(f"the network was made for {self.channels} channels, the signal has {signal.size(1)}")
+        dtype = self.lin.weight.dtype
+        power = operator.graph_sum(signal.square()).mean(1, keepdim=True) / operator.sizes.clamp_min(1).unsqueeze(1)
+        scale = operator.on_nodes((1 + power).rsqrt())
+        nodes = self.node_condition(getattr(context, "node_condition", None), operator.num_nodes)
+        parts = [scale * signal, scale * noisy.skip, noisy.white, nodes] + ([] if features is None else [features])
+        embedding = self.time(self.fourier(noisy.log_tau.to(dtype)))
+        if self.asked is not None:
+            embedding = embedding + self.asked(self.condition(getattr(context, "condition", None), operator.num_graphs))
+        graphs = torch.arange(operator.num_graphs, device=signal.device)
+        batch = graphs.repeat_interleave(operator.sizes, output_size=operator.num_nodes)
+        return self.lin(torch.cat([v.to(dtype) for v in parts], dim=1)), nn.functional.silu(embedding), batch

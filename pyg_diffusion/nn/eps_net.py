@@ -1,0 +1,23 @@
+"""EpsNet: predicts the noise."""
+
+from typing import Any
+
+from torch import Tensor
+
+from ..denoise import Noisy
+from ..spectral import LaplacianOperator
+from .graph_net import GraphNet
+
+
+class EpsNet(GraphNet):
+    r"""ε̂ of S_t = φ S_0 + σ ε, `[num_nodes, C]`: the whitened signal plus what a `GraphNet` adds. Arguments are its own.
+
+    Untrained, D = (1 - σ (φ²p + σ²)^{-1/2}) S_t / φ: S_t where there is little noise, and half the best linear estimate
+    where there is little signal.
+    """
+
+    predicts = "eps"
+
+    def forward(self, noisy: Noisy, operator: LaplacianOperator, context: Any) -> Tensor:
+        """ε̂."""
+        return noisy.white + super().forward(noisy, operator, context)

@@ -1,0 +1,65 @@
+"""MLPNet: the baseline that knows no graph."""
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from ..denoise import Noisy
+from ..spectral import LaplacianOperator
+from .embedding import SignalEmbedding
+from .feed_forward import FeedForward
+from .norm import TimeNorm
+
+
+class MLPNet(nn.Module):
+    """ε̂, `[num_nodes, C]`, of every node on its own: the whitened signal plus an MLP of what the node reads.
+
+    Neighbours enter through the filters that make `skip` and `white` alone. Equivariant under permutations.
+
+    Args:
+        channels: C.
+        width: hidden features.
+        depth: number of feed-forward layers.
+        positions: d where nodes have positions `pos [N, d]`, read as they are; else 0.
+        conditions, node_conditions: numbers of conditions, as `GraphNet` reads them.
+    """
+
+    predicts = "eps"
+
+    def __init__(
+        self,
+        channels: int = 3,
+        width: int = 256,
+        depth: int = 4,
+        positions: int = 0,
+        conditions: int = 0,
+        node_conditions: int = 0,
+    ):
+        super().__init__()
+        self.positions = positions
+        self.embed = SignalEmbedding(channels, width, positions, conditions, node_conditions)
+        self.layers = nn.ModuleList(FeedForward(width) for _ in range(depth))
+        self.norm = TimeNorm(width, width)
+        self.read = nn.Linear(width, channels)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """The MLP adds 0."""
+        nn.init.zeros_(self.read.weight)
+        nn.init.zeros_(self.read.bias)
+
+    @property
+    def condition_mean(self) -> Tensor:
+        """What conditions are standardised by, `[conditions]`; as is `condition_std`."""
+        return self.embed.condition.mean
+
+    @property
+    def condition_std(self) -> Tensor:
+        return self.embed.condition.std
+
+    def forward(self, noisy: Noisy, operator: LaplacianOperator, context: Any = None) -> Tensor:
+        """ε̂."""
+        h, embedding, batch = self.embed(noisy, operator, context, context.pos if self.positions else None)
+        for layer in self.layers:
+            h = layer(h, embedding, batch)
+        return noisy.white + self.read(self.norm(h, embedding, batch))

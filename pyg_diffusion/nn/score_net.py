@@ -1,0 +1,20 @@
+"""ScoreNet: predicts the score."""
+
+from typing import Any
+
+from torch import Tensor
+
+from ..denoise import Noisy
+from ..spectral import LaplacianOperator
+from .eps_net import EpsNet
+
+
+class ScoreNet(EpsNet):
+    r"""s = -σ(L)^{-1} ε̂ ≈ ∇ log q(S_t), `[num_nodes, C]`, with the ε̂ of an `EpsNet`. Arguments are those of `GraphNet`."""
+
+    predicts = "score"
+
+    def forward(self, noisy: Noisy, operator: LaplacianOperator, context: Any) -> Tensor:
+        """s."""
+        eps = super().forward(noisy, operator, context)
+        return operator.apply(lambda lam: -1 / noisy.sigma(lam), eps.to(operator.dtype))
