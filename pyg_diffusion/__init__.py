@@ -6,7 +6,7 @@ The names below load on first use, so that training from a prepared store needs 
 from importlib import import_module
 from typing import Any
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 _HOMES = {
     "AddBondWeights": "transforms",
@@ -15,14 +15,21 @@ _HOMES = {
     "ConformerNet": "nn",
     "DenseOperator": "spectral",
     "Denoiser": "denoise",
+    "EpsNet": "nn",
+    "FieldGenerator": "generate_fields",
     "Generator": "generate",
+    "GraphNet": "nn",
+    "GridFields": "datasets",
     "GridOperator": "spectral",
     "LanczosOperator": "spectral",
+    "LaplacianAttentionConv": "nn",
+    "LaplacianConv": "nn",
     "LinearSDE": "sde",
     "LowRankOperator": "spectral",
     "MoleculeData": "data",
     "MoleculeStore": "data",
     "SDFDataset": "datasets",
+    "ScoreNet": "nn",
     "embed_multiple_confs": "generate",
     "grid_graph": "data",
     "laplacian_operator": "data",

@@ -1,0 +1,218 @@
+"""What matters in a diffusion on a graph? Every choice of a recipe varied alone, and all of them together by Optuna.
+
+    python benchmarks/ablation.py --minutes 40
+
+Vortices on a 5x5 grid (`GridFields`, non-Gaussian). Every run trains the same small number of steps and samples `--samples`
+fields; its score is the geometric mean of the spectrum, covariance and sliced Wasserstein errors, each over its sampling
+floor (what as many held-out samples have against the same reference): 1 is as good as held-out samples. Validation losses
+would not do, since another process has another loss. The reference of the search and that of the final table differ.
+
+The first part varies one choice at a time, with `--seeds` seeds that train and sample; the paired difference from the base
+recipe, seed by seed, is given with its standard error. The second part searches all of them at once (TPE, Optuna), then
+trains what it found with the same seeds. Needs `pip install optuna`. Prints tables, writes results/ablation.json and .png.
+"""
+
+import argparse
+import json
+import logging
+import math
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import optuna
+import torch
+from machine import machine
+
+from pyg_diffusion import laplacian_operator
+from pyg_diffusion.datasets import GridFields
+from pyg_diffusion.generate_fields import FieldGenerator
+from pyg_diffusion.metrics.fields import compare_fields, sampling_floor
+from pyg_diffusion.train import train
+from pyg_diffusion.train.config import from_dict
+
+HERE = Path(__file__).parent
+ERRORS = ("spectrum", "covariance", "sliced_wasserstein")
+GRID = {"law": "vortices", "shape": [5, 5], "kinds": "path"}
+BASE: dict[str, Any] = {
+    "model.kind": "graph",
+    "model.width": 32,
+    "model.depth": 2,
+    "model.global_attention": True,
+    "process.gamma": 0.5,
+    "process.lambda0": 0.5,
+    "process.noise": "matched",
+    "process.tau_min": 1e-3,
+    "process.tau_max": 12.0,
+    "train.time_sampling": "lognormal",
+    "train.log_tau_mean": -1.5,
+    "train.log_tau_std": 2.0,
+}
+# name -> what differs from the base. MLP: wide enough to have as many parameters.
+VARIANTS: dict[str, dict[str, Any]] = {
+    "base: GNN, width 32, depth 2, γ = λ₀ = .5, matched": {},
+    "MLP of equal size": {"model.kind": "mlp", "model.width": 64, "model.depth": 2},
+    "GNN that predicts ε": {"model.kind": "eps"},
+    "GNN without attention to all nodes": {"model.global_attention": False},
+    "isotropic: γ = 0, λ₀ = 1": {"process.gamma": 0.0, "process.lambda0": 1.0},
+    "γ = 2": {"process.gamma": 2.0},
+    "λ₀ = .1": {"process.lambda0": 0.1, "process.tau_max": 60.0},
+    "white noise": {"process.noise": "white"},
+    "noise levels uniform in log τ": {"train.time_sampling": "uniform"},
+    "noise levels by loss": {"train.time_sampling": "importance"},
+    "more noise in training: mean log τ = 0": {"train.log_tau_mean": 0.0},
+    "λ_E = .3 (energy to the truth)": {"train.regularizers": {"energy": 0.3}},
+    "λ_G = .01 (smoothness)": {"train.regularizers": {"smoothness": 0.01}},
+    "λ_A = .1 (alignment)": {"train.regularizers": {"alignment": 0.1}},
+    "width 16": {"model.width": 16},
+    "width 64": {"model.width": 64},
+    "depth 1": {"model.depth": 1},
+    "depth 4": {"model.depth": 4},
+}
+
+
+def recipe(changes: dict[str, Any], seed: int, steps: int, root: str) -> dict[str, Any]:
+    """The base recipe with changes, as nested dictionaries."""
+    values: dict[str, Any] = {
+        "data": {"kind": "fields", "root": root, **GRID, "num_samples": 20_000, "val_samples": 64, "batch_size": 64},
+        "optimizer": {"lr": 2e-3, "warmup": 50},
+        "train": {"seed": seed, "max_steps": steps, "val_every": steps, "bf16": False, "threads": 1},
+    }
+    merged = {**BASE, **changes}
+    if merged["model.kind"] == "mlp":
+        del merged["model.global_attention"]
+    for key, value in merged.items():
+        section, name = key.split(".")
+        values.setdefault(section, {})[name] = value
+    return values
+
+
+class Judge:
+    """Trains and scores recipes against one reference set."""
+
+    def __init__(self, root: str, samples: int, steps: int):
+        self.root, self.samples, self.steps = root, samples, steps
+        sets = {s: GridFields(root, num_samples=2 * samples, split=s, **GRID) for s in ("reference", "test")}
+        self.operator = laplacian_operator(sets["test"][0], dtype=torch.float64)
+        self.references = sets["reference"].fields.split(samples)  # one for the search, one for the table
+        self.floors = [sampling_floor(sets["test"].fields, r, self.operator) for r in self.references]
+
+    def score(self, changes: dict[str, Any], seed: int, which: int) -> dict[str, float]:
+        """Errors over the floor, their geometric mean, seconds of training."""
+        with tempfile.TemporaryDirectory() as folder:
+            start = time.perf_counter()
+            result = train(from_dict(recipe(changes, seed, self.steps, self.root)), Path(folder) / "run", progress=False)
+            seconds = time.perf_counter() - start
+            x = FieldGenerator.from_pretrained(result.weights, steps=40).sample(self.samples, seed=seed)
+        found = compare_fields(x, self.references[which], self.operator)
+        ratios = {name: found[name] / self.floors[which][name] for name in ERRORS}
+        mean = math.exp(np.mean([math.log(max(v, 1e-9)) for v in ratios.values()]))
+        return {"score": mean, **ratios, "seconds": seconds}
+
+
+def suggest(trial: optuna.Trial) -> dict[str, Any]:
+    """One point of the search space."""
+    terms = {name: trial.suggest_float(f"λ_{name}", 1e-4, 1.0, log=True) for name in ("energy", "smoothness", "alignment")}
+    used = {name: value for name, value in terms.items() if trial.suggest_categorical(f"use_{name}", [False, True])}
+    return {
+        "model.kind": trial.suggest_categorical("kind", ["graph", "eps", "mlp"]),
+        "model.width": trial.suggest_categorical("width", [16, 32, 64]),
+        "model.depth": trial.suggest_int("depth", 1, 4),
+        "process.gamma": trial.suggest_float("γ", 0.0, 2.0),
+        "process.lambda0": trial.suggest_float("λ₀", 0.1, 1.0, log=True),
+        "train.log_tau_mean": trial.suggest_float("mean_log_τ", -3.0, 1.0),
+        "train.time_sampling": trial.suggest_categorical("levels", ["lognormal", "uniform", "importance"]),
+        "train.regularizers": used,
+    }
+
+
+def main() -> None:
+    """Run both parts, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=800)
+    parser.add_argument("--samples", type=int, default=1000)
+    parser.add_argument("--trials", type=int, default=30, help="of the search")
+    parser.add_argument("--only", default="", help="variants whose name contains this")
+    parser.add_argument("-o", "--output", type=Path, default=HERE / "results" / "ablation.json")
+    args = parser.parse_args()
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    torch.set_num_threads(1)
+    result: dict[str, Any] = {"machine": machine(), "options": {k: str(v) for k, v in vars(args).items()}, "variants": {}}
+    with tempfile.TemporaryDirectory() as root:
+        judge = Judge(root, args.samples, args.steps)
+
+        def rows(changes: dict[str, Any]) -> list[dict[str, float]]:
+            return [judge.score(changes, seed, 1) for seed in range(args.seeds)]
+
+        base: list[dict[str, float]] = []
+        print(f"{'':52}{'score':>7} ±{'se':>5}{'diff':>8} ±{'se':>5}  spectrum  cov  sliced W  s/run", flush=True)
+
+        def report(name: str, found: list[dict[str, float]]) -> None:
+            scores = np.log([r["score"] for r in found])
+            gap = scores - np.log([r["score"] for r in base])
+            scale = max(len(found), 1) ** 0.5
+            row = {
+                "score": float(np.exp(scores.mean())),
+                "error": float(scores.std(ddof=1) / scale) if len(found) > 1 else float("nan"),
+                "difference": float(gap.mean()),
+                "difference_error": float(gap.std(ddof=1) / scale) if len(found) > 1 else float("nan"),
+                "runs": found,
+            }
+            result["variants"][name] = row
+            means = [float(np.mean([r[e] for r in found])) for e in (*ERRORS, "seconds")]
+            print(
+                f"{name:52}{row['score']:7.2f} ±{row['error']:5.2f}{row['difference']:+8.2f} ±{row['difference_error']:5.2f}"
+                f"{means[0]:10.2f}{means[1]:6.2f}{means[2]:9.2f}{means[3]:7.0f}",
+                flush=True,
+            )
+            args.output.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+
+        for name, changes in VARIANTS.items():
+            if name.startswith("base") or args.only in name:
+                found = rows(changes)
+                base = base or found
+                report(name, found)
+        if args.trials:
+            study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=0))
+            study.optimize(lambda trial: judge.score(suggest(trial), 100 + trial.number, 0)["score"], n_trials=args.trials)
+            result["search"] = [{"score": t.value, **t.params} for t in study.trials]
+            best = suggest(optuna.trial.FixedTrial(study.best_params))
+            result["best"] = best
+            print("found:", {k: v for k, v in best.items() if BASE.get(k) != v})
+            report(f"found by {args.trials} trials", rows(best))
+            importance = optuna.importance.get_param_importances(study)
+            result["importance"] = importance
+            print("importance:", ", ".join(f"{k} {v:.2f}" for k, v in list(importance.items())[:6]))
+    args.output.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+    draw(result, args.output.with_suffix(".png"))
+
+
+def draw(result: dict[str, Any], target: Path) -> None:
+    """Scores with their seeds, and the search."""
+    variants = result["variants"]
+    figure, (left, right) = plt.subplots(1, 2, figsize=(13, 0.32 * len(variants) + 1.6), layout="constrained")
+    for k, row in enumerate(variants.values()):
+        scores = [r["score"] for r in row["runs"]]
+        left.scatter(scores, [k] * len(scores), s=14, color="#9a9a9a")
+        left.scatter([row["score"]], [k], s=36, color="#c0392b", marker="|", linewidths=3)
+    left.set_yticks(range(len(variants)), list(variants), fontsize=7)
+    left.invert_yaxis()
+    left.axvline(1.0, color="black", lw=1)
+    left.set(xscale="log", xlabel="error over the sampling floor (dots: seeds)")
+    trials = result.get("search", [])
+    right.plot([t["score"] for t in trials], ".", color="#9a9a9a")
+    right.plot(np.minimum.accumulate([t["score"] for t in trials] or [1.0]), color="#c0392b")
+    right.set(xlabel="trial of the search", ylabel="error over the floor", yscale="log")
+    for axis in (left, right):
+        axis.grid(alpha=0.3)
+    figure.savefig(target, dpi=120)
+    plt.close(figure)
+
+
+if __name__ == "__main__":
+    main()
