@@ -11,6 +11,23 @@ from .conditions import Conditions
 from .encodings import Fourier
 
 
+def batch_vector(operator: LaplacianOperator) -> Tensor:
+    """The graph of each node, `[N]`."""
+    graphs = torch.arange(operator.num_graphs, device=operator.device)
+    return graphs.repeat_interleave(operator.sizes, output_size=operator.num_nodes)
+
+
+def positions_of(context: Any, dimensions: int, operator: LaplacianOperator) -> Tensor:
+    """`pos [N, dimensions]`. Raises ValueError where the context has no such positions."""
+    pos = getattr(context, "pos", None)
+    if pos is None or pos.shape != (operator.num_nodes, dimensions):
+        got = "none" if pos is None else list(pos.shape)
+        raise ValueError(
+            f"this network reads positions pos [{operator.num_nodes}, {dimensions}] from its context, got {got}"
+        )
+    return pos
+
+
 class SignalEmbedding(nn.Module):
     """Node features and graph embeddings that networks start from.
 
@@ -45,8 +62,8 @@ class SignalEmbedding(nn.Module):
 
     def forward(
         self, noisy: Noisy, operator: LaplacianOperator, context: Any = None, features: Tensor | None = None
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """(node features `[N, width]`, embeddings `[num_graphs, width]`, graph of each node `[N]`)."""
+    ) -> tuple[Tensor, Tensor]:
+        """(node features `[N, width]`, embeddings `[num_graphs, width]`)."""
         signal = noisy.signal
         if signal.size(1) != self.channels:
             raise ValueError(f"the network was made for {self.channels} channels, the signal has {signal.size(1)}")
@@ -58,6 +75,4 @@ class SignalEmbedding(nn.Module):
         embedding = self.time(self.fourier(noisy.log_tau.to(dtype)))
         if self.asked is not None:
             embedding = embedding + self.asked(self.condition(getattr(context, "condition", None), operator.num_graphs))
-        graphs = torch.arange(operator.num_graphs, device=signal.device)
-        batch = graphs.repeat_interleave(operator.sizes, output_size=operator.num_nodes)
-        return self.lin(torch.cat([v.to(dtype) for v in parts], dim=1)), nn.functional.silu(embedding), batch
+        return self.lin(torch.cat([v.to(dtype) for v in parts], dim=1)), nn.functional.silu(embedding)

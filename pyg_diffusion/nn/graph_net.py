@@ -12,7 +12,7 @@ from ..spectral import DenseOperator, GridOperator, LaplacianOperator
 from ..spectral.grid import KINDS
 from .conditions import Conditions
 from .conv import HeatConv, LaplacianAttentionConv, csr_adjacency
-from .embedding import SignalEmbedding
+from .embedding import SignalEmbedding, batch_vector, positions_of
 from .encodings import heat_diagonal, heat_edges
 from .feed_forward import FeedForward
 from .norm import TimeNorm
@@ -26,10 +26,7 @@ def geometry(context: Any, positions: int, batch: Tensor, operator: LaplacianOpe
 
     Along a periodic axis of a grid there is no position, and edges take the short way round.
     """
-    pos = getattr(context, "pos", None)
-    if pos is None or pos.shape != (operator.num_nodes, positions):
-        got = "none" if pos is None else list(pos.shape)
-        raise ValueError(f"this network reads positions pos [{operator.num_nodes}, {positions}] from its context, got {got}")
+    pos = positions_of(context, positions, operator)
     j, i = context.edge_index
     vector = pos[j] - pos[i]
     if "grid_kind" in context:
@@ -160,6 +157,7 @@ class GraphNet(nn.Module):
         nn.init.zeros_(self.read.weight)
         nn.init.zeros_(self.read.bias)
         for block in self.blocks:
+            assert isinstance(block, _Block)
             block.damp((2 * len(self.blocks)) ** -0.5)
 
     @property
@@ -175,8 +173,7 @@ class GraphNet(nn.Module):
         """What the network predicts, `[num_nodes, C]`."""
         edge_index, weight = context.edge_index, getattr(context, "edge_weight", None)
         ones = torch.ones(edge_index.size(1), device=edge_index.device)
-        graphs = torch.arange(operator.num_graphs, device=edge_index.device)
-        batch = graphs.repeat_interleave(operator.sizes, output_size=operator.num_nodes)
+        batch = batch_vector(operator)
         degree = scatter(ones if weight is None else weight, edge_index[1], dim_size=operator.num_nodes).unsqueeze(1)
         unit = operator.graph_sum(degree) / operator.sizes.clamp_min(1).unsqueeze(1)
         unit = torch.where(unit > 0, unit, 1).to(operator.dtype)
@@ -188,7 +185,7 @@ class GraphNet(nn.Module):
         dtype = self.read.weight.dtype
         adjacency, order = csr_adjacency(edge_index, operator.num_nodes, weight)
         edge = torch.cat([edge.to(dtype), asked.to(dtype)], dim=1)[order]
-        h, embedding, _ = self.embed(noisy, operator, context, node)
+        h, embedding = self.embed(noisy, operator, context, node)
         for block in self.blocks:
             h = block(h, embedding, batch, adjacency, edge, operator, unit)
         return self.read(self.norm(h, embedding, batch))

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from ..denoise import Noisy
 from ..spectral import LaplacianOperator
-from .embedding import SignalEmbedding
+from .embedding import SignalEmbedding, batch_vector, positions_of
 from .feed_forward import FeedForward
 from .norm import TimeNorm
 
@@ -59,7 +59,8 @@ class MLPNet(nn.Module):
 
     def forward(self, noisy: Noisy, operator: LaplacianOperator, context: Any = None) -> Tensor:
         """ε̂."""
-        h, embedding, batch = self.embed(noisy, operator, context, context.pos if self.positions else None)
+        pos = positions_of(context, self.positions, operator) if self.positions else None
+        (h, embedding), batch = self.embed(noisy, operator, context, pos), batch_vector(operator)
         for layer in self.layers:
             h = layer(h, embedding, batch)
         return noisy.white + self.read(self.norm(h, embedding, batch))

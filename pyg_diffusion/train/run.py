@@ -67,6 +67,7 @@ def _check_resume(config: Config, run_dir: Path) -> int:
 def _trainer(config: Config, run_dir: Path, piece: str, callbacks: list[L.Callback], progress: bool) -> L.Trainer:
     """Lightning's trainer for one piece of a run; `piece` names its logs."""
     options = config.train
+    warnings.filterwarnings("ignore", ".*srun. command is available.*")  # one may well train on a login node
     try:
         return L.Trainer(
             accelerator=options.accelerator,

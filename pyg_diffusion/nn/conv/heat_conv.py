@@ -22,7 +22,7 @@ class HeatConv(nn.Module):
         low, high: first and last of the initial times s_c u.
 
     Shapes:
-        - input: node features `[N, in_channels]`, the graphs' `LaplacianOperator`, and u `[num_graphs, 1]` (optional, 1), the
+        - input: node features `[N, in_channels]`, its `LaplacianOperator`, and u `[num_graphs, 1]` (optional, 1), the
           unit of λ in each graph, such as its mean degree, which makes the layer blind to the scale of edge weights
         - output: `[N, out_channels]`
     """
