@@ -1,4 +1,4 @@
-"""How good are generated conformers (coverage, RMSD, validity, the table that compares methods) and fields (`metrics.fields`)?
+"""How good are generated conformers (coverage, RMSD, validity, a table of methods) and fields (`metrics.fields`)?
 
 The names load on first use: fields need no RDKit.
 """
@@ -28,7 +28,7 @@ _HOMES = {
     "rmsd_matrix": "conformers",
     "xtb_strain": "strain",
 }
-__all__ = list(_HOMES)  # noqa: PLE0605
+__all__ = list(_HOMES)
 
 
 def __getattr__(name: str) -> Any:

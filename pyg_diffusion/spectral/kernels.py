@@ -45,16 +45,31 @@ class PowerSpectrum(nn.Module):
         return cls(knots, -knots - torch.tensor(gamma).log())
 
     @classmethod
-    def fit_all(cls, eigenvalues: Tensor, power: Tensor, knots: int = 12) -> "PowerSpectrum":
-        """As `fit`, of all modes of a graph: null modes get a knot of their own, far below the others."""
+    def fit_modes(cls, eigenvalues: Tensor, power: Tensor, knots: int = 24) -> "PowerSpectrum":
+        """Mean power of the modes of one graph, in bins even in √λ (a frequency); null modes have a knot of their own.
+
+        Args:
+            eigenvalues: λ >= 0 of all modes, `[n]`.
+            power: E|Ŝ|² of each as estimated from many signals, `[n, C]`.
+            knots: largest number of bins.
+        """
         null = eigenvalues <= 1e-9 * eigenvalues.max()
-        power = power.clamp_min(1e-6 * power.mean())  # a mode that the data lacks has a logarithm none the less
+        power = power.double().clamp_min(
+            1e-8 * float(power.mean())
+        )  # a mode that the data lacks has a logarithm none the less
         if bool(null.all()):
-            return cls(torch.tensor([-1.0, 0.0]), power.mean(0).log().float().expand(2, *power.shape[1:]), floor=1.0)
-        lowest = 1e-3 * eigenvalues[~null].min()
-        first = cls.fit(eigenvalues[~null], power[~null], knots)
-        log_lambda = torch.cat([lowest.log().float()[None], first.log_lambda])
-        return cls(log_lambda, torch.cat([power[null].mean(0, keepdim=True).log().float(), first.log_power]), floor=1.0)
+            return cls(torch.tensor([-1.0, 0.0]), power.mean(0).log().expand(2, -1), floor=1.0)
+        x, y = eigenvalues[~null].double(), power[~null]
+        k = (knots * (x / x.max()).sqrt()).long().clamp_max(knots - 1)
+        bins = [k == b for b in k.unique()]
+        log_lambda = [x[b].log().mean() for b in bins]
+        log_power = [y[b].mean(0).log() for b in bins]
+        if bool(null.any()):
+            log_lambda.insert(0, log_lambda[0] - 7)
+            log_power.insert(0, power[null].mean(0).log())
+        if len(log_lambda) == 1:
+            log_lambda, log_power = [log_lambda[0] - 1, log_lambda[0]], log_power * 2
+        return cls(torch.stack(log_lambda), torch.stack(log_power), floor=1.0)
 
     @classmethod
     def fit(cls, eigenvalues: Tensor, power: Tensor, knots: int = 12) -> "PowerSpectrum":

@@ -65,7 +65,7 @@ class FieldDataModule(SignalDataModule):
         assert isinstance(operator, ExactOperator)
         count, nodes, channels = fields.shape
         modes = operator.to_modes(fields.double().permute(1, 0, 2).reshape(nodes, -1))[0].view(-1, count, channels)
-        return PowerSpectrum.fit_all(operator.eigenvalues[0], modes.square().mean(1))
+        return PowerSpectrum.fit_modes(operator.eigenvalues[0], modes.square().mean(1))
 
     def conditions(self, names: Sequence[str]) -> tuple[Tensor, Tensor]:
         values = self.train.conditions[:, self.columns]

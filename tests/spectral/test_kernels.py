@@ -80,3 +80,15 @@ def test_a_spectrum_per_channel_is_one_spectrum_per_channel():
     both = PowerSpectrum.fit(lam, power)(lam.view(4, 50))
     for c in range(2):
         torch.testing.assert_close(both[..., c], PowerSpectrum.fit(lam, power[:, c])(lam.view(4, 50)))
+
+
+def test_spectrum_of_one_graph_with_its_null_mode():
+    """A known p at the modes of a path: the fit is near it at all modes, the null mode included, in every channel."""
+    lam = 4 * torch.sin(torch.pi * torch.arange(200) / 400).double() ** 2
+    p = torch.stack([1 / (0.05 + lam) ** 2, 3 * torch.exp(-lam)], 1)
+    p[0] = torch.tensor([7.0, 0.0])
+    fitted = PowerSpectrum.fit_modes(lam, p)
+    ratio = fitted(lam[None])[0].double() / p
+    assert abs(float(ratio[0, 0]) - 1) < 1e-4 and float(fitted(lam[None])[0, 0, 1]) < 1e-6
+    assert float((ratio[1:].log().abs()).max()) < 0.35
+    assert bool(torch.isfinite(PowerSpectrum.fit_modes(torch.zeros(3), torch.ones(3, 2))(torch.zeros(1, 3))).all())

@@ -1,0 +1,57 @@
+"""EnergyNet: a scalar energy per graph, whose gradient predicts ε."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..denoise import Noisy
+from ..spectral import LaplacianOperator
+
+
+class EnergyNet(nn.Module):
+    r"""ε̂ = ∂E/∂S_t of the energy E(S_t, t | context) = ½ ‖f(S_t, t | context)‖², summed over the nodes of a graph.
+
+    Trained on ε it approaches E* = ½ (S_t - φ S_0)ᵀ σ⁻¹ (S_t - φ S_0), whose gradient is ε and whose minimum is φ S_0
+    (Du, Mao and Tenenbaum 2024). A step S_t - σ ∂E/∂S_t on it is exact, whatever the noise.
+
+    Args:
+        net: f, called as `net(noisy, operator, context)`, returns features `[num_nodes, K]`. It may read the noisy signal
+            and its time alone: E is a function of S_t, so `skip` and `white` are S_t itself here, and the kernels are 1. A
+            method `net.encode(context, operator)`, where it has one, does what depends on the context alone, once for
+            many steps; its result is then what `net` gets as context.
+    """
+
+    predicts = "eps"
+
+    def __init__(self, net: nn.Module):
+        super().__init__()
+        self.net = net
+
+    def encode(self, context: Any, operator: LaplacianOperator) -> Any:
+        """The context as the network reads it, for repeated calls."""
+        encode = getattr(self.net, "encode", None)
+        return context if encode is None else encode(context, operator)
+
+    def energy(self, signal: Tensor, log_tau: Tensor, operator: LaplacianOperator, context: Any = None) -> Tensor:
+        """E, `[num_graphs]`, of `signal [num_nodes, C]` at `log_tau [num_graphs, 1]`; `context` as it is, or its `encode`."""
+        noisy = Noisy(signal, signal, signal, torch.ones_like, log_tau, torch.ones_like)
+        return 0.5 * operator.graph_sum(self.net(noisy, operator, context).square()).sum(1)
+
+    def slope(
+        self, signal: Tensor, log_tau: Tensor, operator: LaplacianOperator, context: Any = None
+    ) -> tuple[Tensor, Tensor]:
+        """(E `[num_graphs]`, ∂E/∂S_t `[num_nodes, C]`), without second derivatives and without gradients of parameters."""
+        with torch.enable_grad():
+            signal = signal.detach().requires_grad_()
+            energy = self.energy(signal, log_tau, operator, context)
+            (gradient,) = torch.autograd.grad(energy.sum(), signal)
+        return energy.detach(), gradient
+
+    def forward(self, noisy: Noisy, operator: LaplacianOperator, context: Any = None) -> Tensor:
+        """ε̂ `[num_nodes, C]`. It has derivatives of its own where gradients are enabled, as in training, and only there."""
+        if not torch.is_grad_enabled():
+            return self.slope(noisy.signal, noisy.log_tau, operator, context)[1]
+        signal = noisy.signal if noisy.signal.requires_grad else noisy.signal.detach().requires_grad_()
+        energy = self.energy(signal, noisy.log_tau, operator, context).sum()
+        return torch.autograd.grad(energy, signal, create_graph=True)[0]

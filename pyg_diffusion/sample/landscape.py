@@ -1,0 +1,109 @@
+"""Descent of a sequence of energy landscapes, from the smoothest to the sharpest."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..spectral import LaplacianOperator
+
+
+@dataclass
+class Foothold:
+    """Where the descent stands after one step at time t: S_t (working coordinates), E and what was accepted, per graph."""
+
+    t: Tensor
+    signal: Tensor
+    energy: Tensor
+    accepted: Tensor
+
+
+class LandscapeDescent:
+    r"""Gradient descent on E(·, t) for one time after the other, each step accepted or rejected graph by graph:
+
+        S ← S - η σ ∂E/∂S  where that does not raise E;      S_s = φ_s/φ_t S_t on to the next time;      Ŝ_0 = S/φ at the last
+
+    in every mode. η, one number per graph, grows where a step was accepted and shrinks where not; η = 1 jumps to the minimum
+    of the exact energy, whose Hessian is σ⁻¹. Energies are compared at one time only (Du, Mao and Tenenbaum 2024).
+
+    Args:
+        steps: per landscape, one network call each and one more per landscape.
+        size: η at the start.
+        grow, shrink: factors of η.
+    """
+
+    def __init__(self, steps: int = 4, size: float = 1.0, grow: float = 1.5, shrink: float = 0.5):
+        if steps < 1:
+            raise ValueError(f"a landscape takes at least 1 step, got {steps}")
+        if size <= 0 or grow < 1 or not 0 < shrink < 1:
+            raise ValueError(f"need size > 0, grow >= 1 and 0 < shrink < 1, got {size}, {grow} and {shrink}")
+        self.steps, self.size, self.grow, self.shrink = steps, size, grow, shrink
+
+    @torch.no_grad()
+    def iterate(
+        self, denoiser, operator: LaplacianOperator, grid: Tensor, noise: Callable[[], Tensor], context: Any = None
+    ) -> Iterator[Foothold]:
+        """The path, step by step. Arguments as for `sample`.
+
+        Raises:
+            TypeError: the denoiser's network is no energy.
+            ValueError: the energy is not finite where a landscape is entered.
+        """
+        net, sde = denoiser.net, denoiser.sde
+        if not hasattr(net, "slope"):
+            raise TypeError(f"descending a landscape needs an EnergyNet, got {type(net).__name__}")
+        if grid.dim() != 1 or grid.numel() < 1 or not bool((grid.diff() < 0).all()):
+            raise ValueError("a time grid must be one decreasing vector")
+        grid = grid.to(operator.device, operator.dtype)
+        context = net.encode(context, operator)
+
+        def slope(w: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+            log_tau = sde.schedule.tau(t).expand(operator.num_graphs, 1).log()
+            energy, gradient = net.slope(operator.from_work(w), log_tau, operator, context)
+            return energy, denoiser.project(operator, operator.to_work(gradient))
+
+        x = denoiser.start(operator, grid[0], lambda: denoiser.project(operator, operator.to_work(noise())))
+        size = torch.full((operator.num_graphs, 1), self.size, dtype=operator.dtype, device=operator.device)
+        for k, t in enumerate(grid):
+            if k:
+                phi_s, phi_t = sde.mean(t), sde.mean(grid[k - 1])
+                x = operator.combine((lambda lam, s=phi_s, t=phi_t: s(lam) / t(lam), x))
+            energy, gradient = slope(x, t)
+            if not bool(torch.isfinite(energy).all()):
+                raise ValueError("the energy is not finite: is the input, or are the weights?")
+            std = sde.std(t)
+            for _ in range(self.steps):
+                trial = operator.combine((torch.ones_like, x), (lambda lam, std=std, size=size: -size * std(lam), gradient))
+                trial_energy, trial_gradient = slope(trial, t)
+                accepted = trial_energy <= energy  # False for NaN
+                x, gradient = (
+                    operator.to_work(operator.from_work(b).where(operator.on_nodes(accepted)[:, None], operator.from_work(a)))
+                    for a, b in ((x, trial), (gradient, trial_gradient))
+                )
+                energy = trial_energy.where(accepted, energy)
+                size = size * torch.where(accepted, self.grow, self.shrink)[:, None]
+                yield Foothold(t, x, energy, accepted)
+
+    def sample(
+        self, denoiser, operator: LaplacianOperator, grid: Tensor, noise: Callable[[], Tensor], context: Any = None
+    ) -> Tensor:
+        """Ŝ_0 `[num_nodes, C]`.
+
+        Args:
+            denoiser: a `Denoiser` of an `EnergyNet`.
+            operator: any backend.
+            grid: decreasing times, one per landscape, all > 0 in τ.
+            noise: draws white node signals `[num_nodes, C]`.
+            context: handed to the network.
+        """
+        last = None
+        for last in self.iterate(denoiser, operator, grid, noise, context):
+            pass
+        assert last is not None  # at least one landscape of at least one step
+        phi = denoiser.sde.mean(last.t)
+        return operator.from_work(operator.combine((lambda lam: 1 / phi(lam), last.signal)))
+
+    def __repr__(self) -> str:
+        return f"LandscapeDescent(steps={self.steps}, size={self.size}, grow={self.grow}, shrink={self.shrink})"
