@@ -1,6 +1,7 @@
 """The laws' closed forms, and a dataset that keeps PyG's promises."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -71,15 +72,15 @@ def test_differences_commute_and_know_a_linear_field():
 
 @pytest.mark.parametrize("law", [flow, vortices])
 def test_vortices_reach_the_speed_asked_for(law):
-    x = law(grid(64, 64), None, rng(1), **{"vortices" if law is flow else "count": 1}, strength=1.7, core=6.0)
+    x = law(grid(64, 64, kinds="path"), None, rng(1), **{"vortices" if law is flow else "count": 1}, strength=1.7, core=6.0)
     assert float(x[:, :2].norm(dim=1).max()) == pytest.approx(1.7, rel=0.02)
 
 
 def test_vortices_are_periodic():
-    """Seen from a node one period away nothing has changed: neighbours across the seam differ as little as elsewhere."""
-    steps = (vortices(grid(24, 24), None, rng(5), core=4.0).view(24, 24, 3).diff(dim=0, append=None)).norm(dim=2).amax()
-    x = vortices(grid(24, 24), None, rng(5), core=4.0).view(24, 24, 3)
-    assert float((x[0] - x[-1]).norm(dim=1).max()) <= float(steps) * 1.05
+    """Across the seam neighbours differ no more than elsewhere."""
+    x = torch.cat([vortices(grid(24, 24), None, rng(seed), core=4.0).view(24, 24, 3) for seed in range(8)], 1)
+    steps = (x - x.roll(1, 0)).norm(dim=2).amax(1)
+    assert float(steps[0]) <= float(steps[1:].max())
 
 
 def test_advection_is_the_solution():
@@ -115,7 +116,7 @@ def test_directions_are_unit_vectors_with_defects():
         return torch.remainder(b - a + math.pi, 2 * math.pi) - math.pi
 
     corners = [angle, angle.roll(-1, 0), angle.roll((-1, -1), (0, 1)), angle.roll(-1, 1), angle]
-    winding = sum(turn(a, b) for a, b in zip(corners, corners[1:], strict=False)) / (2 * math.pi)
+    winding = sum(turn(a, b) for a, b in pairwise(corners)) / (2 * math.pi)
     torch.testing.assert_close(winding, winding.round(), atol=1e-9, rtol=0)
     assert abs(float(winding.sum())) < 1e-9 and int(winding.abs().round().sum()) > 4
     assert set(direction(grid(30), 1, rng()).unique().tolist()) == {-1.0, 1.0}
