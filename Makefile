@@ -45,3 +45,8 @@ lint: .venv/ready
 
 clean:
 	rm -rf runs/quick build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+
+# The batch script on a one-node Slurm, killed twice (root, Debian); RECIPE="configs/x.yaml section.key=value ..." for another.
+.PHONY: slurm
+slurm: .venv/ready
+	slurm/prove.sh $(RECIPE)

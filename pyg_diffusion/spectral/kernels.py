@@ -65,8 +65,9 @@ class PowerSpectrum(nn.Module):
         log_lambda = [x[b].log().mean() for b in bins]
         log_power = [y[b].mean(0).log() for b in bins]
         if bool(null.any()):
-            log_lambda.insert(0, log_lambda[0] - 7)
-            log_power.insert(0, power[null].mean(0).log())
+            lowest = x.min().log() - 1e-3  # the first bin holds from its lowest mode on
+            log_lambda[:0] = [lowest - 1, lowest]
+            log_power[:0] = [power[null].mean(0).log(), log_power[0]]
         if len(log_lambda) == 1:
             log_lambda, log_power = [log_lambda[0] - 1, log_lambda[0]], log_power * 2
         return cls(torch.stack(log_lambda), torch.stack(log_power), floor=1.0)

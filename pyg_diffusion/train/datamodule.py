@@ -1,5 +1,6 @@
 """What training needs of a kind of data, and batches as a pure function of (seed, step): what exact resuming needs."""
 
+import signal
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -111,6 +112,12 @@ class SizedBatches(Sampler[list[int]]):
             epoch += 1
 
 
+def leave_signals(worker: int) -> None:
+    """A loader's worker lives until its process ends it: that one answers Ctrl-C and SIGTERM, and saves first."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
 class SignalDataModule(L.LightningDataModule):
     """Signals to train and to validate on.
 
@@ -156,7 +163,8 @@ class SignalDataModule(L.LightningDataModule):
 
     def _loader(self, items: Dataset, batches) -> DataLoader:
         workers = self.config.workers
-        return DataLoader(items, batch_sampler=batches, num_workers=workers, persistent_workers=workers > 0)
+        options = {"persistent_workers": True, "worker_init_fn": leave_signals} if workers else {}
+        return DataLoader(items, batch_sampler=batches, num_workers=workers, **options)
 
     def train_dataloader(self) -> DataLoader:
         trainer = self.trainer

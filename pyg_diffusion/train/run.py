@@ -12,6 +12,8 @@ import yaml
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import LearningRateMonitor, TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.plugins.environments import SLURMEnvironment
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from ..pretrained import Card, build_denoiser, save_pretrained
 from .callbacks import RunControl, checkpoints, weight_average
@@ -88,6 +90,9 @@ def _trainer(config: Config, run_dir: Path, piece: str, callbacks: list[L.Callba
                 TensorBoardLogger(run_dir, name="tensorboard", version=piece),
             ],
             enable_progress_bar=progress,
+            default_root_dir=run_dir,
+            # Its own requeueing would leave checkpoints where the next run picks them up; slurm/train.sbatch requeues.
+            plugins=[SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else None,
             enable_model_summary=False,
         )
     except MisconfigurationException as error:  # no such accelerator, too many devices, ...
@@ -145,7 +150,11 @@ def train(config: Config, run_dir: str | Path, resume: bool = False, progress: b
         warnings.filterwarnings("ignore", ".*exists and is not empty.*")
         warnings.filterwarnings("ignore", ".*LeafSpec.*")
         warnings.filterwarnings("ignore", ".*sync_dist=True.*")  # rank 0's share of the loss by noise level is enough
-        trainer.fit(module, data, ckpt_path=str(last) if resume else None, weights_only=True)
+        warnings.filterwarnings("ignore", ".*all_gather is deprecated.*")
+        try:
+            trainer.fit(module, data, ckpt_path=str(last) if resume else None, weights_only=True)
+        except SIGTERMException as error:  # before training began: a `SystemExit`, which would pass for success
+            raise KeyboardInterrupt from error
 
     # The average sits in the module once fit has ended.
     if "val/loss" not in trainer.callback_metrics:  # the run was shorter than val_every
