@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from .data import schema
 from .denoise import Denoiser
-from .nn import ConformerNet, EpsNet, GraphNet, MLPNet, ScoreNet
+from .nn import ConformerNet, EnergyNet, EpsNet, GraphNet, MatrixMLP, MatrixNet, MLPNet, ScoreNet
 from .sde import GeometricTime, LinearSDE
 from .spectral import PowerSpectrum
 
@@ -43,7 +43,16 @@ class Card:
     metrics: dict[str, Any] = field(default_factory=dict)
 
 
-NETS: dict[str, Any] = {"conformer": ConformerNet, "graph": GraphNet, "eps": EpsNet, "score": ScoreNet, "mlp": MLPNet}
+NETS: dict[str, Any] = {
+    "conformer": ConformerNet,
+    "graph": GraphNet,
+    "eps": EpsNet,
+    "score": ScoreNet,
+    "mlp": MLPNet,
+    "energy": GraphNet,
+    "matrix_energy": MatrixNet,
+    "matrix_mlp_energy": MatrixMLP,
+}
 
 
 def build_denoiser(card: Card, spectrum: PowerSpectrum) -> Denoiser:
@@ -54,9 +63,15 @@ def build_denoiser(card: Card, spectrum: PowerSpectrum) -> Denoiser:
     kind = options.pop("kind", "conformer")
     if kind not in NETS:
         raise ValueError(f"no network of kind {kind!r}; there are {', '.join(NETS)}")
-    if kind != "conformer":  # it alone computes its conditions from the signal, the others only need their number
-        options["conditions"] = len(options["conditions"])
-    return Denoiser(NETS[kind](**options), sde, spectrum, card.data["kind"] == "molecules", card.bf16)
+    conditions = options.pop("conditions", ())
+    if kind == "conformer":  # it computes its conditions from the signal; the others only need their number
+        options["conditions"] = conditions
+    elif not kind.startswith("matrix"):
+        options["conditions"] = len(conditions)
+    net = NETS[kind](**options)
+    return Denoiser(
+        EnergyNet(net) if kind.endswith("energy") else net, sde, spectrum, card.data["kind"] == "molecules", card.bf16
+    )
 
 
 def save_pretrained(path: str | os.PathLike, denoiser: Denoiser, card: Card) -> None:

@@ -4,8 +4,10 @@ from .conditions import Conditions, without_condition
 from .conformer_net import ConformerNet
 from .conv import HeatConv, LaplacianAttentionConv, LaplacianConv, csr_adjacency
 from .encodings import heat_diagonal, heat_edges
+from .energy_net import EnergyNet
 from .eps_net import EpsNet
 from .graph_net import GraphNet
+from .matrix_net import MatrixMLP, MatrixNet
 from .mlp import MLPNet
 from .norm import TimeNorm
 from .score_net import ScoreNet
@@ -13,12 +15,15 @@ from .score_net import ScoreNet
 __all__ = [
     "Conditions",
     "ConformerNet",
+    "EnergyNet",
     "EpsNet",
     "GraphNet",
     "HeatConv",
     "LaplacianAttentionConv",
     "LaplacianConv",
     "MLPNet",
+    "MatrixMLP",
+    "MatrixNet",
     "ScoreNet",
     "TimeNorm",
     "csr_adjacency",

@@ -7,12 +7,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..spectral import LaplacianOperator
+from ..spectral import Kernel, LaplacianOperator
+
+
+def _ratio(above: Kernel, below: Kernel) -> Kernel:
+    return lambda lam: above(lam) / below(lam)
 
 
 @dataclass
 class Foothold:
-    """Where the descent stands after one step at time t: S_t (working coordinates), E and what was accepted, per graph."""
+    """Where the descent stands after one step at time t: S_t `[num_nodes, C]`; E and whether it moved, `[num_graphs]`."""
 
     t: Tensor
     signal: Tensor
@@ -59,29 +63,26 @@ class LandscapeDescent:
         grid = grid.to(operator.device, operator.dtype)
         context = net.encode(context, operator)
 
-        def slope(w: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-            log_tau = sde.schedule.tau(t).expand(operator.num_graphs, 1).log()
-            energy, gradient = net.slope(operator.from_work(w), log_tau, operator, context)
-            return energy, denoiser.project(operator, operator.to_work(gradient))
+        def project(x: Tensor) -> Tensor:
+            return operator.from_work(denoiser.project(operator, operator.to_work(x))) if denoiser.centered else x
 
-        x = denoiser.start(operator, grid[0], lambda: denoiser.project(operator, operator.to_work(noise())))
+        def slope(x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+            return net.slope(x, sde.schedule.tau(t).expand(operator.num_graphs, 1).log(), operator, context)
+
+        x = operator.from_work(denoiser.start(operator, grid[0], lambda: operator.to_work(project(noise()))))
         size = torch.full((operator.num_graphs, 1), self.size, dtype=operator.dtype, device=operator.device)
         for k, t in enumerate(grid):
             if k:
-                phi_s, phi_t = sde.mean(t), sde.mean(grid[k - 1])
-                x = operator.combine((lambda lam, s=phi_s, t=phi_t: s(lam) / t(lam), x))
+                x = operator.apply(_ratio(sde.mean(t), sde.mean(grid[k - 1])), x)
             energy, gradient = slope(x, t)
             if not bool(torch.isfinite(energy).all()):
                 raise ValueError("the energy is not finite: is the input, or are the weights?")
-            std = sde.std(t)
             for _ in range(self.steps):
-                trial = operator.combine((torch.ones_like, x), (lambda lam, std=std, size=size: -size * std(lam), gradient))
+                trial = x - operator.on_nodes(size) * operator.apply(sde.std(t), project(gradient))
                 trial_energy, trial_gradient = slope(trial, t)
                 accepted = trial_energy <= energy  # False for NaN
-                x, gradient = (
-                    operator.to_work(operator.from_work(b).where(operator.on_nodes(accepted)[:, None], operator.from_work(a)))
-                    for a, b in ((x, trial), (gradient, trial_gradient))
-                )
+                here = operator.on_nodes(accepted)[:, None]
+                x, gradient = trial.where(here, x), trial_gradient.where(here, gradient)
                 energy = trial_energy.where(accepted, energy)
                 size = size * torch.where(accepted, self.grow, self.shrink)[:, None]
                 yield Foothold(t, x, energy, accepted)
@@ -102,8 +103,7 @@ class LandscapeDescent:
         for last in self.iterate(denoiser, operator, grid, noise, context):
             pass
         assert last is not None  # at least one landscape of at least one step
-        phi = denoiser.sde.mean(last.t)
-        return operator.from_work(operator.combine((lambda lam: 1 / phi(lam), last.signal)))
+        return operator.solve(denoiser.sde.mean(last.t), last.signal)
 
     def __repr__(self) -> str:
         return f"LandscapeDescent(steps={self.steps}, size={self.size}, grow={self.grow}, shrink={self.shrink})"

@@ -9,6 +9,7 @@ import yaml
 
 from ..data.properties import PROPERTIES
 from ..loss import OBJECTIVES, TIME_WEIGHTS
+from ..mining import MINERS
 from ..terms import GRAPH_TERMS, MOLECULE_TERMS, TARGET_TERMS
 
 
@@ -53,6 +54,23 @@ class FieldsConfig:
 
 
 @dataclass
+class MatricesConfig:
+    """Inverses of the matrices of `MatrixInverse`, drawn as they are needed. n: rows; c: conditioning of the matrices
+    trained on; scale: the signal is scale · A⁻¹; num_samples: matrices in one epoch; val_samples: how many to validate on;
+    batch_size: per step, of all processes together; workers: loader processes."""
+
+    kind: str = "matrices"
+    n: int = 20
+    c: float = 0.5
+    scale: float = 7.0
+    seed: int = 0
+    num_samples: int = 100_000
+    val_samples: int = 500
+    batch_size: int = 64
+    workers: int = 0
+
+
+@dataclass
 class ProcessConfig:
     """The linear process: a = γλ + λ₀ (γ in 1/Å²), noise colour, smallest and largest τ."""
 
@@ -78,8 +96,8 @@ class ConformerConfig:
 
 @dataclass
 class GraphConfig:
-    """Arguments of `GraphNet` (kind graph), `EpsNet` (eps) or `ScoreNet` (score); global_attention: between all nodes, for
-    small graphs; conditions: quantities of the data set to condition on."""
+    """Arguments of `GraphNet` (kind graph; in an `EnergyNet`: energy), `EpsNet` (eps) or `ScoreNet` (score);
+    global_attention: between all nodes, for small graphs; conditions: quantities of the data set to condition on."""
 
     kind: str = "graph"
     width: int = 64
@@ -97,6 +115,28 @@ class MLPConfig:
     kind: str = "mlp"
     width: int = 256
     depth: int = 4
+    conditions: list[str] = field(default_factory=list)
+
+
+@dataclass
+class MatrixConfig:
+    """Arguments of the `MatrixNet` in an `EnergyNet`."""
+
+    kind: str = "matrix_energy"
+    depth: int = 5
+    channels: int = 8
+    node_channels: int = 4
+    residual: bool = False
+    conditions: list[str] = field(default_factory=list)
+
+
+@dataclass
+class MatrixMLPConfig:
+    """Arguments of the `MatrixMLP` in an `EnergyNet`."""
+
+    kind: str = "matrix_mlp_energy"
+    width: int = 512
+    depth: int = 3
     conditions: list[str] = field(default_factory=list)
 
 
@@ -122,6 +162,7 @@ class TrainConfig:
     log τ; "importance", by the loss seen at each noise level so far. objectives, time_weight: see `loss.denoising_loss`;
     without objectives, that of what the network predicts. regularizers: weights of terms (see `terms.bind`) on the
     estimate; "energy" and "alignment" compare it with the truth. stage_weight: weight of intermediate estimates;
+    miner, miner_weight, miner_options: negatives for energies (`mining.MINERS`), the weight of their loss, their arguments;
     condition_dropout: how often a condition is withheld, for guidance; threads: CPU threads (0: torch's choice); compile:
     torch.compile the network (a minute or two once, then faster steps); checkpoint_minutes: how often the resume state is
     written; val_every: steps between validations; devices, nodes, accelerator, strategy: as Lightning's Trainer."""
@@ -136,6 +177,9 @@ class TrainConfig:
     time_weight: str = "none"
     regularizers: dict[str, float] = field(default_factory=dict)
     stage_weight: float = 0.25
+    miner: str = "none"
+    miner_weight: float = 0.01
+    miner_options: dict[str, float] = field(default_factory=dict)
     condition_dropout: float = 0.15
     threads: int = 0
     bf16: bool = True
@@ -148,15 +192,22 @@ class TrainConfig:
     strategy: str = "auto"
 
 
-DATA: dict[str, Any] = {"molecules": MoleculesConfig, "fields": FieldsConfig}
+DATA: dict[str, Any] = {"molecules": MoleculesConfig, "fields": FieldsConfig, "matrices": MatricesConfig}
 MODELS: dict[str, Any] = {
     "conformer": ConformerConfig,
     "graph": GraphConfig,
     "eps": GraphConfig,
     "score": GraphConfig,
     "mlp": MLPConfig,
+    "energy": GraphConfig,
+    "matrix_energy": MatrixConfig,
+    "matrix_mlp_energy": MatrixMLPConfig,
 }
-FITTING = {"molecules": ("conformer",), "fields": ("graph", "eps", "score", "mlp")}  # models of each kind of data
+FITTING = {  # models of each kind of data
+    "molecules": ("conformer",),
+    "fields": ("graph", "eps", "score", "mlp", "energy"),
+    "matrices": ("matrix_energy", "matrix_mlp_energy"),
+}
 TIME_SAMPLING = ("lognormal", "uniform", "importance")
 
 
@@ -248,6 +299,8 @@ def _check(config: Config) -> Config:
         if unknown:
             raise ConfigError(f"model.conditions: no property {unknown[0]!r}; there are {', '.join(PROPERTIES)}")
     else:
+        if model.conditions and data.kind == "matrices":
+            raise ConfigError("model.conditions: matrices have none")
         positive |= {"data.num_samples": data.num_samples, "data.val_samples": data.val_samples}
         at_least_0["data.seed"] = data.seed
     for name, value in positive.items():
@@ -268,6 +321,14 @@ def _check(config: Config) -> Config:
         raise ConfigError(f"train.time_weight must be one of {', '.join(TIME_WEIGHTS)}, got {train.time_weight!r}")
     if set(train.objectives) - set(OBJECTIVES) or min(train.objectives.values(), default=1) < 0:
         raise ConfigError(f"train.objectives: weights >= 0 of {', '.join(OBJECTIVES)}, got {train.objectives}")
+    if train.miner not in MINERS:
+        raise ConfigError(f"train.miner must be one of {', '.join(MINERS)}, got {train.miner!r}")
+    if train.miner != "none" and not model.kind.endswith("energy"):
+        raise ConfigError(f"train.miner: negatives are for energies; {model.kind} is none")
+    try:
+        MINERS[train.miner](**train.miner_options)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"train.miner_options: {error}") from error
     terms = (*GRAPH_TERMS, *TARGET_TERMS, *(MOLECULE_TERMS if data.kind == "molecules" else ()))
     if set(train.regularizers) - set(terms):
         raise ConfigError(f"train.regularizers: {data.kind} have {', '.join(terms)}, got {train.regularizers}")

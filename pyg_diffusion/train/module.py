@@ -10,6 +10,7 @@ from torch_geometric.data import Batch
 
 from ..denoise import Denoiser
 from ..loss import denoising_loss
+from ..mining import MINERS
 from ..terms import bind
 from .config import Config
 from .datamodule import Draws
@@ -112,6 +113,12 @@ class DenoiserModule(L.LightningModule):
             train.time_weight,
             penalty,
         )
+        if training and train.miner != "none":
+            miner = MINERS[train.miner](**train.miner_options)
+            mined = miner(self.denoiser, operator, x_0, noise, t, context, draws.generator)
+            losses = losses + train.miner_weight * mined.loss
+            for name, value in mined.log().items():
+                self.log(f"mining/{name}", value, batch_size=batch.num_graphs)
         return losses, log_tau.squeeze(1), weight.squeeze(1)
 
     def _draws(self, batch: Batch, *key: int, shared: bool = False) -> Draws:

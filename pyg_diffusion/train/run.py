@@ -94,6 +94,7 @@ def _trainer(config: Config, run_dir: Path, piece: str, callbacks: list[L.Callba
             # Its own requeueing would leave checkpoints where the next run picks them up; slurm/train.sbatch requeues.
             plugins=[SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else None,
             enable_model_summary=False,
+            inference_mode=False,  # energies take gradients to predict, in validation as well
         )
     except MisconfigurationException as error:  # no such accelerator, too many devices, ...
         raise ConfigError(f"train: {error}") from error

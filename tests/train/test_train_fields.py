@@ -72,9 +72,9 @@ def test_importance_sampling_follows_the_losses_and_stays_unbiased():
     assert bool((levels.draw(draws, learned=False)[1] == 1).all())
 
 
-@pytest.mark.parametrize("kind", ["graph", "eps", "score", "mlp"])
+@pytest.mark.parametrize("kind", ["graph", "eps", "score", "mlp", "energy"])
 def test_every_network_trains_resumes_and_samples(kind, tmp_path):
-    options = {"objectives": {"F": 1.0, "x0": 0.1}, "time_sampling": "importance", "regularizers": {"smoothness": 0.1}}
+    options = {"objectives": {"eps": 1.0, "x0": 0.1}, "time_sampling": "importance", "regularizers": {"smoothness": 0.1}}
     whole = train(from_dict(recipe(tmp_path / "data", kind, **options)), tmp_path / "whole", progress=False)
     train(
         from_dict(recipe(tmp_path / "data", kind, **options) | {"optimizer": {"name": "muon"}}),

@@ -113,7 +113,6 @@ class LaplacianAttentionConv(MessagePassing):
         bias: OptTensor,
         prior: OptTensor,
         index: Tensor,
-        ptr: OptTensor,
         dim_size: Optional[int],  # noqa: UP045 - PyG's inspector does not know X | None
     ) -> Tensor:
         logits = source_j + target_i
@@ -124,7 +123,7 @@ class LaplacianAttentionConv(MessagePassing):
             logits = F.leaky_relu(logits + inner, self.negative_slope) + outer
         if prior is not None:
             logits = logits + prior.clamp_min(torch.finfo(prior.dtype).tiny).log().unsqueeze(1).to(logits.dtype)
-        return softmax(logits, index, ptr, dim_size)
+        return softmax(logits, index, num_nodes=dim_size)  # by ptr it would have no second derivative, which energies need
 
     def message(self, x_j: Tensor, alpha: Tensor) -> Tensor:
         return (x_j.view(-1, self.heads, self.out_channels) * alpha.unsqueeze(2)).flatten(1)

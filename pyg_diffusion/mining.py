@@ -1,0 +1,320 @@
+r"""Negatives for the training of energies, on any graph signal.
+
+An energy trained on its slope alone is free in how high its landscape stands far from the data. A miner makes a signal S⁻
+beside the positive S⁺ = φ S_0 + σ ε at the same time, and a loss that puts S⁻ above it. With the energy that training aims at,
+
+    E*(S) = ½ (S - φ S_0)ᵀ σ⁻¹ (S - φ S_0),      true gap = E*(S⁻) - E*(S⁺),
+
+a negative whose true gap is not positive is a false one: the loss then teaches what is wrong.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import softplus
+
+from .denoise import Denoiser, Parts
+from .spectral import LaplacianOperator
+
+
+@dataclass
+class Mined:
+    """What a miner made of a batch, one value per graph, `[num_graphs]`.
+
+    Attributes:
+        loss: to be added to the denoising loss.
+        gap: E(S⁻) - E(S⁺) of the network.
+        true_gap: the same of E*.
+        kept: which graphs count in the loss.
+        calls: evaluations of the energy or its slope that it took.
+    """
+
+    loss: Tensor
+    gap: Tensor
+    true_gap: Tensor
+    kept: Tensor
+    calls: int
+
+    @property
+    def false_share(self) -> Tensor:
+        """Share of kept negatives that are false; 0 where none is kept."""
+        return ((self.true_gap <= 0) & self.kept).sum() / self.kept.sum().clamp_min(1)
+
+    def log(self) -> dict[str, float]:
+        """Mean gaps over what is kept, the share of false negatives and the cost."""
+        kept = self.kept.to(self.gap.dtype)
+        mean = {
+            name: float((value.detach() * kept).sum() / kept.sum().clamp_min(1))
+            for name, value in (("gap", self.gap), ("true_gap", self.true_gap))
+        }
+        shares = {"false_negatives": float(self.false_share), "kept": float(kept.mean()) if kept.numel() else 0.0}
+        return {**mean, **shares, "calls": self.calls}
+
+
+@dataclass
+class Positive:
+    """S⁺ = φ S_0 + σ ε and what a miner may use to find S⁻. All signals are flat, `[num_nodes, C]`.
+
+    Attributes:
+        denoiser, operator, parts: of an `EnergyNet`, and the kernels φ, σ, p at its time.
+        x_0, noise, signal: S_0, ε and S⁺.
+        log_tau: `[num_graphs, 1]`.
+        context: what the network reads, encoded.
+        generator: of the miner's own noise.
+    """
+
+    denoiser: Denoiser
+    operator: LaplacianOperator
+    parts: Parts
+    x_0: Tensor
+    noise: Tensor
+    signal: Tensor
+    log_tau: Tensor
+    context: Any
+    generator: torch.Generator | None
+
+    def draw(self) -> Tensor:
+        """White noise."""
+        x = self.x_0
+        return self.project(torch.randn(x.shape, generator=self.generator, dtype=x.dtype, device=x.device))
+
+    def project(self, x: Tensor) -> Tensor:
+        """x less the global translation, where the denoiser is centered."""
+        denoiser, operator = self.denoiser, self.operator
+        return operator.from_work(denoiser.project(operator, operator.to_work(x))) if denoiser.centered else x
+
+    def diffuse(self, x_0: Tensor, noise: Tensor) -> Tensor:
+        """φ x_0 + σ noise."""
+        operator = self.operator
+        terms = (self.parts.phi, operator.to_work(x_0)), (self.parts.sigma, operator.to_work(noise))
+        return operator.from_work(operator.combine(*terms))
+
+    def true_energy(self, signal: Tensor) -> Tensor:
+        """E*, `[num_graphs]`."""
+        operator = self.operator
+        return 0.5 * operator.square_sum(
+            operator.combine(
+                (lambda lam: self.parts.sigma(lam).rsqrt(), operator.to_work(signal)),
+                (lambda lam: -self.parts.phi(lam) * self.parts.sigma(lam).rsqrt(), operator.to_work(self.x_0)),
+            )
+        )
+
+    def energy(self, signal: Tensor) -> Tensor:
+        """E of the network, `[num_graphs]`."""
+        net: Any = self.denoiser.net
+        return net.energy(signal, self.log_tau, self.operator, self.context)
+
+    def descent(self, signal: Tensor) -> Tensor:
+        """σ ∂E/∂S, the step to the minimum of the exact energy."""
+        net: Any = self.denoiser.net
+        return self.operator.apply(self.parts.sigma, net.slope(signal, self.log_tau, self.operator, self.context)[1])
+
+    def corrupted(self, scale: float) -> Tensor:
+        """S_0 plus noise of the data's own spectrum, √p(L) z, times a scale."""
+        return self.x_0 + scale * self.operator.apply(lambda lam: self.parts.power(lam).sqrt(), self.draw())
+
+
+class Miner(ABC):
+    """Makes negatives and their loss: cross entropy of telling S⁺ from S⁻, log(1 + e^{E⁺ - E⁻}), if not said otherwise.
+
+    Attributes:
+        calls: evaluations of the energy or its slope per step.
+    """
+
+    calls: int = 2
+
+    @abstractmethod
+    def negatives(self, positive: Positive) -> tuple[Tensor, Tensor]:
+        """(S⁻ `[num_nodes, C]`, which graphs to keep `[num_graphs]`)."""
+
+    def loss(self, gap: Tensor, true_gap: Tensor) -> Tensor:
+        """Per graph, from the gaps of the network and of E*."""
+        return softplus(-gap)
+
+    def __call__(
+        self,
+        denoiser: Denoiser,
+        operator: LaplacianOperator,
+        x_0: Tensor,
+        noise: Tensor,
+        t: Tensor,
+        context: Any = None,
+        generator: torch.Generator | None = None,
+    ) -> Mined:
+        """Mine a batch.
+
+        Args:
+            denoiser: of an `EnergyNet`.
+            operator: any backend.
+            x_0, noise: signal and the positive's white noise, `[num_nodes, C]`.
+            t: `[num_graphs, 1]`.
+            context: handed to the network.
+            generator: of the miner's own noise.
+
+        Raises:
+            TypeError: the denoiser's network is no energy.
+        """
+        net: Any = denoiser.net
+        if not hasattr(net, "slope"):
+            raise TypeError(f"mining needs an EnergyNet, got {type(net).__name__}")
+
+        log_tau = denoiser.sde.schedule.tau(t).expand(operator.num_graphs, 1).log()
+        encoded = net.encode(context, operator)
+        positive = Positive(denoiser, operator, denoiser.parts(t), x_0, noise, x_0, log_tau, encoded, generator)
+        positive.x_0, positive.noise = positive.project(x_0), positive.project(noise)
+        positive.signal = positive.diffuse(positive.x_0, positive.noise)
+        with torch.no_grad():
+            negative, kept = self.negatives(positive)
+            true_gap = positive.true_energy(negative) - positive.true_energy(positive.signal)
+        gap = positive.energy(negative) - positive.energy(positive.signal)
+        loss = torch.where(kept, self.loss(gap, true_gap), 0.0)
+        return Mined(loss, gap.detach(), true_gap, kept, self.calls)
+
+    def _all(self, positive: Positive) -> Tensor:
+        return positive.operator.sizes > 0
+
+
+class NoMining(Miner):
+    """No negatives, a loss of 0."""
+
+    calls = 0
+
+    def __call__(self, denoiser, operator, x_0, noise, t, context=None, generator=None) -> Mined:
+        zero = x_0.new_zeros(operator.num_graphs)
+        return Mined(zero, zero, zero, zero > 0, 0)
+
+    def negatives(self, positive: Positive) -> tuple[Tensor, Tensor]:
+        return positive.signal, ~self._all(positive)
+
+
+class RandomNegatives(Miner):
+    """A corrupted signal, noised anew: S⁻ = φ (S_0 + scale √p(L) z) + σ ε'.
+
+    The fresh noise ε' alone changes E* by ½ (ε'ᵀσε' - εᵀσε), of either sign: where the corruption is small, so are half of
+    the negatives false.
+    """
+
+    def __init__(self, scale: float = 1.0):
+        self.scale = scale
+
+    def negatives(self, positive: Positive) -> tuple[Tensor, Tensor]:
+        return positive.diffuse(positive.corrupted(self.scale), positive.draw()), self._all(positive)
+
+
+class AdversarialNegatives(Miner):
+    """Where descent of the network's energy from a corrupted signal gets to, noised anew (Du, Mao and Tenenbaum 2024).
+
+    Steps S ← S - size σ ∂E/∂S, then S⁻ = S + σ ε'. With `bound`, estimates S/φ are kept within ±bound, at each sample's own
+    time. On a good landscape few steps reach the truth, and S⁻ is as good as the positive.
+    """
+
+    def __init__(self, steps: int = 2, size: float = 0.5, scale: float = 1.0, bound: float = float("inf")):
+        if steps < 1:
+            raise ValueError(f"an adversary takes at least 1 step, got {steps}")
+        self.steps, self.size, self.scale, self.bound = steps, size, scale, bound
+        self.calls = steps + 2
+
+    def estimate(self, positive: Positive) -> Tensor:
+        """S_0⁻, where the descent ends."""
+        operator, phi = positive.operator, positive.parts.phi
+        x = positive.diffuse(positive.corrupted(self.scale), positive.draw())
+        for _ in range(self.steps):
+            x = x - self.size * positive.descent(x)
+            if self.bound < float("inf"):
+                x = operator.apply(phi, operator.solve(phi, x).clamp(-self.bound, self.bound))
+        return operator.solve(phi, x)
+
+    def negatives(self, positive: Positive) -> tuple[Tensor, Tensor]:
+        return positive.diffuse(self.estimate(positive), positive.draw()), self._all(positive)
+
+
+class PublishedNegatives(Miner):
+    """The miner as it was published with IRED, its errors included; for comparison.
+
+    Descent as in `AdversarialNegatives`, but the multiplier of the step is overwritten by the bound of the clamp after the
+    first step, that bound is ±2φ at the time of the first sample of the batch for all of them, and slopes are computed with
+    second derivatives that nobody needs.
+    """
+
+    clip = 2.0
+
+    def __init__(self, steps: int = 2, size: float = 0.5, scale: float = 1.0):
+        self.steps, self.size, self.scale = steps, size, scale
+        self.calls = steps + 2
+
+    def negatives(self, positive: Positive) -> tuple[Tensor, Tensor]:
+        operator, size = positive.operator, torch.tensor(self.size)
+        ones = torch.ones(positive.log_tau.size(0), 1, dtype=positive.x_0.dtype, device=positive.x_0.device)
+        phi = operator.apply(positive.parts.phi, operator.on_nodes(ones).expand(operator.num_nodes, 1))
+        bound = self.clip * phi[0] if len(phi) else ones.new_tensor(self.clip)
+        x = positive.diffuse(positive.corrupted(self.scale), positive.draw())
+        for _ in range(self.steps):
+            with torch.enable_grad():
+                x = x.detach().requires_grad_()
+                energy = positive.energy(x).sum()
+                (gradient,) = torch.autograd.grad(energy, x, create_graph=True)
+            x = (x - size * operator.apply(positive.parts.sigma, gradient)).detach().clamp(-bound, bound)
+            size = bound
+        x_0 = operator.solve(positive.parts.phi, x)
+        return positive.diffuse(x_0, positive.draw()), self._all(positive)
+
+
+class CalibratedNegatives(AdversarialNegatives):
+    r"""Negatives φ (S_0 + r d) + σ ε with the positive's own ε, at the r where the true gap is a few nats:
+
+        true gap = ½ r² dᵀ(φ²/σ)d + r dᵀφ ε,      r > 0 its one positive root.
+
+    d points to where the adversary's descent ends. Shared noise leaves the gap in closed form, and the network's is
+    regressed on it, ((gap - true gap)/true gap)², which does not saturate; fresh noise would drown it. No negative is false.
+    Graphs whose adversary found the truth are left out.
+
+    Args:
+        low, high: the true gap is drawn uniformly from here, in nats.
+        near: smallest root mean square of d/√p that counts as not the truth.
+        steps, size, scale, bound: of the adversary.
+    """
+
+    def __init__(
+        self,
+        low: float = 1.0,
+        high: float = 8.0,
+        near: float = 1e-3,
+        steps: int = 2,
+        size: float = 0.5,
+        scale: float = 1.0,
+        bound: float = float("inf"),
+    ):
+        super().__init__(steps, size, scale, bound)
+        if not 0 < low <= high:
+            raise ValueError(f"the gap needs 0 < low <= high, got {low} and {high}")
+        self.low, self.high, self.near = low, high, near
+
+    def negatives(self, positive: Positive) -> tuple[Tensor, Tensor]:
+        operator, parts = positive.operator, positive.parts
+        d = operator.to_work(self.estimate(positive) - positive.x_0)
+        length = operator.square_sum(operator.combine((lambda lam: parts.power(lam).rsqrt(), d)))
+        kept = length > self.near**2 * operator.sizes * positive.x_0.size(1)  # False for NaN, and for graphs without nodes
+        a = 0.5 * operator.square_sum(operator.combine((lambda lam: parts.phi(lam) * parts.sigma(lam).rsqrt(), d)))
+        b = operator.graph_sum(operator.from_work(operator.combine((parts.phi, d))) * positive.noise).sum(1)
+        uniform = torch.rand(a.shape, generator=positive.generator, dtype=a.dtype, device=a.device)
+        gap = self.low + (self.high - self.low) * uniform
+        root = (b.square() + 4 * a * gap).sqrt()
+        r = torch.where(b > 0, 2 * gap / (b + root), (root - b) / (2 * a).clamp_min(torch.finfo(a.dtype).tiny))
+        r = torch.where(kept & r.isfinite(), r, 0.0)
+        moved = positive.x_0 + operator.on_nodes(r)[:, None] * operator.from_work(d)
+        return positive.diffuse(moved, positive.noise), kept & (r > 0)
+
+    def loss(self, gap: Tensor, true_gap: Tensor) -> Tensor:
+        return ((gap - true_gap) / true_gap.clamp_min(self.low / 2)).square()
+
+
+MINERS: dict[str, type[Miner]] = {
+    "none": NoMining,
+    "random": RandomNegatives,
+    "published": PublishedNegatives,
+    "adversarial": AdversarialNegatives,
+    "calibrated": CalibratedNegatives,
+}
