@@ -50,3 +50,8 @@ clean:
 .PHONY: slurm
 slurm: .venv/ready
 	slurm/prove.sh $(RECIPE)
+
+# Execute every notebook of docs/notebooks; an error in one is an error.
+.PHONY: notebooks
+notebooks: .venv/ready
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "slow or not slow" tests/test_notebooks.py

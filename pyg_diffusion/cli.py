@@ -445,6 +445,9 @@ def run_evaluate(args: argparse.Namespace) -> int:
 
 
 def run_plot(args: argparse.Namespace) -> int:
+    import matplotlib
+
+    matplotlib.use("Agg")  # files, with or without a display
     from .plot import plot_evaluation, plot_fields, plot_run
 
     source = Path(args.source)

@@ -101,7 +101,9 @@ class MatrixNet(nn.Module):
         nn.init.zeros_(last.bias)
 
     def encode(self, context: Any, operator: LaplacianOperator) -> MatrixCode:
-        """Messages of A alone: f = gain Σ_m w_m (S_m Y + Q_m) with `maps` (S_m, Q_m), side by side."""
+        """Messages of A alone, unless they are there already: f = gain Σ_m w_m (S_m Y + Q_m) with `maps` (S_m, Q_m), side by side."""
+        if isinstance(context, MatrixCode):
+            return context
         a = _context_matrix(context, operator)
         b, n, m = a.size(0), a.size(1), self.node_channels
         norm = (a @ a.mT).square().sum((1, 2), keepdim=True).pow(0.25).clamp_min(torch.finfo(a.dtype).tiny)
@@ -125,7 +127,7 @@ class MatrixNet(nn.Module):
 
     def forward(self, noisy: Noisy, operator: LaplacianOperator, context: Any) -> Tensor:
         """f `[num_nodes, 1]`; `context` is A (see the module) or its `encode`."""
-        norm, maps = context if isinstance(context, MatrixCode) else self.encode(context, operator)
+        norm, maps = self.encode(context, operator)
         time = self.time(noisy.log_tau / 4)
         gain = torch.exp(time[:, -1:] - 0.25 * noisy.log_tau)  # E grows like 1/σ
         weight = (self.readout + time[:, :-1]) * gain
