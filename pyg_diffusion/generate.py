@@ -16,7 +16,7 @@ from .chem import Stereo, add_conformers, check_stereo, molecule_from_mol
 from .data import Molecule, MoleculeData, laplacian_operator
 from .data.schema import ELEMENTS
 from .denoise import Denoiser
-from .pretrained import Card, load_pretrained
+from .pretrained import Card, compile_network, load_pretrained
 from .sample import Ancestral, Inpainted, Sampler, steer, time_grid
 from .spectral import DenseOperator, LaplacianOperator
 
@@ -99,7 +99,7 @@ class Generator:
         if card.data["kind"] != "molecules":
             raise ValueError(f"these weights make {card.data['kind']}, no molecules; see FieldGenerator")
         if compile:
-            self.denoiser.net.trunk_compile()  # type: ignore[operator]
+            compile_network(self.denoiser)
 
     @classmethod
     def from_pretrained(cls, path: str | Path | None = None, **options) -> "Generator":

@@ -12,7 +12,7 @@ from .data import laplacian_operator
 from .data.field_file import grid_of
 from .denoise import Denoiser
 from .nn import without_condition
-from .pretrained import Card, load_pretrained
+from .pretrained import Card, compile_network, load_pretrained
 from .sample import Ancestral, Sampler, steer, time_grid
 from .spectral import LaplacianOperator
 
@@ -49,7 +49,7 @@ class FieldGenerator:
         self.denoiser, self.card = denoiser.to(self.device).eval(), card
         self.sampler, self.steps, self.max_nodes = sampler or Ancestral(), steps, max_nodes
         if compile:
-            self.denoiser.net.compile(dynamic=True)
+            compile_network(self.denoiser)
 
     @classmethod
     def from_pretrained(cls, path: str | Path, **options) -> "FieldGenerator":

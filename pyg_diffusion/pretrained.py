@@ -74,6 +74,14 @@ def build_denoiser(card: Card, spectrum: PowerSpectrum) -> Denoiser:
     )
 
 
+def compile_network(denoiser: Denoiser) -> None:
+    """torch.compile what is worth it of a network, once for all sizes."""
+    net: Any = denoiser.net
+    if not hasattr(net, "trunk_compile"):
+        raise ValueError(f"{type(net).__name__} is not made to be compiled; leave compile out")
+    net.trunk_compile()
+
+
 def save_pretrained(path: str | os.PathLike, denoiser: Denoiser, card: Card) -> None:
     """Write `path` (.safetensors, float16) and its card (.json), each moved into place when whole."""
     path = Path(path)

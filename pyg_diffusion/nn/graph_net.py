@@ -85,12 +85,13 @@ class _Block(nn.Module):
         embedding: Tensor,
         batch: Tensor,
         adjacency: Tensor,
+        edge_weight: Tensor | None,
         edge_attr: Tensor,
         operator: LaplacianOperator,
         unit: Tensor,
     ) -> Tensor:
         x = self.norm(h, embedding, batch)
-        seen = [self.attend(x, adjacency, edge_attr), self.heat(x, operator, unit)]
+        seen = [self.attend(x, adjacency, edge_attr, edge_weight), self.heat(x, operator, unit)]
         if self.globally is not None:
             seen.append(self.globally(x, batch, operator.num_graphs))
         return self.feed(h + self.out(torch.cat(seen, dim=1)), embedding, batch)
@@ -143,7 +144,7 @@ class GraphNet(nn.Module):
         super().__init__()
         if width % heads:
             raise ValueError(f"width {width} is not a multiple of heads {heads}")
-        self.positions = positions
+        self.positions, self.compiled = positions, False
         self.embed = SignalEmbedding(channels, width, len(NODE_TIMES) + positions, conditions, node_conditions)
         self.edge_condition = Conditions(edge_conditions, "edge_condition")
         edge_dim = len(EDGE_TIMES) + positions + 2 * edge_conditions
@@ -159,6 +160,13 @@ class GraphNet(nn.Module):
         for block in self.blocks:
             assert isinstance(block, _Block)
             block.damp((2 * len(self.blocks)) ** -0.5)
+
+    def trunk_compile(self) -> None:
+        """Compile attention and feed-forward layers, once for all sizes; heat kernels are FFTs or products already."""
+        self.compiled = True
+        for block in self.blocks:
+            block.attend.compile(dynamic=True)
+            block.feed.compile(dynamic=True)
 
     @property
     def condition_mean(self) -> Tensor:
@@ -183,11 +191,14 @@ class GraphNet(nn.Module):
             node, edge = torch.cat([node, pos.to(node)], dim=1), torch.cat([edge, vector.to(edge)], dim=1)
         asked = self.edge_condition(getattr(context, "edge_condition", None), edge_index.size(1))
         dtype = self.read.weight.dtype
-        adjacency, order = csr_adjacency(edge_index, operator.num_nodes, weight)
-        edge = torch.cat([edge.to(dtype), asked.to(dtype)], dim=1)[order]
+        edge = torch.cat([edge.to(dtype), asked.to(dtype)], dim=1)
+        adjacency = edge_index
+        if not self.compiled:  # a compiler cannot follow views of sparse tensors
+            adjacency, order = csr_adjacency(edge_index, operator.num_nodes, weight)
+            weight, edge = None, edge[order]
         h, embedding = self.embed(noisy, operator, context, node)
         for block in self.blocks:
-            h = block(h, embedding, batch, adjacency, edge, operator, unit)
+            h = block(h, embedding, batch, adjacency, weight, edge, operator, unit)
         return self.read(self.norm(h, embedding, batch))
 
     def _signatures(self, operator: LaplacianOperator, edge_index: Tensor, unit: Tensor) -> tuple[Tensor, Tensor]:

@@ -15,7 +15,7 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.plugins.environments import SLURMEnvironment
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from ..pretrained import Card, build_denoiser, save_pretrained
+from ..pretrained import Card, build_denoiser, compile_network, save_pretrained
 from .callbacks import RunControl, checkpoints, weight_average
 from .config import Config, ConfigError, load_config
 from .conformers import ConformerDataModule
@@ -135,7 +135,7 @@ def train(config: Config, run_dir: str | Path, resume: bool = False, progress: b
     denoiser = build_denoiser(card, data.spectrum())
     module = DenoiserModule(config, denoiser, data.conditions(conditioned) if conditioned else None)
     if options.compile:
-        denoiser.net.trunk_compile()  # type: ignore[operator]
+        compile_network(denoiser)
     control = RunControl(last)
     callbacks: list[L.Callback] = [
         weight_average(config.optimizer.ema),

@@ -161,6 +161,12 @@ def test_conditions_guidance_and_known_nodes(trained):
     torch.testing.assert_close(denoiser.net.condition_mean, amplitudes.conditions(["amplitude"])[0], rtol=1e-2, atol=0)
 
 
+@pytest.mark.slow
+def test_compiled_networks_make_the_same_fields(trained):
+    plain, compiled = (FieldGenerator.from_pretrained(trained, steps=3, device="cpu", compile=c) for c in (False, True))
+    torch.testing.assert_close(compiled.sample(4, seed=1), plain.sample(4, seed=1), rtol=1e-4, atol=1e-4)
+
+
 def test_fields_through_the_command_line(trained, tmp_path, capsys):
     out, result = tmp_path / "out.h5", tmp_path / "result.json"
     assert main(["sample", "--weights", str(trained), "-n", "12", "-o", str(out), "--steps", "3", "--quiet"]) == 0
