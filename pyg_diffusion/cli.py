@@ -156,7 +156,7 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument("--resume", action="store_true", help="continue the run in DIR")
     p.add_argument("--quiet", action="store_true", help="no progress bar")
 
-    p = command("sample", "Generate conformers of molecules, or fields where the weights are of fields.")
+    p = command("sample", "Generate conformers of molecules; with weights of fields, fields; of matrices, inverses.")
     p.add_argument("inputs", nargs="*", metavar="INPUT", help="SMILES, or .smi/.sdf files; - reads stdin")
     p.add_argument(
         "-n",
@@ -295,8 +295,31 @@ def run_sample(args: argparse.Namespace) -> int:
     unknown = sorted(set(dict(args.ask)) - set(conditions))
     if unknown:
         raise UsageError(f"--ask {unknown[0]}: these weights were not trained with it (model.conditions in the recipe)")
-    fields = weights is not None and weights[1].data["kind"] == "fields"
-    return (_sample_fields if fields else _sample_molecules)(args, weights, options)
+    kind = "molecules" if weights is None else weights[1].data["kind"]
+    run = {"molecules": _sample_molecules, "fields": _sample_fields, "matrices": _invert_matrices}[kind]
+    return run(args, weights, options)
+
+
+def _invert_matrices(args: argparse.Namespace, weights: Any, options: dict[str, Any]) -> int:
+    import numpy as np
+    from tqdm import tqdm
+
+    from .generate_matrices import MatrixInverter
+
+    if len(args.inputs) != 1 or not args.inputs[0].endswith(".npy") or args.output == "-":
+        raise UsageError("these weights invert matrices: give one A.npy [n, n] or [S, n, n], and -o INVERSES.npy")
+    try:
+        matrices = np.load(args.inputs[0], allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{args.inputs[0]}: not a .npy array ({error})") from error
+    Output(args.output)  # can it be written?
+    with tqdm(desc="matrices", disable=args.quiet, file=sys.stderr, dynamic_ncols=True) as bar:
+        out = MatrixInverter(*weights).invert(matrices, args.seed, bar.update)
+    with open(args.output, "wb") as stream:
+        np.save(stream, out.numpy())
+    residual = np.abs(matrices @ out.numpy() - np.eye(out.size(-1))).max((-2, -1))
+    say(f"{args.output}: largest entry of |A Y - I|: median {np.median(residual):.2g}, largest {residual.max():.2g}")
+    return 0
 
 
 def _guides(args: argparse.Namespace, known: Sequence[str]) -> dict[str, float]:

@@ -1,7 +1,7 @@
 r"""Negatives for the training of energies, on any graph signal.
 
-An energy trained on its slope alone is free in how high its landscape stands far from the data. A miner makes a signal S⁻
-beside the positive S⁺ = φ S_0 + σ ε at the same time, and a loss that puts S⁻ above it. With the energy that training aims at,
+An energy trained on its slope alone is free in how high its landscape stands far from the data. A miner makes a signal
+S⁻ beside the positive S⁺ = φ S_0 + σ ε at the same time, and a loss that puts S⁻ above it. Training aims at the energy
 
     E*(S) = ½ (S - φ S_0)ᵀ σ⁻¹ (S - φ S_0),      true gap = E*(S⁻) - E*(S⁺),
 
@@ -110,11 +110,14 @@ class Positive:
     def descent(self, signal: Tensor) -> Tensor:
         """σ ∂E/∂S, the step to the minimum of the exact energy."""
         net: Any = self.denoiser.net
-        return self.operator.apply(self.parts.sigma, net.slope(signal, self.log_tau, self.operator, self.context)[1])
+        gradient = net.slope(signal, self.log_tau, self.operator, self.context)[1]
+        return self.operator.apply(self.parts.sigma, self.project(gradient))
 
     def corrupted(self, scale: float) -> Tensor:
         """S_0 plus noise of the data's own spectrum, √p(L) z, times a scale."""
-        return self.x_0 + scale * self.operator.apply(lambda lam: self.parts.power(lam).sqrt(), self.draw())
+        operator = self.operator
+        root = operator.combine((lambda lam: self.parts.power(lam).sqrt(), operator.to_work(self.draw())))
+        return self.x_0 + scale * operator.from_work(root)
 
 
 class Miner(ABC):
@@ -224,7 +227,7 @@ class AdversarialNegatives(Miner):
         for _ in range(self.steps):
             x = x - self.size * positive.descent(x)
             if self.bound < float("inf"):
-                x = operator.apply(phi, operator.solve(phi, x).clamp(-self.bound, self.bound))
+                x = operator.apply(phi, positive.project(operator.solve(phi, x).clamp(-self.bound, self.bound)))
         return operator.solve(phi, x)
 
     def negatives(self, positive: Positive) -> tuple[Tensor, Tensor]:
@@ -256,10 +259,10 @@ class PublishedNegatives(Miner):
                 x = x.detach().requires_grad_()
                 energy = positive.energy(x).sum()
                 (gradient,) = torch.autograd.grad(energy, x, create_graph=True)
-            x = (x - size * operator.apply(positive.parts.sigma, gradient)).detach().clamp(-bound, bound)
+            x = (x - size * operator.apply(positive.parts.sigma, positive.project(gradient))).detach().clamp(-bound, bound)
             size = bound
         x_0 = operator.solve(positive.parts.phi, x)
-        return positive.diffuse(x_0, positive.draw()), self._all(positive)
+        return positive.diffuse(positive.project(x_0), positive.draw()), self._all(positive)
 
 
 class CalibratedNegatives(AdversarialNegatives):

@@ -68,6 +68,8 @@ def build_denoiser(card: Card, spectrum: PowerSpectrum) -> Denoiser:
         options["conditions"] = conditions
     elif not kind.startswith("matrix"):
         options["conditions"] = len(conditions)
+    if kind == "matrix_energy":
+        del options["n"]  # it takes any
     net = NETS[kind](**options)
     return Denoiser(
         EnergyNet(net) if kind.endswith("energy") else net, sde, spectrum, card.data["kind"] == "molecules", card.bf16

@@ -55,7 +55,7 @@ class MatrixInverse(Dataset):
 
     Sample k depends on (seed, split, k), n and c alone, so a test set is fixed once and for all; it is stored on the first
     use. c = 0.5 is the usual difficulty, 0.1 the harder one (median condition number at n = 20: 87 and 395). All items share
-    one graph; do not change it in place. `matrices` and `inverses` are all of them without the graph, as training wants them.
+    one graph; do not change it in place. `matrices` and `inverses` are all of them without the graph, for training.
 
     Args:
         root: folder; each set of arguments has a folder of its own in `root/processed/`.

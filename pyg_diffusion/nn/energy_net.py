@@ -34,7 +34,7 @@ class EnergyNet(nn.Module):
         return context if encode is None else encode(context, operator)
 
     def energy(self, signal: Tensor, log_tau: Tensor, operator: LaplacianOperator, context: Any = None) -> Tensor:
-        """E, `[num_graphs]`, of `signal [num_nodes, C]` at `log_tau [num_graphs, 1]`; `context` as it is, or its `encode`."""
+        """E, `[num_graphs]`, of `signal [num_nodes, C]` at `log_tau [num_graphs, 1]`; `context` or its `encode`."""
         noisy = Noisy(signal, signal, signal, torch.ones_like, log_tau, torch.ones_like)
         return 0.5 * operator.graph_sum(self.net(noisy, operator, context).square()).sum(1)
 

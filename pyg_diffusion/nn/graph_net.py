@@ -165,8 +165,8 @@ class GraphNet(nn.Module):
         """Compile attention and feed-forward layers, once for all sizes; heat kernels are FFTs or products already."""
         self.compiled = True
         for block in self.blocks:
-            block.attend.compile(dynamic=True)
-            block.feed.compile(dynamic=True)
+            block.attend.compile(dynamic=True)  # type: ignore[union-attr]
+            block.feed.compile(dynamic=True)  # type: ignore[union-attr]
 
     @property
     def condition_mean(self) -> Tensor:

@@ -4,6 +4,7 @@ A second matrix A is the context: its entries `[num_nodes, 1]`, or a `Data` that
 """
 
 import math
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
@@ -22,7 +23,7 @@ def as_matrices(entries: Tensor, operator: LaplacianOperator) -> Tensor:
     nodes = int(operator.sizes[0]) if operator.num_graphs else 0
     n = math.isqrt(nodes)
     if n * n != nodes or bool((operator.sizes != nodes).any()):
-        raise ValueError(f"the entries of a matrix are n² nodes, the same n in all of a batch; got {operator.sizes.tolist()}")
+        raise ValueError(f"the entries of a matrix are n² nodes, the same n in a whole batch; got {operator.sizes.tolist()}")
     if entries.shape != (operator.num_nodes, 1):
         raise ValueError(f"entries must be [{operator.num_nodes}, 1], got {list(entries.shape)}")
     return entries.reshape(operator.num_graphs, n, n)
@@ -49,13 +50,13 @@ class MatrixCode(NamedTuple):
 class MatrixNet(nn.Module):
     r"""Features of a matrix Y given a matrix A, by multiplicative messages; the f of an `EnergyNet`.
 
-    Edges (i, j) carry C channels, from A_ij and δ_ij on, and update along triangles; nodes i carry M channels of n right-hand
-    sides, from Y and I on, and read their neighbours over the edges of the layer:
+    Edges (i, j) carry C channels, from A_ij and δ_ij on, and update along triangles; nodes i carry M channels of n
+    right-hand sides, from Y and I on, and read their neighbours over the edges of their layer:
 
         h_ij ← W₀ h_ij + W₃ Σ_k (W₁ h_ik) ∘ (W₂ h_kj)          z_i ← V₀ z_i + Σ_j V(h_ij) z_j
 
     Features are Σ_m w_m(t) z_m times a learned gain of the time. They are affine in Y and polynomials in A of a degree up to
-    2^depth, all of whose coefficients are learned: no layer knows of A Y = I. A is divided by its Schatten 4-norm and Y
+    2^depth - 1, all of whose coefficients are learned: no layer knows of A Y = I. A is divided by its Schatten 4-norm and Y
     multiplied by it, so f(kA, Y/k) = f(A, Y)/k. Equivariant under (A, Y) → (P A Pᵀ, P Y Pᵀ) for orthogonal P; any n.
 
     Everything but Y and t is in `encode`, after which the energy and its slope cost two matrix products.
@@ -64,21 +65,23 @@ class MatrixNet(nn.Module):
         depth: layers.
         channels: C, of edges.
         node_channels: M.
-        residual: hand the analytic residual A Y - I to the nodes as a third channel. Then this is a hybrid, not learned alone.
+        residual: hand the analytic residual A Y - I to the nodes as a third channel, which makes this a hybrid.
     """
 
     def __init__(self, depth: int = 5, channels: int = 8, node_channels: int = 4, residual: bool = False):
         super().__init__()
+        if min(depth, channels, node_channels) < 1:
+            raise ValueError(f"depth, channels and node_channels must be >= 1, got {depth}, {channels}, {node_channels}")
         self.depth, self.channels, self.node_channels, self.residual = depth, channels, node_channels, residual
         c, m = channels, node_channels
 
-        def weights(*shape: int) -> nn.ParameterList:
-            return nn.ParameterList(nn.Parameter(torch.empty(shape)) for _ in range(depth))
+        def weights(layers: int, *shape: int) -> nn.ParameterList:
+            return nn.ParameterList(nn.Parameter(torch.empty(shape)) for _ in range(layers))
 
         self.read_edge = nn.Parameter(torch.empty(c, 2))
-        self.keep_edge, self.left, self.right, self.join = (weights(c, c) for _ in range(4))
+        self.keep_edge, self.left, self.right, self.join = (weights(depth - 1, c, c) for _ in range(4))
         self.read_node = nn.Parameter(torch.empty(m, 3 if residual else 2))
-        self.keep_node, self.propagate = weights(m, m), weights(m * m, c)
+        self.keep_node, self.propagate = weights(depth, m, m), weights(depth, m * m, c)
         self.readout = nn.Parameter(torch.empty(m))
         self.time = _time_mlp(64, m + 1)
         self.reset_parameters()
@@ -89,19 +92,20 @@ class MatrixNet(nn.Module):
         nn.init.normal_(self.read_edge, std=0.5)
         nn.init.normal_(self.read_node, std=0.7)
         nn.init.normal_(self.readout, std=m**-0.5)
-        for k in range(self.depth):
-            for weights, size in ((self.keep_edge, c), (self.keep_node, m)):
-                nn.init.normal_(weights[k], std=0.1 * size**-0.5)
-                weights[k].data.diagonal().add_(1)
-            for weights, std in ((self.left, 1.0), (self.right, 1.0), (self.join, 0.3)):
-                nn.init.normal_(weights[k], std=std * c**-0.5)
-            nn.init.normal_(self.propagate[k], std=0.3 * (m * c) ** -0.5)
+        for keep in (*self.keep_edge, *self.keep_node):
+            nn.init.normal_(keep, std=0.1 * keep.size(0) ** -0.5)
+            keep.data.diagonal().add_(1)
+        for left, right, join in zip(self.left, self.right, self.join, strict=True):
+            for weight, std in ((left, 1.0), (right, 1.0), (join, 0.3)):
+                nn.init.normal_(weight, std=std * c**-0.5)
+        for weight in self.propagate:
+            nn.init.normal_(weight, std=0.3 * (m * c) ** -0.5)
         last: Any = self.time[-1]
         nn.init.normal_(last.weight, std=0.01)
         nn.init.zeros_(last.bias)
 
     def encode(self, context: Any, operator: LaplacianOperator) -> MatrixCode:
-        """Messages of A alone, unless they are there already: f = gain Σ_m w_m (S_m Y + Q_m) with `maps` (S_m, Q_m), side by side."""
+        """Messages of A alone, unless that is done: f = gain Σ_m w_m (S_m Y + Q_m/‖A‖), `maps` (S_m, Q_m) side by side."""
         if isinstance(context, MatrixCode):
             return context
         a = _context_matrix(context, operator)
@@ -120,9 +124,12 @@ class MatrixNet(nn.Module):
             start.append(torch.cat([a, -one], 2))
         z = mix(self.read_node, torch.stack(start, 1))
         for k in range(self.depth):
+            if k:
+                h = mix(self.keep_edge[k - 1], h) + mix(
+                    self.join[k - 1], mix(self.left[k - 1], h) @ mix(self.right[k - 1], h)
+                )
             along = mix(self.propagate[k], h).view(b, m, m, n, n).transpose(2, 3).reshape(b, m * n, m * n)
             z = mix(self.keep_node[k], z) + (along @ z.reshape(b, m * n, 2 * n)).view(b, m, n, 2 * n)
-            h = mix(self.keep_edge[k], h) + mix(self.join[k], mix(self.left[k], h) @ mix(self.right[k], h))
         return MatrixCode(norm, z)
 
     def forward(self, noisy: Noisy, operator: LaplacianOperator, context: Any) -> Tensor:
@@ -150,7 +157,7 @@ class MatrixMLP(nn.Module):
         super().__init__()
         self.n = n
         widths = [2 * n * n + 16] + [width] * depth
-        layers = [layer for i, o in zip(widths, widths[1:], strict=False) for layer in (nn.Linear(i, o), nn.SiLU())]
+        layers = [layer for i, o in pairwise(widths) for layer in (nn.Linear(i, o), nn.SiLU())]
         self.layers = nn.Sequential(*layers, nn.Linear(width, n * n))
         self.time = _time_mlp(64, 17)
         self.reset_parameters()

@@ -8,6 +8,7 @@ from .flow import ProbabilityFlow
 from .grids import log_snr_grid, optimised_grid, tau_grid, time_grid
 from .guidance import ClassifierFree, EnergyGuided, Steered
 from .inpainting import Inpainted
+from .landscape import LandscapeDescent
 from .likelihood import log_likelihood, negative_elbo
 from .sampler import Moment, Sampler, StepContext
 from .steer import steer
@@ -19,6 +20,7 @@ __all__ = [
     "EnergyGuided",
     "Exponential",
     "Inpainted",
+    "LandscapeDescent",
     "Moment",
     "PredictorCorrector",
     "ProbabilityFlow",

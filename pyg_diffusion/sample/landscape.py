@@ -27,7 +27,7 @@ class Foothold:
 class LandscapeDescent:
     r"""Gradient descent on E(·, t) for one time after the other, each step accepted or rejected graph by graph:
 
-        S ← S - η σ ∂E/∂S  where that does not raise E;      S_s = φ_s/φ_t S_t on to the next time;      Ŝ_0 = S/φ at the last
+        S ← S - η σ ∂E/∂S  where that does not raise E;    S_s = φ_s/φ_t S_t on to the next time;    Ŝ_0 = S/φ at the last
 
     in every mode. η, one number per graph, grows where a step was accepted and shrinks where not; η = 1 jumps to the minimum
     of the exact energy, whose Hessian is σ⁻¹. Energies are compared at one time only (Du, Mao and Tenenbaum 2024).
@@ -99,10 +99,7 @@ class LandscapeDescent:
             noise: draws white node signals `[num_nodes, C]`.
             context: handed to the network.
         """
-        last = None
-        for last in self.iterate(denoiser, operator, grid, noise, context):
-            pass
-        assert last is not None  # at least one landscape of at least one step
+        *_, last = self.iterate(denoiser, operator, grid, noise, context)
         return operator.solve(denoiser.sde.mean(last.t), last.signal)
 
     def __repr__(self) -> str:

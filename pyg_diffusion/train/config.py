@@ -56,15 +56,14 @@ class FieldsConfig:
 @dataclass
 class MatricesConfig:
     """Inverses of the matrices of `MatrixInverse`, drawn as they are needed. n: rows; c: conditioning of the matrices
-    trained on; scale: the signal is scale · A⁻¹; num_samples: matrices in one epoch; val_samples: how many to validate on;
-    batch_size: per step, of all processes together; workers: loader processes."""
+    trained on; num_samples: matrices in one epoch; val_samples: how many to validate on; batch_size: per step, of all
+    processes together; workers: loader processes."""
 
     kind: str = "matrices"
     n: int = 20
     c: float = 0.5
-    scale: float = 7.0
     seed: int = 0
-    num_samples: int = 100_000
+    num_samples: int = 200_000
     val_samples: int = 500
     batch_size: int = 64
     workers: int = 0
@@ -162,7 +161,7 @@ class TrainConfig:
     log τ; "importance", by the loss seen at each noise level so far. objectives, time_weight: see `loss.denoising_loss`;
     without objectives, that of what the network predicts. regularizers: weights of terms (see `terms.bind`) on the
     estimate; "energy" and "alignment" compare it with the truth. stage_weight: weight of intermediate estimates;
-    miner, miner_weight, miner_options: negatives for energies (`mining.MINERS`), the weight of their loss, their arguments;
+    log_floor: if > 0, minimise the mean of log(loss + log_floor), for losses that span decades; miner, miner_weight, miner_options: negatives for energies (`mining.MINERS`), the weight of their loss, their arguments;
     condition_dropout: how often a condition is withheld, for guidance; threads: CPU threads (0: torch's choice); compile:
     torch.compile the network (a minute or two once, then faster steps); checkpoint_minutes: how often the resume state is
     written; val_every: steps between validations; devices, nodes, accelerator, strategy: as Lightning's Trainer."""
@@ -177,6 +176,7 @@ class TrainConfig:
     time_weight: str = "none"
     regularizers: dict[str, float] = field(default_factory=dict)
     stage_weight: float = 0.25
+    log_floor: float = 0.0
     miner: str = "none"
     miner_weight: float = 0.01
     miner_options: dict[str, float] = field(default_factory=dict)
@@ -287,6 +287,8 @@ def _check(config: Config) -> Config:
         "optimizer.warmup": optimizer.warmup,
         "train.max_minutes": train.max_minutes,
         "train.seed": train.seed,
+        "train.log_floor": train.log_floor,
+        "train.miner_weight": train.miner_weight,
         "train.threads": train.threads,
     }
     if data.kind == "molecules":

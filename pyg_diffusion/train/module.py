@@ -113,10 +113,12 @@ class DenoiserModule(L.LightningModule):
             train.time_weight,
             penalty,
         )
+        if training and train.log_floor:
+            losses = (losses + train.log_floor).log()
         if training and train.miner != "none":
             miner = MINERS[train.miner](**train.miner_options)
             mined = miner(self.denoiser, operator, x_0, noise, t, context, draws.generator)
-            losses = losses + train.miner_weight * mined.loss
+            losses = losses + train.miner_weight * (mined.loss.log1p() if train.log_floor else mined.loss)
             for name, value in mined.log().items():
                 self.log(f"mining/{name}", value, batch_size=batch.num_graphs)
         return losses, log_tau.squeeze(1), weight.squeeze(1)

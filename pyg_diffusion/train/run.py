@@ -21,10 +21,15 @@ from .config import Config, ConfigError, load_config
 from .conformers import ConformerDataModule
 from .datamodule import SignalDataModule
 from .fields import FieldDataModule
+from .matrices import MatrixDataModule
 from .module import DenoiserModule
 
 LAST = "last.ckpt"
-DATA_MODULES: dict[str, Callable[..., SignalDataModule]] = {"molecules": ConformerDataModule, "fields": FieldDataModule}
+DATA_MODULES: dict[str, Callable[..., SignalDataModule]] = {
+    "molecules": ConformerDataModule,
+    "fields": FieldDataModule,
+    "matrices": MatrixDataModule,
+}
 
 
 @dataclass
