@@ -15,7 +15,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -177,6 +177,7 @@ def main() -> None:
     parser.add_argument("--run", action="append", default=[], metavar="CASE:NAME=FOLDER", help="a trained run, as a row")
     parser.add_argument("--store", type=Path, default=Path("store/fields"), help="where the fields are kept")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--blocks", type=int, help="instead of the cases' own number")
     parser.add_argument("--out", type=Path, default=HERE / "results" / "fields.json")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -187,9 +188,11 @@ def main() -> None:
         if case not in runs or not name or not folder:
             parser.error(f"--run takes CASE:NAME=FOLDER with a case of {', '.join(runs)}; got {text!r}")
         runs[case][name] = Path(folder)
-    record: dict[str, Any] = {"machine": machine(), "earlier system (mean MSE, smoothness)": EARLIER, "cases": {}}
+    before = json.loads(args.out.read_text())["cases"] if args.out.is_file() else {}  # cases that are not run now stay
+    record: dict[str, Any] = {"machine": machine(), "earlier system (mean MSE, smoothness)": EARLIER, "cases": before}
     for name in args.cases:
-        record["cases"][name] = run_case(CASES[name], args.store, runs[name])
+        case = replace(CASES[name], blocks=args.blocks or CASES[name].blocks)
+        record["cases"][name] = run_case(case, args.store, runs[name])
         show(name, record["cases"][name])
         if not runs[name]:
             print(f"no diffusion row: train on this law and pass --run {name}:diffusion=FOLDER")
