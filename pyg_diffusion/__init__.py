@@ -26,6 +26,8 @@ _HOMES = {
     "LaplacianConv": "nn",
     "LinearSDE": "sde",
     "LowRankOperator": "spectral",
+    "MatrixInverse": "datasets",
+    "MatrixInverter": "generate_matrices",
     "MoleculeData": "data",
     "MoleculeStore": "data",
     "SDFDataset": "datasets",

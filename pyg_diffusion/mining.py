@@ -5,7 +5,7 @@ S⁻ beside the positive S⁺ = φ S_0 + σ ε at the same time, and a loss that
 
     E*(S) = ½ (S - φ S_0)ᵀ σ⁻¹ (S - φ S_0),      true gap = E*(S⁻) - E*(S⁺),
 
-a negative whose true gap is not positive is a false one: the loss then teaches what is wrong.
+and a negative whose true gap is not positive is a false one: the loss then teaches what is wrong.
 """
 
 from abc import ABC, abstractmethod
@@ -235,34 +235,38 @@ class AdversarialNegatives(Miner):
 
 
 class PublishedNegatives(Miner):
-    """The miner as it was published with IRED, its errors included; for comparison.
+    r"""The miner as it was published with IRED (Du, Mao and Tenenbaum 2024), its errors included; for comparison.
 
-    Descent as in `AdversarialNegatives`, but the multiplier of the step is overwritten by the bound of the clamp after the
-    first step, that bound is ±2φ at the time of the first sample of the batch for all of them, and slopes are computed with
-    second derivatives that nobody needs.
+    From φ S_0 + 3σ ε two accepted-or-rejected steps down the energy, an estimate clamped to ±2, and S⁻ = φ S_0⁻ + σ ε with
+    the positive's ε. The multiplier of the step, 1 at first, is overwritten by the clip value 2; the clamp of the steps is
+    2φ at the time of the first sample of the batch, for all of them; slopes carry second derivatives that nobody needs. On
+    the exact energy steps of size s leave (1 - s)(1 - 2s) of the corruption: for s in (½, 1) S⁻ lies below S⁺.
+
+    Args:
+        size: s, the first step. Ten cosine levels have β_t/(1 - ᾱ_t), .47 to 1.
     """
 
-    clip = 2.0
+    clip, corruption, steps, calls = 2.0, 3.0, 2, 6
 
-    def __init__(self, steps: int = 2, size: float = 0.5, scale: float = 1.0):
-        self.steps, self.size, self.scale = steps, size, scale
-        self.calls = steps + 2
+    def __init__(self, size: float = 0.6):
+        self.size = size
 
     def negatives(self, positive: Positive) -> tuple[Tensor, Tensor]:
-        operator, size = positive.operator, torch.tensor(self.size)
-        ones = torch.ones(positive.log_tau.size(0), 1, dtype=positive.x_0.dtype, device=positive.x_0.device)
-        phi = operator.apply(positive.parts.phi, operator.on_nodes(ones).expand(operator.num_nodes, 1))
-        bound = self.clip * phi[0] if len(phi) else ones.new_tensor(self.clip)
-        x = positive.diffuse(positive.corrupted(self.scale), positive.draw())
+        operator, phi, size = positive.operator, positive.parts.phi, self.size
+        x = positive.diffuse(positive.x_0, self.corruption * positive.noise)
+        # φ is the same in all modes of the processes that this was published for.
+        first = operator.apply(phi, torch.ones_like(x))[:1, :1] if operator.num_nodes else x.new_ones(1, 1)
         for _ in range(self.steps):
             with torch.enable_grad():
                 x = x.detach().requires_grad_()
-                energy = positive.energy(x).sum()
-                (gradient,) = torch.autograd.grad(energy, x, create_graph=True)
-            x = (x - size * operator.apply(positive.parts.sigma, positive.project(gradient))).detach().clamp(-bound, bound)
-            size = bound
-        x_0 = operator.solve(positive.parts.phi, x)
-        return positive.diffuse(positive.project(x_0), positive.draw()), self._all(positive)
+                energy = positive.energy(x)
+                (gradient,) = torch.autograd.grad(energy.sum(), x, create_graph=True)
+            trial = x - size * operator.apply(positive.parts.sigma, positive.project(gradient))
+            trial = trial.detach().clamp(-self.clip * first, self.clip * first)
+            x = trial.where(operator.on_nodes(positive.energy(trial) <= energy)[:, None], x.detach())
+            size = self.clip * self.size
+        x_0 = positive.project(operator.solve(phi, x).clamp(-self.clip, self.clip))
+        return positive.diffuse(x_0, positive.noise), self._all(positive)
 
 
 class CalibratedNegatives(AdversarialNegatives):
