@@ -39,7 +39,7 @@ class MatrixInverter:
     def invert(
         self, matrices: np.ndarray | Tensor, seed: int = 0, progress: Callable[[int], object] | None = None
     ) -> Tensor:
-        """Estimates of A⁻¹, float32 `[S, n, n]` for `[S, n, n]` (`[n, n]` for one). A's noise depends on (seed, number) alone.
+        """Estimates of A⁻¹, float32 `[S, n, n]` for `[S, n, n]`, `[n, n]` for one. Noise depends on (seed, number) alone.
 
         Raises:
             ValueError: not square, not finite, or (nearly) singular in float32: there is no inverse to estimate.

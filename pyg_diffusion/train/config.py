@@ -160,11 +160,12 @@ class TrainConfig:
     time_sampling: "lognormal", log τ of a sample ~ N(log_tau_mean, log_tau_std²), clipped to the process; "uniform" in
     log τ; "importance", by the loss seen at each noise level so far. objectives, time_weight: see `loss.denoising_loss`;
     without objectives, that of what the network predicts. regularizers: weights of terms (see `terms.bind`) on the
-    estimate; "energy" and "alignment" compare it with the truth. stage_weight: weight of intermediate estimates;
-    log_floor: if > 0, minimise the mean of log(loss + log_floor), for losses that span decades; miner, miner_weight, miner_options: negatives for energies (`mining.MINERS`), the weight of their loss, their arguments;
-    condition_dropout: how often a condition is withheld, for guidance; threads: CPU threads (0: torch's choice); compile:
-    torch.compile the network (a minute or two once, then faster steps); checkpoint_minutes: how often the resume state is
-    written; val_every: steps between validations; devices, nodes, accelerator, strategy: as Lightning's Trainer."""
+    estimate; "energy" and "alignment" compare it with the truth. stage_weight: weight of intermediate estimates. log_floor:
+    if > 0, minimise the mean of log(loss + log_floor), for losses that span decades. miner, miner_weight, miner_options:
+    negatives for energies (`mining.MINERS`), the weight of their loss, their arguments. condition_dropout: how often a
+    condition is withheld, for guidance. threads: CPU threads (0: torch's choice). compile: torch.compile the network (a
+    minute or two once, then faster steps). checkpoint_minutes: how often the resume state is written. val_every: steps
+    between validations. devices, nodes, accelerator, strategy: as Lightning's Trainer."""
 
     seed: int = 0
     max_steps: int = 1_000_000
