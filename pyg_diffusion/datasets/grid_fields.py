@@ -1,9 +1,6 @@
 """GridFields: synthetic physical fields on grids, of laws that are known."""
 
-import copy
-import hashlib
 import inspect
-import json
 import math
 import os
 from collections.abc import Callable, Sequence
@@ -13,20 +10,18 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch_geometric.data import Data, Dataset
-from torch_geometric.data.collate import collate
-from torch_geometric.data.dataset import _repr
-from torch_geometric.data.separate import separate
+from torch_geometric.data import Data
 
 from ..data import grid_graph
 from ..spectral import GridOperator
 from .field_laws import LAWS
+from .one_graph import OneGraphDataset
 
 SPLITS = ("train", "val", "test", "reference")
 VERSION = 1  # of the laws: a change of what they draw makes old files stale
 
 
-class GridFields(Dataset):
+class GridFields(OneGraphDataset):
     r"""Fields of a known law on one grid: every item is the graph of `grid_graph` with
 
     - `x [N, C]`: the field, float32;
@@ -86,46 +81,29 @@ class GridFields(Dataset):
         self.law, self.num_samples, self.seed, self.split = law, int(num_samples), int(seed), split
         self.channels = None if channels is None else int(channels)
         self.parameters = _checked(law, parameters)
-        self._graph = grid_graph(shape, kinds, spacing)
+        graph = grid_graph(shape, kinds, spacing)
         self.condition_names = tuple(name for name, value in self.parameters.items() if isinstance(value, tuple))
-        self._key = {
+        key = {
             "version": VERSION,
             "law": [law, self.parameters, self.channels],
-            "grid": [self._graph[key].tolist() for key in ("grid_shape", "grid_kind", "grid_spacing")],
+            "grid": [graph[name].tolist() for name in ("grid_shape", "grid_kind", "grid_spacing")],
             "samples": [self.seed, split, self.num_samples],
-            "pre": [_repr(pre_transform), _repr(pre_filter)],
         }
         # The grid and its parameters are sound from here on; whether they fit each other the law says at its first draw.
         steps = tuple(spacing) if isinstance(spacing, Sequence) else spacing
-        self._grid = GridOperator(self._graph.grid_shape[0].tolist(), kinds, steps, dtype=torch.float64)
+        self._grid = GridOperator(graph.grid_shape[0].tolist(), kinds, steps, dtype=torch.float64)
         self._draw(0)
-        super().__init__(os.path.expanduser(os.fspath(root)), transform, pre_transform, pre_filter, True, force_reload)
-        stored = torch.load(self.processed_paths[0], weights_only=True, mmap=True)
-        self._fields, self._conditions, self._slices = stored["x"], stored["condition"], stored["slices"]
-        self._items = None if self._slices is None else Data.from_dict(stored["items"])
-
-    @property
-    def raw_file_names(self) -> list[str]:
-        return []
-
-    @property
-    def processed_dir(self) -> str:
-        digest = hashlib.sha256(json.dumps(self._key, sort_keys=True).encode()).hexdigest()[:16]
-        return os.path.join(self.root, "processed", f"{self.law}-{self.split}-{digest}")
-
-    @property
-    def processed_file_names(self) -> list[str]:
-        return ["fields.pt"]
+        super().__init__(root, graph, f"{law}-{split}", key, transform, pre_transform, pre_filter, force_reload)
 
     @property
     def fields(self) -> Tensor:
         """All fields of this (part of the) dataset as the law drew them, `[S, N, C]`."""
-        return self._fields if self._indices is None else self._fields[list(self._indices)]
+        return self.stacked("x")
 
     @property
     def conditions(self) -> Tensor:
         """The parameters drawn for them, `[S, K]`."""
-        return self._conditions if self._indices is None else self._conditions[list(self._indices)]
+        return self.stacked("condition")
 
     def _draw(self, k: int) -> tuple[Tensor, list[float]]:
         """Sample k and the parameters drawn for it."""
@@ -136,42 +114,20 @@ class GridFields(Dataset):
             values[name] = int(rng.integers(low, high + 1)) if isinstance(defaults[name], int) else rng.uniform(low, high)
         return LAWS[self.law](self._grid, self.channels, rng, **values), [values[name] for name in self.condition_names]
 
-    def _item(self, x: Tensor, condition: Tensor) -> Data:
-        data = copy.copy(self._graph)
-        data.x = x.clone()  # a transform that works in place must not reach the next epoch
-        if condition.numel():
-            data.condition = condition[None].clone()
-        return data
+    def item(self, **row: Tensor) -> Data:
+        condition = row["condition"]
+        return self.on_graph(x=row["x"], **({"condition": condition[None]} if condition.numel() else {}))
 
-    def process(self) -> None:
+    def draw_all(self) -> dict[str, Tensor]:
         channels = self._draw(0)[0].size(1)
-        fields = torch.empty(self.num_samples, int(self._graph.num_nodes or 0), channels)
+        fields = torch.empty(self.num_samples, self._grid.num_nodes, channels)
         conditions = torch.empty(self.num_samples, len(self.condition_names))
         for k in range(self.num_samples):
             x, drawn = self._draw(k)
             fields[k], conditions[k] = x, torch.tensor(drawn)
         if not bool(torch.isfinite(fields).all()):
             raise ValueError(f"the law {self.law!r} gives fields that are not finite with {self.parameters}")
-        if self.pre_filter is not None:
-            kept = [bool(self.pre_filter(self._item(x, c))) for x, c in zip(fields, conditions, strict=True)]
-            fields, conditions = fields[kept], conditions[kept]
-        stored: dict[str, Any] = {"x": fields, "condition": conditions, "items": None, "slices": None}
-        if self.pre_transform is not None and len(fields):
-            items = [self.pre_transform(self._item(x, c)) for x, c in zip(fields, conditions, strict=True)]
-            merged, slices, _ = collate(Data, items, increment=False, add_batch=False)
-            stored |= {"items": merged.to_dict(), "slices": dict(slices)}
-        path = self.processed_paths[0]
-        torch.save(stored, f"{path}.part")
-        os.replace(f"{path}.part", path)  # an interrupted run leaves no half file behind
-
-    def len(self) -> int:
-        return len(self._fields)
-
-    def get(self, idx: int) -> Data:
-        if self._items is None:
-            return self._item(self._fields[idx], self._conditions[idx])
-        data = separate(Data, self._items, idx=idx, slice_dict=self._slices, decrement=False)
-        return data.apply(torch.clone)
+        return {"x": fields, "condition": conditions}
 
 
 def _defaults(law: str) -> dict[str, float]:

@@ -1,8 +1,5 @@
 """MatrixInverse: random matrices and their inverses, as signals on the rook's graph of the entries."""
 
-import copy
-import hashlib
-import json
 import os
 from collections.abc import Callable
 from typing import Any
@@ -10,12 +7,10 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch_geometric.data import Data, Dataset
-from torch_geometric.data.collate import collate
-from torch_geometric.data.dataset import _repr
-from torch_geometric.data.separate import separate
+from torch_geometric.data import Data
 
 from ..data import grid_graph
+from .one_graph import OneGraphDataset
 
 SPLITS = ("train", "val", "test")
 
@@ -47,7 +42,7 @@ def matrix_data(matrix: Tensor, inverse: bool = True) -> Data:
     return data
 
 
-class MatrixInverse(Dataset):
+class MatrixInverse(OneGraphDataset):
     r"""A = 2 X Xᵀ + c I with X ~ U(-1, 1)^{n×n}, and its inverse. Every item is the rook's graph K_n □ K_n with
 
     - `matrix [n², 1]`: the entries of A, row by row, float32;
@@ -90,62 +85,26 @@ class MatrixInverse(Dataset):
         if not 0 < conditioning < float("inf"):
             raise ValueError(f"conditioning must be finite and > 0, or A may be singular; got {conditioning!r}")
         self.n, self.conditioning, self.num_samples, self.seed, self.split = n, float(conditioning), num_samples, seed, split
-        self._graph = grid_graph((n, n), "complete")
-        self._key = [n, self.conditioning, num_samples, seed, split, _repr(pre_transform), _repr(pre_filter)]
-        super().__init__(os.path.expanduser(os.fspath(root)), transform, pre_transform, pre_filter, True, force_reload)
-        stored = torch.load(self.processed_paths[0], weights_only=True, mmap=True)
-        self._matrices, self._inverses, self._slices = stored["matrix"], stored["inverse"], stored["slices"]
-        self._items = None if self._slices is None else Data.from_dict(stored["items"])
-
-    @property
-    def raw_file_names(self) -> list[str]:
-        return []
-
-    @property
-    def processed_dir(self) -> str:
-        digest = hashlib.sha256(json.dumps(self._key).encode()).hexdigest()[:16]
-        return os.path.join(self.root, "processed", f"inverse-{self.n}-{self.split}-{digest}")
-
-    @property
-    def processed_file_names(self) -> list[str]:
-        return ["matrices.pt"]
+        key = [n, self.conditioning, num_samples, seed, split]
+        graph, name = grid_graph((n, n), "complete"), f"inverse-{n}-{split}"
+        super().__init__(root, graph, name, key, transform, pre_transform, pre_filter, force_reload)
 
     @property
     def matrices(self) -> Tensor:
         """A of (this part of) the dataset, `[S, n, n]`."""
-        return self._matrices if self._indices is None else self._matrices[list(self._indices)]
+        return self.stacked("matrix")
 
     @property
     def inverses(self) -> Tensor:
         """A⁻¹ of the same, `[S, n, n]`."""
-        return self._inverses if self._indices is None else self._inverses[list(self._indices)]
+        return self.stacked("inverse")
 
-    def _item(self, matrix: Tensor, inverse: Tensor) -> Data:
-        data = copy.copy(self._graph)
-        data.matrix, data.x = matrix.reshape(-1, 1).clone(), inverse.reshape(-1, 1).clone()
-        return data
+    def item(self, **row: Tensor) -> Data:
+        return self.on_graph(matrix=row["matrix"].reshape(-1, 1), x=row["inverse"].reshape(-1, 1))
 
-    def process(self) -> None:
+    def draw_all(self) -> dict[str, Tensor]:
         x = np.empty((self.num_samples, self.n, self.n))
         for k in range(self.num_samples):
             x[k] = np.random.default_rng([self.seed, SPLITS.index(self.split), k]).uniform(-1, 1, (self.n, self.n))
-        pairs = [values.float() for values in inverse_pairs(torch.from_numpy(x), self.conditioning)]
-        if self.pre_filter is not None:
-            kept = [bool(self.pre_filter(self._item(*pair))) for pair in zip(*pairs, strict=True)]
-            pairs = [values[kept] for values in pairs]
-        stored: dict[str, Any] = {"matrix": pairs[0], "inverse": pairs[1], "items": None, "slices": None}
-        if self.pre_transform is not None and len(pairs[0]):
-            items = [self.pre_transform(self._item(*pair)) for pair in zip(*pairs, strict=True)]
-            merged, slices, _ = collate(Data, items, increment=False, add_batch=False)
-            stored |= {"items": merged.to_dict(), "slices": dict(slices)}
-        path = self.processed_paths[0]
-        torch.save(stored, f"{path}.part")
-        os.replace(f"{path}.part", path)  # an interrupted run leaves no half file behind
-
-    def len(self) -> int:
-        return len(self._matrices)
-
-    def get(self, idx: int) -> Data:
-        if self._items is None:
-            return self._item(self._matrices[idx], self._inverses[idx])
-        return separate(Data, self._items, idx=idx, slice_dict=self._slices, decrement=False).apply(torch.clone)
+        matrix, inverse = (values.float() for values in inverse_pairs(torch.from_numpy(x), self.conditioning))
+        return {"matrix": matrix, "inverse": inverse}
