@@ -3,7 +3,9 @@
 import pytest
 import torch
 from torch import nn
+from torch_geometric.data import Batch
 
+from pyg_diffusion.data import laplacian_operator
 from pyg_diffusion.denoise import Denoiser
 from pyg_diffusion.mining import (
     MINERS,
@@ -13,9 +15,9 @@ from pyg_diffusion.mining import (
     PublishedNegatives,
     RandomNegatives,
 )
-from pyg_diffusion.nn.energy_net import EnergyNet
+from pyg_diffusion.nn import EnergyNet, GraphNet
 from pyg_diffusion.sde import GeometricTime, LinearSDE
-from pyg_diffusion.spectral import ChebyshevOperator, GridOperator, Laplacian, PowerSpectrum
+from pyg_diffusion.spectral import ChebyshevOperator, DenseOperator, GridOperator, Laplacian, PowerSpectrum
 from pyg_diffusion.testing import ZeroNet, random_graph
 
 GRAPHS = 64
@@ -170,3 +172,20 @@ def test_an_empty_batch_and_wrong_input():
         CalibratedNegatives(low=0.0)
     with pytest.raises(ValueError, match="step"):
         AdversarialNegatives(steps=0)
+
+
+@pytest.mark.parametrize("name", MINERS)
+def test_miners_work_on_molecules(name, molecules):
+    """A batch of conformers, centered: finite losses with gradients, and negatives without a translation of their own."""
+    batch = Batch.from_data_list([m.data(0) for m in molecules[:4]])
+    operator = laplacian_operator(batch, DenseOperator.from_laplacian)
+    sde = LinearSDE(GeometricTime(1e-3, 10.0), gamma=1.33)
+    denoiser = Denoiser(EnergyNet(GraphNet(width=8, depth=1, heads=2)), sde, PowerSpectrum.harmonic(1.33), centered=True)
+    torch.nn.init.normal_(denoiser.net.net.read.weight, std=0.1)
+    t = torch.full((4, 1), 0.5)
+    mined = MINERS[name]()(denoiser, operator, batch.pos, torch.randn_like(batch.pos), t, batch)
+    assert bool(torch.isfinite(mined.loss).all() & torch.isfinite(mined.true_gap).all())
+    if name != "none":
+        assert bool(mined.kept.any()) and mined.loss.requires_grad
+    if name == "calibrated":
+        assert float(mined.false_share) == 0

@@ -82,6 +82,9 @@ def test_every_network_trains_resumes_and_samples(kind, tmp_path):
         False,
         False,
     )
+    if kind == "energy":
+        mined = recipe(tmp_path / "data", kind, **options, miner="adversarial")
+        assert np.isfinite(train(from_dict(mined), tmp_path / "mined", progress=False).val_loss)
     assert np.isfinite(whole.val_loss) and whole.steps == 4
     x = FieldGenerator.from_pretrained(whole.weights, steps=3, device="cpu").sample(3, seed=1)
     assert x.shape == (3, 20, 1) and bool(torch.isfinite(x).all())
