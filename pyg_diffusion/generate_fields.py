@@ -13,7 +13,7 @@ from .data.field_file import grid_of
 from .denoise import Denoiser
 from .nn import without_condition
 from .pretrained import Card, compile_network, load_pretrained
-from .sample import Ancestral, Sampler, steer, time_grid
+from .sample import Exponential, Sampler, steer, time_grid
 from .spectral import LaplacianOperator
 
 Energy = Callable[[LaplacianOperator, Batch], Callable[[Tensor], Tensor]]
@@ -24,7 +24,8 @@ class FieldGenerator:
 
     Args:
         denoiser, card: as `load_pretrained` returns them.
-        sampler: any `Sampler`, ancestral by default.
+        sampler: any `Sampler`; `Exponential(2)` by default. At 50 steps ancestral sampling loses a quarter of the variance of
+            a Gaussian field, since it takes D for S_0 over long steps, the exponential integrator 2 %.
         steps: network evaluations per field (sampler steps plus the final denoising).
         device: "cpu", "cuda"; CUDA where there is one, by default.
         max_nodes: a batch holds no more than this many nodes; bounds the memory.
@@ -47,7 +48,7 @@ class FieldGenerator:
             raise ValueError(f"these weights make {card.data['kind']}, no fields; see Generator")
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         self.denoiser, self.card = denoiser.to(self.device).eval(), card
-        self.sampler, self.steps, self.max_nodes = sampler or Ancestral(), steps, max_nodes
+        self.sampler, self.steps, self.max_nodes = sampler or Exponential(2), steps, max_nodes
         if compile:
             compile_network(self.denoiser)
 
