@@ -24,8 +24,8 @@ class FieldGenerator:
 
     Args:
         denoiser, card: as `load_pretrained` returns them.
-        sampler: any `Sampler`; `Exponential(2)` by default. At 50 steps ancestral sampling loses a quarter of the variance of
-            a Gaussian field, since it takes D for S_0 over long steps, the exponential integrator 2 %.
+        sampler: any `Sampler`; `Exponential(2)` by default. At 50 steps ancestral sampling loses a quarter of the variance
+            of a Gaussian field, since it takes D for S_0 over long steps, the exponential integrator 2 %.
         steps: network evaluations per field (sampler steps plus the final denoising).
         device: "cpu", "cuda"; CUDA where there is one, by default.
         max_nodes: a batch holds no more than this many nodes; bounds the memory.
