@@ -23,6 +23,7 @@ from machine import machine
 
 from pyg_diffusion.datasets import GridFields
 from pyg_diffusion.generate_fields import FieldGenerator
+from pyg_diffusion.sample import Ancestral
 
 HERE = Path(__file__).parent
 ASKED = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0, 2.5)
@@ -42,7 +43,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("-o", "--output", type=Path, default=HERE / "results" / "guidance_fields.json")
     args = parser.parse_args()
-    generator = FieldGenerator.from_pretrained(args.run)
+    generator = FieldGenerator.from_pretrained(args.run, sampler=Ancestral())
     data = generator.card.data
     rest = {k: v for k, v in data["parameters"].items() if k != "amplitude"}
     with tempfile.TemporaryDirectory() as root:

@@ -310,6 +310,8 @@ def _invert_matrices(args: argparse.Namespace, weights: Any, options: dict[str, 
 
     if len(args.inputs) != 1 or not args.inputs[0].endswith(".npy") or args.output == "-":
         raise UsageError("these weights invert matrices: give one A.npy [n, n] or [S, n, n], and -o INVERSES.npy")
+    if args.sampler or args.steps or args.compile or args.guide or args.keep:
+        raise UsageError("inverses are descended to: --sampler, --steps, --compile, --guide and --keep do not apply")
     try:
         matrices = np.load(args.inputs[0], allow_pickle=False)
     except (OSError, ValueError) as error:
