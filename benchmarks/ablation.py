@@ -4,8 +4,9 @@
 
 Vortices on a 5x5 grid (`GridFields`, non-Gaussian). Every run trains the same small number of steps and samples `--samples`
 fields; its score is the geometric mean of the spectrum, covariance and sliced Wasserstein errors, each over its sampling
-floor (what as many held-out samples have against the same reference): 1 is as good as held-out samples. Samples are ancestral, 40 evaluations, whose own error is part of it. Validation losses
-would not do, since another process has another loss. The reference of the search and that of the final table differ.
+floor (what as many held-out samples have against the same reference): 1 is as good as held-out samples. Samples are
+ancestral, 40 evaluations, whose own error is part of it. Validation losses would not do, since another process has another
+loss. The reference of the search and that of the final table differ.
 
 The first part varies one choice at a time, with `--seeds` seeds that train and sample; the paired difference from the base
 recipe, seed by seed, is given with its standard error. The second part searches all of them at once (TPE, Optuna), then
