@@ -145,6 +145,10 @@ def build_parser() -> argparse.ArgumentParser:
     )
     p.add_argument("inputs", nargs="+", metavar="FILE", help="SDF or .smi files; - reads SDF from stdin")
     p.add_argument("-o", "--output", required=True, metavar="STORE.h5", help="the store to write")
+    p.add_argument("--level", default="", help="level of theory; of the conformers in the files, or to make (GFN2-xTB)")
+    p.add_argument("--conformers", type=at_least(1), metavar="K", help="make an ensemble from K starts for each molecule")
+    p.add_argument("--window", type=float, default=6.0, metavar="KCAL", help="of an ensemble above its lowest energy")
+    p.add_argument("--keep", type=at_least(0), default=0, metavar="M", help="the M lowest of an ensemble; 0: all")
     p.add_argument("-j", "--workers", type=at_least(1), default=None, help="processes; all cores if not given")
     p.add_argument("--quiet", action="store_true", help="no progress bar")
     p.add_argument("--strict", action="store_true", help="exit 1 if any record was skipped")
@@ -231,17 +235,21 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def run_prepare(args: argparse.Namespace) -> int:
+    from .chem.ensembles import EnsembleOptions
     from .chem.prepare import NothingUsable, prepare
 
     skipped = Skipped()
+    made, level = None, args.level
     try:
-        report = prepare(args.inputs, args.output, workers=args.workers, progress=not args.quiet)
+        if args.conformers:
+            made, level = EnsembleOptions(args.conformers, level or "GFN2-xTB", args.window, keep=args.keep), ""
+        report = prepare(args.inputs, args.output, args.workers, not args.quiet, made, level)
     except NothingUsable as error:
         report = error.report
     for row in report.skipped:
         skipped.add(f"{row.name} ({row.file}, record {row.record})", row.reason)
     for note, count in report.notes.items():
-        say(f"{count} records: {note}")
+        say(f"{note}: {count}")
     skipped.summary(report.records - len(report.skipped), "records")
     if not report.molecules:
         say("nothing usable; no store was written")

@@ -3,7 +3,6 @@
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.resources import files
 from numbers import Integral
 from pathlib import Path
 
@@ -16,11 +15,10 @@ from .chem import Stereo, add_conformers, check_stereo, molecule_from_mol
 from .data import Molecule, MoleculeData, laplacian_operator
 from .data.schema import ELEMENTS
 from .denoise import Denoiser
-from .pretrained import Card, compile_network, load_pretrained
+from .pretrained import SHIPPED, Card, compile_network, load_pretrained
 from .sample import Ancestral, Inpainted, Sampler, steer, time_grid
 from .spectral import DenseOperator, LaplacianOperator
 
-DEFAULT_WEIGHTS = "conformers.safetensors"
 DEFAULT_STEPS = 20
 TAU_RANGE = (2e-3, 40.0)  # where sampling ends and begins: the last .05 Å of noise are left to one denoising
 
@@ -104,8 +102,7 @@ class Generator:
     @classmethod
     def from_pretrained(cls, path: str | Path | None = None, **options) -> "Generator":
         """From a weights file or a training run's folder; the weights that ship with the package if None."""
-        source = Path(str(files("pyg_diffusion") / "weights" / DEFAULT_WEIGHTS)) if path is None else path
-        return cls(*load_pretrained(source), **options)
+        return cls(*load_pretrained(SHIPPED if path is None else path), **options)
 
     def unfamiliar(self, molecule: Molecule) -> list[str]:
         """Warnings about what the model did not see in training."""

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 from dataclasses import asdict, dataclass, field
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from .spectral import PowerSpectrum
 
 FORMAT = "pyg_diffusion.weights"
 VERSION = 1
+SHIPPED = "shipped"  # the name of the package's own weights, where a path is asked for
 
 
 class WeightsError(ValueError):
@@ -76,6 +78,27 @@ def build_denoiser(card: Card, spectrum: PowerSpectrum) -> Denoiser:
     )
 
 
+def continue_from(denoiser: Denoiser, source: Denoiser) -> None:
+    """Give a denoiser the weights of another of the same model; levels that only it knows begin as the level unknown.
+
+    Raises:
+        ValueError: the networks differ in more than their levels.
+    """
+    net: Any = denoiser.net
+    state = dict(source.net.state_dict())
+    if getattr(net, "levels", ()):
+        own = net.level.weight.detach().clone()
+        if "level.weight" in state:
+            levels: Any = source.net.levels
+            theirs = {name: k for k, name in enumerate((*levels, ""))}
+            own = state["level.weight"][[theirs.get(name, theirs[""]) for name in (*net.levels, "")]]
+        state["level.weight"] = own
+    try:
+        net.load_state_dict(state)
+    except RuntimeError as error:
+        raise ValueError(f"the weights to begin with are of another model: {str(error).splitlines()[1].strip()}") from error
+
+
 def compile_network(denoiser: Denoiser) -> None:
     """torch.compile what is worth it of a network, once for all sizes."""
     net: Any = denoiser.net
@@ -115,12 +138,12 @@ def load_pretrained(path: str | os.PathLike) -> tuple[Denoiser, Card]:
     """The denoiser of a weights file, in evaluation mode on the CPU.
 
     Args:
-        path: a `.safetensors` file with its `.json` card beside it, or a training run's folder.
+        path: a `.safetensors` file with its `.json` card beside it, a training run's folder, or `SHIPPED`.
 
     Raises:
         WeightsError: missing, foreign, of another version, or damaged.
     """
-    path = Path(path)
+    path = Path(str(files("pyg_diffusion") / "weights" / "conformers.safetensors")) if path == SHIPPED else Path(path)
     path = path / "weights.safetensors" if path.is_dir() else path
     if path.suffix != ".safetensors":
         raise WeightsError(f"{path}: expected a .safetensors file or a training run's folder")

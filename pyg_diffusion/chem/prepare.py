@@ -30,11 +30,14 @@ from tqdm import tqdm
 
 from .. import __version__
 from ..data import schema
-from ..data.store import Molecule, MoleculeStore, StoreError, merge_stores, write_store
+from ..data.store import VERSION, Molecule, MoleculeStore, StoreError, merge_stores, write_store
+from .ensembles import EnsembleOptions, ensemble
 from .features import molecule_from_mol
 from .records import RecordError, is_sdf_name, record_from_block, record_from_smiles, sdf_blocks, smiles_lines
+from .relax import RELAX, require
 
 CHUNK = 1000  # records per part: about half a second of work
+ENSEMBLE_CHUNK = 20  # where ensembles are made: seconds to minutes
 
 
 class Skipped(NamedTuple):
@@ -57,7 +60,7 @@ class PrepareReport:
         records: read, used or not.
         molecules, conformers: written.
         skipped: records left out.
-        notes: what was done to records, such as "hydrogens added", and to how many.
+        notes: what was done, such as "records with hydrogens added", and how often.
         seconds: wall time.
         resumed: chunks of an interrupted run that were found and kept.
     """
@@ -73,7 +76,7 @@ class PrepareReport:
     def __str__(self) -> str:
         made = f"{self.molecules} molecules with {self.conformers} conformers"
         lines = [f"{made} from {self.records} records in {self.seconds:.1f} s"]
-        lines += [f"{note}: {count} records" for note, count in self.notes.items()]
+        lines += [f"{note}: {count}" for note, count in self.notes.items()]
         if self.skipped:
             lines.append(f"skipped: {len(self.skipped)} records")
             reasons = Counter(s.reason for s in self.skipped)
@@ -90,6 +93,17 @@ class NothingUsable(RecordError):
         self.report = report
 
 
+class _Task(NamedTuple):
+    """What to do with records: make ensembles of them (or take their own conformers, of this level)."""
+
+    ensembles: EnsembleOptions | None
+    level: str
+
+    @property
+    def chunk(self) -> int:
+        return ENSEMBLE_CHUNK if self.ensembles else CHUNK
+
+
 class _Chunk(NamedTuple):
     """Consecutive records of one file, unparsed: SDF texts, or (SMILES, name) pairs."""
 
@@ -98,19 +112,30 @@ class _Chunk(NamedTuple):
     records: list
 
 
-def prepare(inputs: Sequence[str], output: str, workers: int | None = None, progress: bool = True) -> PrepareReport:
+def prepare(
+    inputs: Sequence[str],
+    output: str,
+    workers: int | None = None,
+    progress: bool = True,
+    ensembles: EnsembleOptions | None = None,
+    level: str = "",
+) -> PrepareReport:
     """Write the molecules of SDF (or SMILES) files, plain or gzipped, to the store `output`.
 
     Records of equal `Molecule.topology()` become conformers of one molecule, named by the first of them, wherever they
-    stand in the input. SMILES give molecules without conformers. An interrupted run is continued by the same call, unless
-    it reads stdin. `output` appears, or is replaced, only when whole.
+    stand in the input. SMILES give molecules without conformers, or, with `ensembles`, with those that are made for them;
+    then records of SDF files only name molecules as well. An interrupted run is continued by the same call, unless it reads
+    stdin. `output` appears, or is replaced, only when whole.
 
     Args:
         inputs: file names; "-" is SDF from stdin.
         workers: processes; all cores if None.
         progress: bar and messages on stderr.
+        ensembles: make conformers (`chem.ensembles.ensemble`).
+        level: of theory of the conformers in the inputs, such as "B3LYP/6-31G(2df,p)".
 
     Raises:
+        ValueError: both `ensembles` and `level` are given, or a level needs a package that is not installed.
         RecordError: an input is missing, empty or of another kind, or nothing in it is usable.
         StoreError: the output cannot be written.
     """
@@ -118,13 +143,18 @@ def prepare(inputs: Sequence[str], output: str, workers: int | None = None, prog
     inputs = [inputs] if isinstance(inputs, str) else [str(name) for name in inputs]
     workers = workers or os.cpu_count() or 1
     _check_inputs(inputs, output)
-    parts, resumable = _open_parts(inputs, output, progress)
+    if ensembles is not None:
+        if level:
+            raise ValueError("level says what the inputs' own conformers are; made ones have that of the ensembles")
+        require([ensembles.level] if ensembles.level in RELAX else [])
+    task = _Task(ensembles, level)
+    parts, resumable = _open_parts(inputs, output, task, progress)
     try:
         report = PrepareReport()
-        digests = _run(inputs, parts, workers, progress, report)
+        digests = _run(inputs, parts, task, workers, progress, report)
         if not digests:
             raise NothingUsable(inputs, report)
-        _merge(parts, digests, output, report)
+        _merge(parts, digests, output, report, task)
     except RecordError:
         resumable = False  # the same call would only fail again
         raise
@@ -159,10 +189,10 @@ def _texts(name: str) -> Iterator[str] | Iterator[tuple[str, str]]:
     return sdf_blocks(name) if is_sdf_name(name) else smiles_lines(name)
 
 
-def _chunks(inputs: Sequence[str]) -> Iterator[_Chunk]:
+def _chunks(inputs: Sequence[str], size: int) -> Iterator[_Chunk]:
     for name in inputs:
         texts, start = _texts(name), 0
-        while records := list(islice(texts, CHUNK)):
+        while records := list(islice(texts, size)):
             yield _Chunk(name, start, records)
             start += len(records)
 
@@ -172,11 +202,12 @@ def fingerprint(files: Sequence[str | os.PathLike]) -> list[tuple[str, int, int]
     return [(os.path.abspath(f), os.stat(f).st_size, os.stat(f).st_mtime_ns) for f in files]
 
 
-def _open_parts(inputs: Sequence[str], output: str, progress: bool) -> tuple[Path, bool]:
+def _open_parts(inputs: Sequence[str], output: str, task: _Task, progress: bool) -> tuple[Path, bool]:
     """The folder of parts, emptied unless it belongs to these very inputs, and whether it may serve a later run."""
     parts = Path(f"{output}.parts")
     resumable = all(Path(name).is_file() for name in inputs)
-    text = json.dumps([__version__, schema.VERSION, rdBase.rdkitVersion, CHUNK, fingerprint(inputs) if resumable else None])
+    versions = [__version__, VERSION, schema.VERSION, rdBase.rdkitVersion]
+    text = json.dumps([*versions, task.chunk, repr(task), fingerprint(inputs) if resumable else None])
     try:
         if Path(output).is_dir():
             raise IsADirectoryError("it is a folder")
@@ -187,7 +218,7 @@ def _open_parts(inputs: Sequence[str], output: str, progress: bool) -> tuple[Pat
                 raise FileExistsError(f"{parts} exists and was not made by this program")
             if not resumable or found != text:
                 if progress and found is not None:
-                    print(f"{parts}: left by a run on other inputs; starting anew", file=sys.stderr)
+                    print(f"{parts}: left by a run on other inputs or options; starting anew", file=sys.stderr)
                 shutil.rmtree(parts)
             elif progress:
                 count = sum(1 for _ in parts.glob("[0-9]*.json"))
@@ -201,13 +232,13 @@ def _open_parts(inputs: Sequence[str], output: str, progress: bool) -> tuple[Pat
 
 
 def _run(
-    inputs: Sequence[str], parts: Path, workers: int, progress: bool, report: PrepareReport
+    inputs: Sequence[str], parts: Path, task: _Task, workers: int, progress: bool, report: PrepareReport
 ) -> list[tuple[int, int, str]]:
     """Turn every chunk into a part; (part, molecule, topology digest) of all their molecules in input order."""
     digests: list[tuple[int, int, str]] = []
     with (
         tqdm(unit=" records", file=sys.stderr, disable=not progress) as bar,
-        closing(_results(inputs, parts, workers, report)) as results,  # workers end here whatever happens
+        closing(_results(inputs, parts, task, workers, report)) as results,  # workers end here whatever happens
     ):
         for part, result in enumerate(results):
             report.records += result["records"]
@@ -219,13 +250,15 @@ def _run(
     return digests
 
 
-def _results(inputs: Sequence[str], parts: Path, workers: int, report: PrepareReport) -> Generator[dict, None, None]:
+def _results(
+    inputs: Sequence[str], parts: Path, task: _Task, workers: int, report: PrepareReport
+) -> Generator[dict, None, None]:
     """The result of every chunk in order; a bounded number is under way at any time."""
-    chunks = enumerate(_chunks(inputs))
+    chunks = enumerate(_chunks(inputs, task.chunk))
     head = list(islice(chunks, 2))
     if workers == 1 or len(head) < 2:
         for k, chunk in chain(head, chunks):
-            yield _finished(parts, k, report) or _make_part(parts, k, chunk)
+            yield _finished(parts, k, report) or _make_part(parts, k, chunk, task)
         return
     pool = ProcessPoolExecutor(workers, initializer=_start_worker)
     pending: deque[tuple[str, int, dict | Future]] = deque()
@@ -234,7 +267,7 @@ def _results(inputs: Sequence[str], parts: Path, workers: int, report: PrepareRe
         for item in chain(head, chunks, [None]):
             if item is not None:
                 k, chunk = item
-                pending.append((*chunk[:2], _finished(parts, k, report) or pool.submit(_make_part, parts, k, chunk)))
+                pending.append((*chunk[:2], _finished(parts, k, report) or pool.submit(_make_part, parts, k, chunk, task)))
             while len(pending) > (3 * workers if item else 0):
                 file, start, result = pending.popleft()
                 yield result.result() if isinstance(result, Future) else result
@@ -267,9 +300,9 @@ def _finished(parts: Path, k: int, report: PrepareReport) -> dict | None:
     return result
 
 
-def _make_part(parts: Path, k: int, chunk: _Chunk) -> dict:
+def _make_part(parts: Path, k: int, chunk: _Chunk, task: _Task) -> dict:
     """Parse one chunk, write its molecules as a store and then, as the mark of completeness, its result."""
-    result, molecules = _parse(chunk)
+    result, molecules = _parse(chunk, task)
     if molecules:
         write_store(parts / f"{k:06d}.h5", molecules)
     (parts / f"{k:06d}.tmp").write_text(json.dumps(result))
@@ -277,33 +310,46 @@ def _make_part(parts: Path, k: int, chunk: _Chunk) -> dict:
     return result
 
 
-def _parse(chunk: _Chunk) -> tuple[dict, list[Molecule]]:
+def _parse(chunk: _Chunk, task: _Task) -> tuple[dict, list[Molecule]]:
     molecules: dict[bytes, Molecule] = {}
     skipped: list[Skipped] = []
     notes: Counter[str] = Counter()
+    options = task.ensembles
+    own = options is None
     for k, text in enumerate(chunk.records, chunk.start):
-        record = record_from_block(k, text, need_3d=True) if isinstance(text, str) else record_from_smiles(k, *text)
+        record = record_from_block(k, text, need_3d=own) if isinstance(text, str) else record_from_smiles(k, *text)
         problem = record.problem
         if record.mol is not None:
             try:
-                molecule = molecule_from_mol(record.mol, record.name)
+                molecule = molecule_from_mol(record.mol, record.name, conformers=own)
+                first = molecules.get(molecule.topology())
+                if options is None:
+                    molecule.levels = [task.level] * len(molecule.pos)
+                elif first is None:
+                    made = ensemble(record.mol, options, notes)
+                    molecule.pos, molecule.energies = [c.pos for c in made], [c.energy for c in made]
+                    molecule.levels = [options.level] * len(made)
             except (ValueError, RuntimeError) as error:
                 problem = str(error).strip().splitlines()[0]
             else:
-                first = molecules.setdefault(molecule.topology(), molecule)
-                if first is not molecule:
+                if first is None:
+                    molecules[molecule.topology()] = molecule
+                else:
                     first.pos += molecule.pos
-                notes.update(["hydrogens added"] if record.notes else [])
+                    first.levels += molecule.levels
+                notes.update(["records with hydrogens added"] if record.notes else [])
         if problem:
             skipped.append(Skipped(chunk.file, k + 1, record.name, problem))
     digests = [hashlib.blake2b(topology, digest_size=16).hexdigest() for topology in molecules]
-    result = {"records": len(chunk.records), "skipped": skipped, "notes": notes, "digests": digests}
+    result = {"records": len(chunk.records), "skipped": skipped, "notes": +notes, "digests": digests}
     return result, list(molecules.values())
 
 
-def _merge(parts: Path, digests: list[tuple[int, int, str]], output: str, report: PrepareReport) -> None:
+def _merge(parts: Path, digests: list[tuple[int, int, str]], output: str, report: PrepareReport, task: _Task) -> None:
     members: dict[str, list[tuple[int, int]]] = {}
     for part, i, digest in digests:
-        members.setdefault(digest, []).append((part, i))
+        group = members.setdefault(digest, [])
+        if not group or task.ensembles is None:  # a repeated molecule has the same ensemble
+            group.append((part, i))
     stores = {part: MoleculeStore(parts / f"{part:06d}.h5") for part in sorted({part for part, _, _ in digests})}
     report.molecules, report.conformers = merge_stores(output, stores, list(members.values()))

@@ -1,20 +1,22 @@
 """Ragged HDF5 store of molecules and their conformers.
 
-Layout, version 1. Every ragged column is one flat dataset; `molecule/*_ptr` says where each molecule begins.
+Layout, version 2. Every ragged column is one flat dataset; `molecule/*_ptr` says where each molecule begins.
 
-    attrs       format, version, complete, molecules, conformers
+    attrs       format, version, features, complete, molecules, conformers, levels (names of levels of theory)
     molecule/   atom_ptr bond_ptr tetra_ptr ez_ptr pos_ptr name_ptr smiles_ptr conformer_ptr
     atom/       z uint8, x uint8 [., F]
     bond/       index uint16 [., 2] (one direction), type uint8
     tetra/      index uint16 [., 5]
     ez/         index uint16 [., 4], type uint8
-    conformer/  pos int32 [., 3] in units of 1e-4 Å, the conformers of a molecule one after the other
+    conformer/  pos int32 [., 3] in units of 1e-4 Å, the conformers of a molecule one after the other;
+                level uint8, index into levels; energy float32 in kcal/mol above the lowest of its ensemble, NaN if unknown
     text/       name uint8, smiles uint8 (UTF-8)
 
 Spectra are never inside: they follow from the bonds. `complete` is written last and the file is moved into place when whole.
 """
 
 import itertools
+import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -31,6 +33,7 @@ from .molecule import MoleculeData
 _T = TypeVar("_T")
 
 FORMAT = "pyg_diffusion.store"
+VERSION = 2
 UNIT = 1e-4  # Å per stored integer
 
 # ragged column -> (pointer, dtype, trailing shape)
@@ -43,11 +46,13 @@ _COLUMNS: dict[str, tuple[str, type, tuple[int, ...]]] = {
     "ez/index": ("ez", np.uint16, (4,)),
     "ez/type": ("ez", np.uint8, ()),
     "conformer/pos": ("pos", np.int32, (3,)),
+    "conformer/level": ("conformer", np.uint8, ()),
+    "conformer/energy": ("conformer", np.float32, ()),
     "text/name": ("name", np.uint8, ()),
     "text/smiles": ("smiles", np.uint8, ()),
 }
-# pointer -> the first column that it cuts, whose lengths define it; conformers are counted, every other column follows
-_POINTERS: dict[str, str] = {pointer: name for name, (pointer, _, _) in reversed(_COLUMNS.items())} | {"conformer": ""}
+# pointer -> the first column that it cuts, whose lengths define it
+_POINTERS: dict[str, str] = {pointer: name for name, (pointer, _, _) in reversed(_COLUMNS.items())}
 
 
 class StoreError(ValueError):
@@ -68,6 +73,8 @@ class Molecule:
     name: str
     smiles: str
     pos: list[np.ndarray] = field(default_factory=list)  # K conformers [N, 3] in Å
+    levels: list[str] = field(default_factory=list)  # level of theory of each, "" where unknown; all unknown if empty
+    energies: list[float] = field(default_factory=list)  # kcal/mol above the lowest; all unknown if empty
 
     def topology(self) -> bytes:
         """Equal exactly for records that are conformers of one molecule in one atom order.
@@ -95,9 +102,14 @@ class Molecule:
         )
         if conformer is not None:
             data.pos = torch.from_numpy(np.asarray(self.pos[conformer], dtype=np.float32))
+            data.level = self.levels[conformer] if self.levels else ""
         return data
 
     def _columns(self) -> dict[str, np.ndarray]:
+        """As stored, but for the levels, which are names."""
+        for given in (self.levels, self.energies):
+            if given and len(given) != len(self.pos):
+                raise ValueError(f"{self.name!r}: {len(given)} levels or energies for {len(self.pos)} conformers")
         pos = [np.round((p - p.mean(0)) / UNIT) for p in np.asarray(self.pos, dtype=np.float64)]
         return {
             "atom/z": self.z,
@@ -108,6 +120,8 @@ class Molecule:
             "ez/index": self.ez,
             "ez/type": self.ez_type,
             "conformer/pos": np.concatenate(pos) if pos else np.zeros((0, 3)),
+            "conformer/level": np.array(self.levels or [""] * len(pos), object),
+            "conformer/energy": np.array(self.energies or [np.nan] * len(pos), np.float32),
             "text/name": np.frombuffer(self.name.encode(), np.uint8),
             "text/smiles": np.frombuffer(self.smiles.encode(), np.uint8),
         }
@@ -119,7 +133,7 @@ def write_store(path: str | os.PathLike, molecules: Iterable[Molecule], block: i
     Returns:
         Number of molecules and of conformers written.
     """
-    return _write(path, ((m._columns(), len(m.pos)) for m in molecules), block)
+    return _write(path, (m._columns() for m in molecules), block)
 
 
 def merge_stores(
@@ -136,11 +150,11 @@ def merge_stores(
     """
     last_use = {part: k for k, group in enumerate(members) for part, _ in group}
 
-    def items() -> Iterator[tuple[dict[str, np.ndarray], int]]:
+    def items() -> Iterator[dict[str, np.ndarray]]:
         for k, group in enumerate(members):
             columns = [parts[part]._columns(i) for part, i in group]
-            pos = np.concatenate([c["conformer/pos"] for c in columns]) if len(group) > 1 else columns[0]["conformer/pos"]
-            yield {**columns[0], "conformer/pos": pos}, sum(parts[part].count(i) for part, i in group)
+            own = {name: np.concatenate([c[name] for c in columns]) for name in _COLUMNS if name.startswith("conformer/")}
+            yield {**columns[0], **own}
             for part in {part for part, _ in group}:
                 if last_use[part] == k:
                     parts[part]._arrays = None
@@ -148,12 +162,12 @@ def merge_stores(
     return _write(path, items(), 4096)
 
 
-def _write(path: str | os.PathLike, items: Iterable[tuple[dict[str, np.ndarray], int]], block: int) -> tuple[int, int]:
-    """`write_store` for molecules given as (columns, number of conformers)."""
+def _write(path: str | os.PathLike, items: Iterable[dict[str, np.ndarray]], block: int) -> tuple[int, int]:
+    """`write_store` for molecules given as columns, with names of levels."""
     path = Path(path)
     temporary = path.with_name(path.name + ".tmp")
     lengths: dict[str, list[int]] = {pointer: [] for pointer in _POINTERS}
-    conformers = lengths["conformer"]
+    levels: dict[str, int] = {}
     try:
         with h5py.File(temporary, "w") as file:
             for name, (_, dtype, shape) in _COLUMNS.items():
@@ -167,9 +181,13 @@ def _write(path: str | os.PathLike, items: Iterable[tuple[dict[str, np.ndarray],
                     shuffle=True,
                 )
             for group in _blocks(items, block):
-                conformers += [count for _, count in group]
+                for columns in group:
+                    names = columns["conformer/level"]
+                    columns["conformer/level"] = np.array([levels.setdefault(level, len(levels)) for level in names])
+                if len(levels) > 256:
+                    raise StoreError(f"{path}: {len(levels)} levels of theory; a store holds at most 256")
                 for name, (pointer, dtype, shape) in _COLUMNS.items():
-                    parts = [columns[name].reshape(-1, *shape) for columns, _ in group]
+                    parts = [columns[name].reshape(-1, *shape) for columns in group]
                     if _POINTERS[pointer] == name:
                         lengths[pointer] += [len(p) for p in parts]
                     values: np.ndarray = np.concatenate(parts).astype(dtype)
@@ -180,12 +198,14 @@ def _write(path: str | os.PathLike, items: Iterable[tuple[dict[str, np.ndarray],
             for pointer, sizes in lengths.items():
                 ptr = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
                 file.create_dataset(f"molecule/{pointer}_ptr", data=ptr, compression="gzip", shuffle=True)
-            file.attrs.update(format=FORMAT, version=schema.VERSION, molecules=len(conformers), conformers=sum(conformers))
+            made = len(lengths["conformer"]), sum(lengths["conformer"])
+            file.attrs.update(format=FORMAT, version=VERSION, features=schema.VERSION, levels=json.dumps(list(levels)))
+            file.attrs.update(molecules=made[0], conformers=made[1])
             file.attrs["complete"] = True
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
-    return len(conformers), sum(conformers)
+    return made
 
 
 def _blocks(items: Iterable[_T], size: int) -> Iterator[list[_T]]:
@@ -210,6 +230,7 @@ class MoleculeStore:
         self._arrays: dict[str, np.ndarray] | None = None
         with self._open() as file:
             self.num_molecules, self.num_conformers = (int(file.attrs.get(k, -1)) for k in ("molecules", "conformers"))
+            self.levels: list[str] = json.loads(file.attrs.get("levels", "[]"))
 
     def _open(self) -> h5py.File:
         if not self.path.is_file():
@@ -221,10 +242,11 @@ class MoleculeStore:
         try:
             if str(file.attrs.get("format")) != FORMAT:
                 raise StoreError(f"{self.path}: an HDF5 file, but no molecule store; make one with 'pyg-diffusion prepare'")
-            version = file.attrs.get("version")
-            if version != schema.VERSION:
+            versions = file.attrs.get("version"), file.attrs.get("features", 1)
+            if versions != (VERSION, schema.VERSION):
                 raise StoreError(
-                    f"{self.path}: store version {version}, this program reads {schema.VERSION}; prepare it again"
+                    f"{self.path}: store version {versions[0]} with features {versions[1]}, this program reads {VERSION} "
+                    f"with {schema.VERSION}; prepare it again"
                 )
             if not file.attrs.get("complete", False):
                 raise StoreError(f"{self.path}: an unfinished store; make it again with 'pyg-diffusion prepare'")
@@ -244,9 +266,12 @@ class MoleculeStore:
                 except (KeyError, OSError) as error:
                     raise StoreError(f"{self.path}: damaged store: {error}") from error
             ends = {name: (f"molecule/{pointer}_ptr", len(arrays[name])) for name, (pointer, _, _) in _COLUMNS.items()}
-            for pointer, end in [*ends.values(), ("molecule/conformer_ptr", self.num_conformers)]:
+            for pointer, end in ends.values():
                 if len(arrays[pointer]) != self.num_molecules + 1 or arrays[pointer][-1] != end:
                     raise StoreError(f"{self.path}: damaged store: {pointer} does not fit its columns")
+            level = arrays["conformer/level"]
+            if len(level) != self.num_conformers or (level >= len(self.levels)).any():
+                raise StoreError(f"{self.path}: damaged store: conformer/level does not fit its attributes")
             self._arrays = arrays
         return self._arrays
 
@@ -257,10 +282,11 @@ class MoleculeStore:
         return self.num_molecules
 
     def _columns(self, i: int) -> dict[str, np.ndarray]:
-        """Molecule i as it is stored."""
+        """Molecule i as it is stored, but for the levels, which are names."""
         arrays = self.arrays
         ends = {pointer: arrays[f"molecule/{pointer}_ptr"][i : i + 2] for pointer in _POINTERS}
-        return {name: arrays[name][slice(*ends[pointer])] for name, (pointer, _, _) in _COLUMNS.items()}
+        columns = {name: arrays[name][slice(*ends[pointer])] for name, (pointer, _, _) in _COLUMNS.items()}
+        return {**columns, "conformer/level": np.array([self.levels[k] for k in columns["conformer/level"]], object)}
 
     def count(self, i: int) -> int:
         """Number of conformers of molecule i."""
@@ -300,4 +326,6 @@ class MoleculeStore:
             pos=[(p * UNIT).astype(np.float32) for p in columns["conformer/pos"].reshape(self.count(i), -1, 3)]
             if self.count(i)
             else [],
+            levels=columns["conformer/level"].tolist(),
+            energies=columns["conformer/energy"].tolist(),
         )

@@ -24,7 +24,8 @@ from rdkit.Chem import rdDistGeom, rdForceFieldHelpers, rdMolAlign
 
 from ..chem.conformers import with_positions
 from ..chem.records import Record
-from .strain import METHODS, require
+from ..chem.relax import require
+from .strain import METHODS
 from .validity import Geometry, StereoCheck, atom_map, geometry, posebusters_failures, signature
 
 OK, WRONG_STEREO, WRONG_GRAPH, UNREADABLE, MISSING = "ok", "wrong stereo", "wrong graph", "unreadable", "missing"

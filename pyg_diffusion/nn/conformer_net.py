@@ -1,5 +1,6 @@
 """ConformerNet: an attention network over all atom pairs of a molecule that predicts where the atoms belong."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -29,6 +30,7 @@ class Encoded(NamedTuple):
     tetra: Tensor  # [5, T] positions in the padded layout, flat
     tetra_weight: Tensor  # [T, 1], 0 for fillers
     condition: Tensor  # [B, 2K] standardised values, 0 where unknown, and whether they are known
+    level: Tensor  # [B, W] embedding of the level of theory
 
     def without_condition(self) -> "Encoded":
         """The same molecules with nothing asked of them."""
@@ -163,6 +165,8 @@ class ConformerNet(nn.Module):
         conditions: names of numbers per molecule that steer the geometry (`data.properties`), read from `data.condition`
             `[num_graphs, K]`; NaN, or no such attribute, means that any value will do. Every stage also reads how far the
             geometry before it is from what is asked.
+        levels: levels of theory that the network tells apart, read by name from `data.level` (a list, one per graph); any
+            other name, or no such attribute, is a level unknown.
     """
 
     def __init__(
@@ -173,6 +177,7 @@ class ConformerNet(nn.Module):
         pair_width: int = 64,
         expansion: int = 3,
         conditions: tuple[str, ...] = (),
+        levels: tuple[str, ...] = (),
     ):
         super().__init__()
         if width % heads:
@@ -185,6 +190,9 @@ class ConformerNet(nn.Module):
         self.pair_heat = nn.Linear(len(HEAT_TIMES), pair_width)
         self.fourier = Fourier()
         self.time = nn.Sequential(nn.Linear(32, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())
+        self.levels = tuple(levels)
+        if levels:
+            self.level = nn.Embedding(len(levels) + 1, width)
         self.conditions = tuple(conditions)
         if conditions:
             self.condition = nn.Sequential(nn.Linear(3 * len(conditions), width), nn.SiLU(), nn.Linear(width, width))
@@ -202,6 +210,8 @@ class ConformerNet(nn.Module):
                 nn.init.normal_(module.weight, std=0.5)
             elif isinstance(module, _Stage):
                 module.reset_parameters()
+        if self.levels:
+            nn.init.zeros_(self.level.weight)
         if self.conditions:
             for parameter in self.condition[2].parameters():
                 nn.init.zeros_(parameter)
@@ -254,11 +264,21 @@ class ConformerNet(nn.Module):
             tetra=tetra,
             tetra_weight=weight,
             condition=torch.cat([asked, known.to(kernels.dtype)], dim=1),
+            level=self._level(data.get("level"), b, x),
         )
+
+    def _level(self, names: Sequence[str] | str | None, b: int, like: Tensor) -> Tensor:
+        """What the network adds to time for the levels of theory, `[B, W]`."""
+        if not self.levels:
+            return like.new_zeros(b, like.size(-1))
+        names = [names or ""] * b if names is None or isinstance(names, str) else names
+        number = {name: k for k, name in enumerate(self.levels)}
+        return self.level(torch.tensor([number.get(name, len(self.levels)) for name in names], device=like.device))
 
     def trunk(self, code: Encoded, signal: Tensor, skip: Tensor, white: Tensor, c_out: Tensor, u: Tensor, log_tau: Tensor):
         """The dense computation, `[B, N, 3]` in, F of every stage out; what `torch.compile` sees."""
         time = self.time(self.fourier(log_tau))
+        time = time + code.level.to(time.dtype)
         h, x = code.node, signal
         estimates: list[Tensor] = []
         for stage in self.stages:

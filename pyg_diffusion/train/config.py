@@ -82,7 +82,8 @@ class ProcessConfig:
 
 @dataclass
 class ConformerConfig:
-    """Arguments of `ConformerNet`; conditions: properties of `data.properties` to condition on."""
+    """Arguments of `ConformerNet`; conditions: properties of `data.properties` to condition on; levels: of theory to tell
+    apart, the first of them being what is sampled where none is asked for."""
 
     kind: str = "conformer"
     width: int = 192
@@ -91,6 +92,7 @@ class ConformerConfig:
     pair_width: int = 64
     expansion: int = 3
     conditions: list[str] = field(default_factory=list)
+    levels: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -163,9 +165,10 @@ class TrainConfig:
     estimate; "energy" and "alignment" compare it with the truth. stage_weight: weight of intermediate estimates. log_floor:
     if > 0, minimise the mean of log(loss + log_floor), for losses that span decades. miner, miner_weight, miner_options:
     negatives for energies (`mining.MINERS`), the weight of their loss, their arguments. condition_dropout: how often a
-    condition is withheld, for guidance. threads: CPU threads (0: torch's choice). compile: torch.compile the network (a
-    minute or two once, then faster steps). checkpoint_minutes: how often the resume state is written. val_every: steps
-    between validations. devices, nodes, accelerator, strategy: as Lightning's Trainer."""
+    condition, or the level of theory, is withheld. init_from: weights to begin with (a file or a run's folder; "shipped":
+    the package's own), of the same process and model but for further levels. threads: CPU threads (0: torch's choice).
+    compile: torch.compile the network (a minute or two once, then faster steps). checkpoint_minutes: how often the resume
+    state is written. val_every: steps between validations. devices, nodes, accelerator, strategy: as Lightning's Trainer."""
 
     seed: int = 0
     max_steps: int = 1_000_000
@@ -182,6 +185,7 @@ class TrainConfig:
     miner_weight: float = 0.01
     miner_options: dict[str, float] = field(default_factory=dict)
     condition_dropout: float = 0.15
+    init_from: str = ""
     threads: int = 0
     bf16: bool = True
     compile: bool = False

@@ -105,6 +105,9 @@ class ConformerDataModule(SignalDataModule):
             found.update(np.unique(store.arrays["atom/z"][np.repeat(used, store.sizes())]).tolist())
         return sorted(found)
 
+    def levels(self) -> set[str]:
+        return {level for store in self.stores for level in store.levels if level}
+
     def sizes(self, items: Dataset) -> np.ndarray:
         assert isinstance(items, ConformerItems)
         return items.sizes()

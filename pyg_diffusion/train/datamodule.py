@@ -134,6 +134,10 @@ class SignalDataModule(L.LightningDataModule):
         super().__init__()
         self.config, self.seed = config, seed
 
+    def levels(self) -> set[str]:
+        """Levels of theory in the data, where they have any."""
+        return set()
+
     @abstractmethod
     def sizes(self, items: Dataset) -> np.ndarray:
         """Nodes of each item."""

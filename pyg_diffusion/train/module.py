@@ -97,6 +97,9 @@ class DenoiserModule(L.LightningModule):
         if "condition" in context:
             withheld = draws.graph_uniform(context.condition.size(1)) < train.condition_dropout
             context.condition = torch.where(withheld, torch.nan, context.condition)
+        if getattr(self.config.model, "levels", None):
+            withheld = draws.graph_uniform(1)[:, 0] < train.condition_dropout
+            context.level = ["" if w else name for w, name in zip(withheld.tolist(), context.level, strict=True)]
         log_tau, weight = NoiseLevels(self.config, self.time_moments).draw(draws, training)
         t = self.denoiser.sde.schedule.t(log_tau.exp())
         noise = draws.node_normal(x_0.size(1))

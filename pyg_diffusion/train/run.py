@@ -15,7 +15,8 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.plugins.environments import SLURMEnvironment
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from ..pretrained import Card, build_denoiser, compile_network, save_pretrained
+from ..pretrained import Card, build_denoiser, compile_network, continue_from, load_pretrained, save_pretrained
+from ..spectral import PowerSpectrum
 from .callbacks import RunControl, checkpoints, weight_average
 from .config import Config, ConfigError, load_config
 from .conformers import ConformerDataModule
@@ -127,6 +128,10 @@ def train(config: Config, run_dir: str | Path, resume: bool = False, progress: b
     recipe = config.to_dict()
     conditioned = config.model.conditions
     data = DATA_MODULES[config.data.kind](config.data, options.seed, conditioned)
+    told_apart = set(getattr(config.model, "levels", ()))
+    if told_apart and (unknown := sorted(data.levels() - told_apart)):
+        raise ConfigError(f"model.levels does not name {', '.join(unknown)}, which the stores hold")
+    source, theirs = load_pretrained(options.init_from) if options.init_from else (None, None)
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
         if not resume:
@@ -137,7 +142,20 @@ def train(config: Config, run_dir: str | Path, resume: bool = False, progress: b
     card = Card(
         process=recipe["process"], model=recipe["model"] | data.model_facts(), bf16=options.bf16, **data.card_facts()
     )
-    denoiser = build_denoiser(card, data.spectrum())
+    if source is None or theirs is None:
+        denoiser = build_denoiser(card, data.spectrum())
+    else:
+        for name, have, want in (("process", theirs.process, card.process), ("model", theirs.model, card.model)):
+            wrong = {k: v for k, v in have.items() if k != "levels" and v != want.get(k)}
+            if wrong:
+                raise ConfigError(f"{options.init_from} has another {name}: {wrong}; begin with the same")
+        card.elements = sorted({*card.elements, *theirs.elements})
+        assert isinstance(source.spectrum, PowerSpectrum)
+        denoiser = build_denoiser(card, source.spectrum)
+        try:
+            continue_from(denoiser, source)
+        except ValueError as error:
+            raise ConfigError(f"{options.init_from}: {error}") from error
     module = DenoiserModule(config, denoiser, data.conditions(conditioned) if conditioned else None)
     if options.compile:
         compile_network(denoiser)

@@ -108,8 +108,8 @@ def test_added_hydrogens_are_said(tmp_path):
     path = tmp_path / "heavy.sdf"
     path.write_text(Chem.MolToMolBlock(mol) + "$$$$\n" + blocks()[0])
     report = run(str(path), tmp_path / "heavy.h5")
-    assert report.notes == {"hydrogens added": 1}
-    assert "hydrogens added: 1 records" in str(report)
+    assert report.notes == {"records with hydrogens added": 1}
+    assert "records with hydrogens added: 1" in str(report)
 
 
 def test_smiles_give_molecules_without_conformers(tmp_path):
@@ -135,11 +135,11 @@ def test_stdin(tmp_path, small_chunks, monkeypatch, workers):
 def test_an_interrupted_run_is_continued(tmp_path, small_chunks, monkeypatch, capsys):
     output, calls, parse = tmp_path / "a.h5", [], module._parse
 
-    def interrupted(chunk):
+    def interrupted(chunk, task):
         calls.append(chunk.start)
         if chunk.start == 100:
             raise KeyboardInterrupt
-        return parse(chunk)
+        return parse(chunk, task)
 
     monkeypatch.setattr(module, "_parse", interrupted)
     with pytest.raises(KeyboardInterrupt):
@@ -148,7 +148,7 @@ def test_an_interrupted_run_is_continued(tmp_path, small_chunks, monkeypatch, ca
     assert calls == [0, 20, 40, 60, 80, 100]
     assert os.listdir(tmp_path) == ["a.h5.parts"]
 
-    monkeypatch.setattr(module, "_parse", lambda chunk: (calls.append(chunk.start), parse(chunk))[1])
+    monkeypatch.setattr(module, "_parse", lambda chunk, task: (calls.append(chunk.start), parse(chunk, task))[1])
     calls.clear()
     report = prepare([ENSEMBLES], str(output), workers=1)
     assert "5 chunks of an interrupted run found" in capsys.readouterr().err
@@ -163,10 +163,10 @@ def interrupt_after(monkeypatch, start: int, path: str, output: Path) -> None:
     parse = module._parse
     with monkeypatch.context() as patch:
 
-        def interrupted(chunk):
+        def interrupted(chunk, task):
             if chunk.start == start:
                 raise KeyboardInterrupt
-            return parse(chunk)
+            return parse(chunk, task)
 
         patch.setattr(module, "_parse", interrupted)
         with pytest.raises(KeyboardInterrupt):
@@ -208,7 +208,7 @@ def slow_run(output: Path, errors: Path) -> None:
     os.dup2(os.open(errors, os.O_CREAT | os.O_WRONLY), 2)
     sys.stderr = os.fdopen(2, "w")
     parse = module._parse
-    module._parse = lambda chunk: (time.sleep(0.3), parse(chunk))[1]
+    module._parse = lambda chunk, task: (time.sleep(0.3), parse(chunk, task))[1]
     prepare([ENSEMBLES], str(output), workers=2)
 
 
@@ -275,14 +275,14 @@ def test_other_start_methods(tmp_path, method):
 
 def test_a_dying_worker_is_an_error_that_says_where(tmp_path, small_chunks, monkeypatch):
     parse = module._parse
-    monkeypatch.setattr(module, "_parse", lambda chunk: os._exit(3) if chunk.start == 40 else parse(chunk))
+    monkeypatch.setattr(module, "_parse", lambda chunk, task: os._exit(3) if chunk.start == 40 else parse(chunk, task))
     with pytest.raises(RuntimeError, match=r"worker process died after record \d+ of .*qm9_ensembles_20"):
         run(ENSEMBLES, tmp_path / "a.h5", workers=2)
     assert not (tmp_path / "a.h5").exists()
 
 
 def test_inputs_are_checked_before_any_work(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "_parse", lambda chunk: pytest.fail("work began"))
+    monkeypatch.setattr(module, "_parse", lambda chunk, task: pytest.fail("work began"))
     (tmp_path / "empty.sdf").write_text("")
     (tmp_path / "text.sdf").write_text("some\ntext\n")
     for name, message in [("absent.sdf", "no such file"), ("empty.sdf", "empty file"), ("text.sdf", "not an SDF")]:
@@ -296,7 +296,7 @@ def test_inputs_are_checked_before_any_work(tmp_path, monkeypatch):
 
 
 def test_an_output_that_cannot_be_written_is_refused_before_any_work(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "_parse", lambda chunk: pytest.fail("work began"))
+    monkeypatch.setattr(module, "_parse", lambda chunk, task: pytest.fail("work began"))
     (tmp_path / "file").write_text("")
     (tmp_path / "folder").mkdir()
     for output in ("file/a.h5", "folder"):

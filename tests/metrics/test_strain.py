@@ -5,9 +5,10 @@ import pytest
 from rdkit import Chem
 from rdkit.Chem import rdForceFieldHelpers
 
-from pyg_diffusion.chem import Record, with_positions
-from pyg_diffusion.metrics import compare, etkdg, evaluate, group_records, mmff_strain, records_of, strain, xtb_strain
-from pyg_diffusion.metrics.strain import BOHR, HARTREE, METHODS, require
+from pyg_diffusion.chem import Record, relax, with_positions
+from pyg_diffusion.chem.relax import BOHR, HARTREE, require
+from pyg_diffusion.metrics import compare, etkdg, evaluate, group_records, mmff_strain, records_of, xtb_strain
+from pyg_diffusion.metrics.strain import METHODS
 
 KCAL_PER_EV = 23.0605
 
@@ -158,9 +159,9 @@ def test_nothing_in_the_input_is_modified(xtb, method):
 
 
 def test_unknown_methods_and_missing_tblite_are_said_at_once(monkeypatch):
-    with pytest.raises(ValueError, match="no strain method 'AM1'; there are MMFF94s, GFN2-xTB"):
+    with pytest.raises(ValueError, match="no energy surface 'AM1'; there are MMFF94s, GFN2-xTB"):
         evaluate([], [], strain=("AM1",))
-    monkeypatch.setattr(strain, "find_spec", lambda name: None)
+    monkeypatch.setattr(relax, "find_spec", lambda name: None)
     require(["MMFF94s"])
     with pytest.raises(ValueError, match="needs the package tblite: pip install tblite"):
         evaluate([], [], strain=("MMFF94s", "GFN2-xTB"))

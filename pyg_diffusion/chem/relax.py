@@ -1,0 +1,113 @@
+"""Relaxation to the nearest minimum of an energy surface: MMFF94s (RDKit) or GFN2-xTB (tblite, an optional dependency)."""
+
+from collections.abc import Callable, Iterable
+from importlib.util import find_spec
+from typing import NamedTuple
+
+import numpy as np
+from rdkit import Chem, rdBase
+from rdkit.Chem import rdForceFieldHelpers
+from scipy.optimize import minimize
+
+BOHR = 0.529177210903  # Å
+HARTREE = 627.5094740631  # kcal/mol
+
+MMFF_ROUNDS, MMFF_ITERATIONS = 10, 2000
+XTB_ITERATIONS = 2000
+XTB_GRADIENT = 1e-4  # Hartree/Bohr, largest component at the minimum
+XTB_ACCURACY = 0.1  # of the self-consistent charges, relative to tblite's default of 1e-6 Hartree
+BROKEN_BOND = 1.3  # times the sum of the covalent radii
+
+
+class Relaxed(NamedTuple):
+    """A minimum: positions `[N, 3]` in Å, its energy, and that of the start above it, in kcal/mol."""
+
+    pos: np.ndarray
+    energy: float
+    strain: float
+
+
+def relax_mmff(mol: Chem.Mol, conformer: int = -1) -> Relaxed | None:
+    """The MMFF94s minimum below a conformer of a molecule with explicit hydrogens.
+
+    None where MMFF94s has no parameters for an atom, or the minimisation does not converge.
+    """
+    work = Chem.Mol(mol, confId=conformer)  # MMFF rewrites the aromaticity of the molecule it works on
+    with rdBase.BlockLogs():
+        properties = rdForceFieldHelpers.MMFFGetMoleculeProperties(work, mmffVariant="MMFF94s")
+        if properties is None:
+            return None
+        field = rdForceFieldHelpers.MMFFGetMoleculeForceField(work, properties)
+        if field is None:
+            return None
+        field.Initialize()
+        before = field.CalcEnergy()
+        if not np.isfinite(before):
+            return None
+        if any(field.Minimize(maxIts=MMFF_ITERATIONS) == 0 for _ in range(MMFF_ROUNDS)):
+            energy = field.CalcEnergy()
+            return Relaxed(work.GetConformer().GetPositions(), energy, before - energy) if np.isfinite(energy) else None
+    return None
+
+
+def _intact(mol: Chem.Mol, pos: np.ndarray) -> bool:
+    """Whether no bond is longer than 1.3 times the sum of the covalent radii; pos in Å, `[N, 3]`."""
+    table = Chem.GetPeriodicTable()
+    radius = [table.GetRcovalent(a.GetAtomicNum()) for a in mol.GetAtoms()]
+    ends = [(b.GetBeginAtomIdx(), b.GetEndAtomIdx()) for b in mol.GetBonds()]
+    return all(np.linalg.norm(pos[i] - pos[j]) < BROKEN_BOND * (radius[i] + radius[j]) for i, j in ends)
+
+
+def relax_xtb(mol: Chem.Mol, conformer: int = -1, gradient: float = XTB_GRADIENT) -> Relaxed | None:
+    """The GFN2-xTB minimum (gas phase, total formal charge, closed shell) below a conformer with explicit hydrogens.
+
+    By L-BFGS-B in Cartesian coordinates until the largest gradient component is below `gradient` in Hartree/Bohr. None
+    where the charges or the relaxation do not converge, for an odd number of electrons, for elements beyond radon, and
+    where a bond breaks on the way: then the minimum is another molecule (a zwitterion passes its proton on in the gas
+    phase), and the energy a reaction's.
+
+    Raises:
+        ValueError: tblite is not installed.
+    """
+    require(("GFN2-xTB",))
+    from tblite.exceptions import TBLiteRuntimeError, TBLiteValueError
+    from tblite.interface import Calculator
+
+    numbers = np.array([a.GetAtomicNum() for a in mol.GetAtoms()])
+    charge = Chem.GetFormalCharge(mol)
+    start = mol.GetConformer(conformer).GetPositions() / BOHR
+    if (numbers.sum() - charge) % 2 or not np.isfinite(start).all():
+        return None
+    try:
+        calculator = Calculator("GFN2-xTB", numbers, start, charge=charge, uhf=0)
+        calculator.set("verbosity", 0)
+        calculator.set("accuracy", XTB_ACCURACY)
+        state = calculator.singlepoint()
+        before = float(state["energy"])
+
+        def surface(x: np.ndarray) -> tuple[float, np.ndarray]:
+            """Hartree above the start, Hartree/Bohr; each call begins with the charges of the one before."""
+            calculator.update(positions=x.reshape(-1, 3))
+            calculator.singlepoint(state)
+            return float(state["energy"]) - before, np.asarray(state["gradient"]).ravel()
+
+        options = {"maxiter": XTB_ITERATIONS, "maxfun": 2 * XTB_ITERATIONS, "gtol": gradient, "ftol": 0.0}
+        found = minimize(surface, start.ravel(), jac=True, method="L-BFGS-B", options=options)
+    except (TBLiteRuntimeError, TBLiteValueError):
+        return None
+    pos = found.x.reshape(-1, 3) * BOHR
+    if np.abs(found.jac).max() > gradient or not _intact(mol, pos):
+        return None
+    return Relaxed(pos, HARTREE * (before + float(found.fun)), 0.0 - HARTREE * float(found.fun))
+
+
+RELAX: dict[str, Callable[..., Relaxed | None]] = {"MMFF94s": relax_mmff, "GFN2-xTB": relax_xtb}
+
+
+def require(levels: Iterable[str]) -> None:
+    """Raises ValueError where a level is unknown, or needs a package that is not installed."""
+    for level in levels:
+        if level not in RELAX:
+            raise ValueError(f"no energy surface '{level}'; there are {', '.join(RELAX)}")
+        if level == "GFN2-xTB" and find_spec("tblite") is None:
+            raise ValueError("GFN2-xTB needs the package tblite: pip install tblite")
