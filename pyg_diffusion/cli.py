@@ -1,4 +1,4 @@
-"""pyg-diffusion prepare | train | sample | evaluate | plot.
+"""pyg-diffusion prepare | train | finetune | sample | evaluate | plot.
 
 Exit status: 0 when anything was produced, 1 when nothing was (or, with --strict, when a record was skipped), 2 for wrong
 usage. Results go to files or stdout; messages and progress to stderr.
@@ -109,6 +109,14 @@ def share(text: str) -> float:
     return value
 
 
+def positive(text: str) -> float:
+    """argparse type: a number > 0."""
+    value = float(text)
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{value} is not > 0")
+    return value
+
+
 def wish(text: str) -> tuple[str, float]:
     """argparse type: NAME=VALUE, the value a finite number."""
     name, equals, value = text.partition("=")
@@ -126,6 +134,7 @@ def count(text: str) -> tuple[int, bool]:
     return at_least(1)(text.removesuffix("x")), text.endswith("x")
 
 
+SURFACES = ["MMFF94s", "GFN2-xTB"]
 SAMPLERS = ["ancestral", "ddim", "exponential1", "exponential2", "exponential3"]
 
 
@@ -157,6 +166,16 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument("config", metavar="CONFIG.yaml", help="the recipe")
     p.add_argument("overrides", nargs="*", metavar="section.key=value", help="change the recipe, e.g. train.max_minutes=30")
     p.add_argument("-o", "--output", required=True, metavar="DIR", help="folder for weights, logs and resume state")
+    p.add_argument("--resume", action="store_true", help="continue the run in DIR")
+    p.add_argument("--quiet", action="store_true", help="no progress bar")
+
+    p = command("finetune", "Continue the shipped weights, or others, on the conformers of your own SDF files.")
+    p.add_argument("inputs", nargs="+", metavar="FILE.sdf", help="conformers to learn from, plain or gzipped")
+    p.add_argument("-o", "--output", required=True, metavar="DIR", help="folder for store, weights, logs, resume state")
+    p.add_argument("--weights", default=None, metavar="FILE", help="what to begin with; the shipped weights if not given")
+    p.add_argument("--level", default="own", help="a name for the kind of geometry in the files; sampled by default after")
+    p.add_argument("--minutes", type=positive, default=10.0, help="of training")
+    p.add_argument("--set", action="append", default=[], metavar="section.key=value", help="change the recipe")
     p.add_argument("--resume", action="store_true", help="continue the run in DIR")
     p.add_argument("--quiet", action="store_true", help="no progress bar")
 
@@ -196,6 +215,10 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="SMARTS|FIELD.npy",
         help="leave the atoms of the first match where the input has them; for fields: known values, NaN where free",
     )
+    p.add_argument("--level", default=None, metavar="NAME", help="level of theory; the model's first if not given")
+    p.add_argument("--relax", choices=SURFACES, default="", help="move each to the nearest minimum of this surface")
+    p.add_argument("--energies", choices=SURFACES, default="", help="write energies of this surface, and rank by them")
+    p.add_argument("--prune", type=float, default=0.0, metavar="RMSD", help="leave out what is this near a better one, Å")
     p.add_argument("--compile", action="store_true", help="torch.compile the network: a minute or two once, for large jobs")
     p.add_argument("--attempts", type=at_least(1), default=10, help="draws per conformer until its stereo is right")
     p.add_argument("--report", default=None, metavar="REPORT.json", help="write counts and seconds, for evaluate --report")
@@ -259,20 +282,50 @@ def run_prepare(args: argparse.Namespace) -> int:
 
 
 def run_train(args: argparse.Namespace) -> int:
-    from .train import load_config, train
+    from .train import load_config
     from .train.config import ConfigError
 
     try:
         config = load_config(args.config, args.overrides)
     except ConfigError as error:
         raise UsageError(str(error)) from error
+    return _train(config, args, f"train {args.config}")
+
+
+def _train(config: Any, args: argparse.Namespace, again: str) -> int:
+    """Run a recipe; `again` is what to say after the program's name to resume it."""
+    from .train import train
+
     result = train(config, args.output, resume=args.resume, progress=not args.quiet)
     if not result.main:
         return 130 if result.interrupted else 0
     say(f"{result.weights}: {result.steps} steps, {result.minutes:.1f} min, validation loss {result.val_loss:.4f}")
     if result.interrupted:
-        say(f"interrupted; 'pyg-diffusion train {args.config} -o {args.output} --resume' continues")
+        say(f"interrupted; 'pyg-diffusion {again} -o {args.output} --resume' continues")
     return 130 if result.interrupted else 0
+
+
+def run_finetune(args: argparse.Namespace) -> int:
+    from .chem.prepare import prepare
+    from .train import finetune_recipe
+    from .train.config import ConfigError
+
+    store = Path(args.output) / "data.h5"
+    try:
+        config = finetune_recipe(str(store), args.level, args.weights, args.minutes, args.set)
+    except ConfigError as error:
+        raise UsageError(str(error)) from error
+    if not (args.resume and store.is_file()):
+        if (Path(args.output) / "last.ckpt").exists():
+            raise UsageError(f"{args.output} already holds a run; give --resume to continue it, or another folder")
+        store.parent.mkdir(parents=True, exist_ok=True)
+        report = prepare(args.inputs, str(store), progress=not args.quiet, level=args.level)
+        skipped = Skipped()
+        for row in report.skipped:
+            skipped.add(f"{row.name} ({row.file}, record {row.record})", row.reason)
+        skipped.summary(report.records - len(report.skipped), "records")
+        say(f"{store}: {report.molecules} molecules, {report.conformers} conformers")
+    return _train(config, args, f"finetune {' '.join(args.inputs)}")
 
 
 def _sampler(args: argparse.Namespace):
@@ -388,11 +441,13 @@ def _sample_fields(args: argparse.Namespace, weights: Any, options: dict[str, An
 def _sample_molecules(args: argparse.Namespace, weights: Any, options: dict[str, Any]) -> int:
     from rdkit import Chem
 
+    from .chem.finish import PRUNED, Finish
     from .generate import Generator
     from .pipeline import sample_records
     from .terms import GRAPH_TERMS, MOLECULE_TERMS
 
     terms = _guides(args, (*GRAPH_TERMS, *MOLECULE_TERMS))
+    finish = Finish(args.relax, args.energies, args.prune)
     keep = Chem.MolFromSmarts(args.keep) if args.keep else None
     if args.keep and keep is None:
         raise UsageError(f"--keep {args.keep!r}: not a SMARTS pattern")
@@ -416,6 +471,8 @@ def _sample_molecules(args: argparse.Namespace, weights: Any, options: dict[str,
             guidance=args.guidance,
             terms=terms,
             keep=keep,
+            level=args.level,
+            finish=finish,
         )
     if report is not None:
         with report:
@@ -428,8 +485,11 @@ def _sample_molecules(args: argparse.Namespace, weights: Any, options: dict[str,
             f"{tally.evaluations / tally.conformers:.1f} network evaluations each; "
             f"stereo right at once {100 * tally.right_at_once / tally.asked:.1f} %"
         )
-    if tally.conformers < tally.asked:
-        say(f"{tally.asked - tally.conformers} conformers missing after {args.attempts} attempts each")
+    for note, number in tally.finished.items():
+        say(f"{note}: {number}")
+    missing = tally.asked - tally.conformers - tally.finished.get(PRUNED, 0)
+    if missing:
+        say(f"{missing} conformers missing after {args.attempts} attempts each")
     return status(tally.conformers > 0, bool(skipped.rows), args.strict)
 
 
@@ -521,7 +581,14 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> int:
     """The `pyg-diffusion` program."""
     args = parse(argv)
-    run = {"prepare": run_prepare, "train": run_train, "sample": run_sample, "evaluate": run_evaluate, "plot": run_plot}
+    run: dict[str, Callable[[argparse.Namespace], int]] = {
+        "prepare": run_prepare,
+        "train": run_train,
+        "finetune": run_finetune,
+        "sample": run_sample,
+        "evaluate": run_evaluate,
+        "plot": run_plot,
+    }
     try:
         return run[args.command](args)
     except UsageError as error:

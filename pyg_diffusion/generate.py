@@ -104,6 +104,11 @@ class Generator:
         """From a weights file or a training run's folder; the weights that ship with the package if None."""
         return cls(*load_pretrained(SHIPPED if path is None else path), **options)
 
+    @property
+    def levels(self) -> list[str]:
+        """Levels of theory that the model tells apart; the first is sampled where none is asked for."""
+        return list(self.card.model.get("levels", []))
+
     def unfamiliar(self, molecule: Molecule) -> list[str]:
         """Warnings about what the model did not see in training."""
         table = Chem.GetPeriodicTable()
@@ -129,6 +134,7 @@ class Generator:
         energy: Energy | None = None,
         energy_limit: float = 0.5,
         fixed: Sequence[np.ndarray | None] | None = None,
+        level: str | None = None,
     ) -> list[Conformers]:
         """n conformers of every molecule, each of the stereo its graph asks for.
 
@@ -149,6 +155,7 @@ class Generator:
             energy_limit: largest move of an atom by the energy per evaluation, in Å.
             fixed: for each molecule None, or positions `[N, 3]` of atoms to keep with NaN at those to generate
                 (`sample.Inpainted`).
+            level: of theory that the geometries should have, one of `levels`; the first of them if None.
         """
         counts = [int(n)] * len(molecules) if isinstance(n, Integral) else [int(k) for k in n]  # type: ignore[union-attr]
         if len(counts) != len(molecules) or any(k < 1 for k in counts):
@@ -162,6 +169,9 @@ class Generator:
         if guidance != 1 and asked is None:
             raise ValueError("guidance needs a condition to follow")
         known = self._known(fixed, molecules)
+        if level is not None and level not in self.levels:
+            there_are = f"it knows {', '.join(self.levels)}" if self.levels else "it was trained without any"
+            raise ValueError(f"the model has no level of theory {level!r}; {there_are}")
         results = [
             Conformers(np.zeros((0, len(m.z), 3)), k, notes=self.unfamiliar(m))
             for m, k in zip(molecules, counts, strict=True)
@@ -170,6 +180,7 @@ class Generator:
         jobs = []
         for k, (molecule, count) in enumerate(zip(molecules, counts, strict=True)):
             data = molecule.data(conformer=None)
+            data.level = level or next(iter(self.levels), "")
             if asked is not None:
                 data.condition = asked[k : k + 1]
             if known is not None:

@@ -5,7 +5,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -15,7 +15,8 @@ import torch
 from rdkit import Chem
 from tqdm import tqdm
 
-from .chem import Record, RecordError, add_conformers, molecule_from_mol, read_records, read_sdf
+from .chem import Record, RecordError, Stereo, molecule_from_mol, read_records, read_sdf, with_positions
+from .chem.finish import Finish
 from .chem.records import (
     open_text,
     record_from_block,
@@ -35,7 +36,8 @@ CHUNK = 64  # molecules sampled together; results are written after each chunk
 
 @dataclass
 class Tally:
-    """Sums over a sampling job: molecules with at least one conformer, conformers asked for, written, right at once."""
+    """Sums over a sampling job: molecules with at least one conformer, conformers asked for, written, right at once; what
+    finishing left out or could not do."""
 
     molecules: int = 0
     asked: int = 0
@@ -44,6 +46,7 @@ class Tally:
     evaluations: int = 0
     seconds: float = 0.0
     threads: int = 1
+    finished: dict[str, int] = field(default_factory=dict)
 
     def measures(self) -> dict[str, float | int]:
         """Per conformer, as rows of an evaluation's table."""
@@ -171,6 +174,8 @@ def sample_records(
     guidance: float = 1.0,
     terms: Mapping[str, float] | None = None,
     keep: Chem.Mol | None = None,
+    level: str | None = None,
+    finish: Finish | None = None,
 ) -> Tally:
     """Sample every molecule of the inputs and write SDF records in input order, chunk by chunk.
 
@@ -181,7 +186,10 @@ def sample_records(
         condition, guidance: as for `Generator.sample`.
         terms: weights in kT of regularizers to steer by (`terms.bind`).
         keep: a SMARTS pattern; the atoms of its first match stay where the input has them.
+        level: of theory, as for `Generator.sample`.
+        finish: what is done to the conformers of a molecule before they are written.
     """
+    finish = finish or Finish()
     entries: Iterable[Entry] = unique_molecules(input_records(inputs), skip, say)
     if keep is not None:
         entries = _with_kept(entries, keep, skip)
@@ -205,6 +213,7 @@ def sample_records(
                 guidance,
                 energy,
                 fixed=[e.fixed for e in chunk] if keep is not None else None,
+                level=level,
             )
             for entry, result in zip(chunk, results, strict=True):
                 tally.asked += result.asked
@@ -217,12 +226,18 @@ def sample_records(
                     continue
                 assert entry.record.mol is not None
                 mol = Chem.Mol(entry.record.mol)
-                mol.RemoveAllConformers()
-                for conformer in add_conformers(mol, result.positions):
-                    out.write(sdf_text(mol, conformer))
+                stereo = Stereo(entry.molecule.tetra, entry.molecule.ez, entry.molecule.ez_type)
+                finished, notes = finish(mol, stereo, result.positions)
+                for note, number in notes.items():
+                    tally.finished[note] = tally.finished.get(note, 0) + number
+                for pos, properties in finished:
+                    placed = with_positions(mol, pos[None])
+                    for name, value in properties.items():
+                        placed.SetProp(name, value)
+                    out.write(sdf_text(placed, 0))
                 out.flush()
                 tally.molecules += 1
-                tally.conformers += len(result.positions)
+                tally.conformers += len(finished)
     tally.seconds = time.perf_counter() - start
     return tally
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from importlib.util import find_spec
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from rdkit import Chem, rdBase
@@ -27,22 +27,28 @@ class Relaxed(NamedTuple):
     strain: float
 
 
+def _mmff_field(mol: Chem.Mol) -> Any:
+    """MMFF94s on the only conformer of a molecule, whose aromaticity it rewrites; None without parameters.
+
+    The field points into the molecule and must not outlive it.
+    """
+    properties = rdForceFieldHelpers.MMFFGetMoleculeProperties(mol, mmffVariant="MMFF94s")
+    field = None if properties is None else rdForceFieldHelpers.MMFFGetMoleculeForceField(mol, properties)
+    if field is not None:
+        field.Initialize()
+    return field
+
+
 def relax_mmff(mol: Chem.Mol, conformer: int = -1) -> Relaxed | None:
     """The MMFF94s minimum below a conformer of a molecule with explicit hydrogens.
 
     None where MMFF94s has no parameters for an atom, or the minimisation does not converge.
     """
-    work = Chem.Mol(mol, confId=conformer)  # MMFF rewrites the aromaticity of the molecule it works on
+    work = Chem.Mol(mol, confId=conformer)
     with rdBase.BlockLogs():
-        properties = rdForceFieldHelpers.MMFFGetMoleculeProperties(work, mmffVariant="MMFF94s")
-        if properties is None:
-            return None
-        field = rdForceFieldHelpers.MMFFGetMoleculeForceField(work, properties)
-        if field is None:
-            return None
-        field.Initialize()
-        before = field.CalcEnergy()
-        if not np.isfinite(before):
+        field = _mmff_field(work)
+        before = float("nan") if field is None else field.CalcEnergy()
+        if field is None or not np.isfinite(before):
             return None
         if any(field.Minimize(maxIts=MMFF_ITERATIONS) == 0 for _ in range(MMFF_ROUNDS)):
             energy = field.CalcEnergy()
@@ -58,6 +64,26 @@ def _intact(mol: Chem.Mol, pos: np.ndarray) -> bool:
     return all(np.linalg.norm(pos[i] - pos[j]) < BROKEN_BOND * (radius[i] + radius[j]) for i, j in ends)
 
 
+def _xtb_singlepoint(mol: Chem.Mol, conformer: int) -> tuple[Any, Any] | None:
+    """(calculator, its state) of GFN2-xTB; None where it does not apply or converge."""
+    require(("GFN2-xTB",))
+    from tblite.exceptions import TBLiteRuntimeError, TBLiteValueError
+    from tblite.interface import Calculator
+
+    numbers = np.array([a.GetAtomicNum() for a in mol.GetAtoms()])
+    charge = Chem.GetFormalCharge(mol)
+    pos = mol.GetConformer(conformer).GetPositions() / BOHR
+    if (numbers.sum() - charge) % 2 or not np.isfinite(pos).all():
+        return None
+    try:
+        calculator = Calculator("GFN2-xTB", numbers, pos, charge=charge, uhf=0)
+        calculator.set("verbosity", 0)
+        calculator.set("accuracy", XTB_ACCURACY)
+        return calculator, calculator.singlepoint()
+    except (TBLiteRuntimeError, TBLiteValueError):
+        return None
+
+
 def relax_xtb(mol: Chem.Mol, conformer: int = -1, gradient: float = XTB_GRADIENT) -> Relaxed | None:
     """The GFN2-xTB minimum (gas phase, total formal charge, closed shell) below a conformer with explicit hydrogens.
 
@@ -69,21 +95,15 @@ def relax_xtb(mol: Chem.Mol, conformer: int = -1, gradient: float = XTB_GRADIENT
     Raises:
         ValueError: tblite is not installed.
     """
-    require(("GFN2-xTB",))
-    from tblite.exceptions import TBLiteRuntimeError, TBLiteValueError
-    from tblite.interface import Calculator
-
-    numbers = np.array([a.GetAtomicNum() for a in mol.GetAtoms()])
-    charge = Chem.GetFormalCharge(mol)
-    start = mol.GetConformer(conformer).GetPositions() / BOHR
-    if (numbers.sum() - charge) % 2 or not np.isfinite(start).all():
+    found = _xtb_singlepoint(mol, conformer)
+    if found is None:
         return None
+    from tblite.exceptions import TBLiteRuntimeError, TBLiteValueError
+
+    calculator, state = found
+    before = float(state["energy"])
+    start = mol.GetConformer(conformer).GetPositions() / BOHR
     try:
-        calculator = Calculator("GFN2-xTB", numbers, start, charge=charge, uhf=0)
-        calculator.set("verbosity", 0)
-        calculator.set("accuracy", XTB_ACCURACY)
-        state = calculator.singlepoint()
-        before = float(state["energy"])
 
         def surface(x: np.ndarray) -> tuple[float, np.ndarray]:
             """Hartree above the start, Hartree/Bohr; each call begins with the charges of the one before."""
@@ -102,6 +122,24 @@ def relax_xtb(mol: Chem.Mol, conformer: int = -1, gradient: float = XTB_GRADIENT
 
 
 RELAX: dict[str, Callable[..., Relaxed | None]] = {"MMFF94s": relax_mmff, "GFN2-xTB": relax_xtb}
+
+
+def energy(mol: Chem.Mol, level: str, conformer: int = -1) -> float | None:
+    """Energy of a conformer with explicit hydrogens on "MMFF94s" or "GFN2-xTB", kcal/mol; None where it has none.
+
+    Raises:
+        ValueError: another level, or tblite is not installed.
+    """
+    require((level,))
+    if level == "MMFF94s":
+        with rdBase.BlockLogs():
+            work = Chem.Mol(mol, confId=conformer)
+            field = _mmff_field(work)
+            value = None if field is None else field.CalcEnergy()
+    else:
+        found = _xtb_singlepoint(mol, conformer)
+        value = None if found is None else HARTREE * float(found[1]["energy"])
+    return value if value is not None and np.isfinite(value) else None
 
 
 def require(levels: Iterable[str]) -> None:

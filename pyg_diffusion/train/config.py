@@ -350,6 +350,27 @@ def from_dict(values: dict[str, Any]) -> Config:
     return _check(_convert(values, Config, ""))
 
 
+def apply_overrides(values: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
+    """A recipe with each `section.key=value` put in place, the value read as YAML; changes `values`.
+
+    Raises:
+        ConfigError: an override of another form.
+    """
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        section, dot, name = key.partition(".")
+        if not (equals and dot and name):
+            raise ConfigError(f"override {override!r}: expected section.key=value")
+        block = values.setdefault(section, {})
+        if not isinstance(block, dict):
+            raise ConfigError(f"{section}: expected a mapping, got {block!r}")
+        try:
+            block[name] = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"override {override!r}: the value is not valid YAML") from error
+    return values
+
+
 def load_config(path: str | Path, overrides: list[str] | None = None) -> Config:
     """Read a YAML recipe; every override is `section.key=value`, the value in YAML.
 
@@ -365,19 +386,7 @@ def load_config(path: str | Path, overrides: list[str] | None = None) -> Config:
         raise ConfigError(f"{path}: not valid YAML: {error}") from error
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: expected a mapping at the top")
-    for override in overrides or []:
-        key, equals, text = override.partition("=")
-        section, dot, name = key.partition(".")
-        if not (equals and dot and name):
-            raise ConfigError(f"override {override!r}: expected section.key=value")
-        block = values.setdefault(section, {})
-        if not isinstance(block, dict):
-            raise ConfigError(f"{section}: expected a mapping, got {block!r}")
-        try:
-            block[name] = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise ConfigError(f"override {override!r}: the value is not valid YAML") from error
     try:
-        return from_dict(values)
+        return from_dict(apply_overrides(values, overrides or []))
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error

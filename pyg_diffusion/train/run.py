@@ -151,7 +151,7 @@ def train(config: Config, run_dir: str | Path, resume: bool = False, progress: b
                 raise ConfigError(f"{options.init_from} has another {name}: {wrong}; begin with the same")
         card.elements = sorted({*card.elements, *theirs.elements})
         assert isinstance(source.spectrum, PowerSpectrum)
-        denoiser = build_denoiser(card, source.spectrum)
+        denoiser = build_denoiser(card, source.spectrum).train()
         try:
             continue_from(denoiser, source)
         except ValueError as error:

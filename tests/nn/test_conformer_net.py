@@ -146,3 +146,24 @@ def test_gaussian_basis_values():
     values = basis(basis.centers)
     torch.testing.assert_close(values.diagonal(), torch.ones(basis.size))
     assert values.argmax(-1).tolist() == list(range(basis.size))
+
+
+def test_levels_are_read_by_name(items):
+    """A level changes the estimate of its own graph alone; names never heard of, and none, are the level unknown."""
+    denoiser = build(levels=("GFN2-xTB", "MMFF94s"))
+    batch = Batch.from_data_list(items[:3])
+    noise, t = torch.randn(batch.num_nodes, 3), torch.full((3, 1), 0.5)
+
+    def estimate(level):
+        told = batch.clone()
+        told.level = level
+        return denoise(denoiser, told, noise, t)
+
+    unknown = estimate(["", "", ""])
+    torch.testing.assert_close(unknown, estimate(["AM1", "", "HF"]))
+    del batch.level
+    torch.testing.assert_close(unknown, denoise(denoiser, batch, noise, t))
+    batch.level = ["", "", ""]
+    changed = (estimate(["", "GFN2-xTB", ""]) - unknown).abs().amax(1)
+    assert (changed[batch.batch == 1] > 1e-4).all() and (changed[batch.batch != 1] == 0).all()
+    assert (estimate(["MMFF94s"] * 3) - estimate(["GFN2-xTB"] * 3)).abs().max() > 1e-3

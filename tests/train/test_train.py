@@ -267,4 +267,33 @@ def test_conditions_are_learned_from_the_coordinates_and_stay_with_the_weights(s
         from_dict({"train": {"condition_dropout": 1.0}})
 
 
+def test_begins_with_given_weights_and_learns_further_levels(store_path, molecules, tmp_path):
+    first = recipe(store_path, max_steps=2)
+    first["model"]["levels"] = ["MMFF94s"]
+    source = train(from_dict(first), tmp_path / "first", progress=False)
+    for m, level in zip(molecules, ["MMFF94s", "mine", ""] * 4, strict=False):
+        m.levels = [level] * len(m.pos)
+    write_store(tmp_path / "mine.h5", molecules)
+    for m in molecules:
+        m.levels = []
+    more = recipe(tmp_path / "mine.h5", max_steps=1, init_from=str(source.weights))
+    with pytest.raises(ConfigError, match=r"model\.levels does not name mine"):
+        train(from_dict(more | {"model": first["model"]}), tmp_path / "no", progress=False)
+    more["model"] = first["model"] | {"levels": ["mine", "MMFF94s"]}
+    still = more | {"optimizer": {"lr": 1e-9, "muon_lr": 1e-9, "warmup": 1}}
+    train(from_dict(still), tmp_path / "second", progress=False)
+    old, new = (load_pretrained(tmp_path / name)[0] for name in ("first", "second"))
+    theirs, ours = old.net.state_dict(), new.net.state_dict()
+    torch.testing.assert_close(ours.pop("level.weight"), theirs.pop("level.weight")[[1, 0, 1]])  # mine: as unknown
+    for name in theirs:
+        torch.testing.assert_close(ours[name], theirs[name], atol=1e-4, rtol=2e-3)
+    torch.testing.assert_close(new.spectrum.log_power, old.spectrum.log_power)
+    for section, change, message in (
+        ("process", {"gamma": 1.0}, "another process: {'gamma': 1.33}"),
+        ("model", more["model"] | {"heads": 4}, "another model: {'heads': 2}"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            train(from_dict(more | {section: change}), tmp_path / "third", progress=False)
+
+
 CONDITIONED = {"width": 16, "depths": [1, 1], "heads": 2, "pair_width": 8, "conditions": ["radius_of_gyration"]}

@@ -1,0 +1,80 @@
+"""What can be done to sampled conformers afterwards: relaxed, given energies, ranked, freed of near-duplicates."""
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from rdkit import Chem
+
+from .conformers import with_positions
+from .ensembles import distinct
+from .relax import RELAX, energy, require
+from .stereo import Stereo, check_stereo
+
+PRUNED = "conformers left out as near-duplicates"
+
+
+class Finished(NamedTuple):
+    """A conformer `[N, 3]` in Å and what is written beside it."""
+
+    pos: np.ndarray
+    properties: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Finish:
+    """Conformers come out by energy where there are energies, else by confidence, the best first.
+
+    Attributes:
+        relax: "MMFF94s" or "GFN2-xTB": move each to the nearest minimum. What cannot be relaxed, or would lose its stereo,
+            stays as it was, and is counted.
+        energies: of which surface; that of `relax` where only that is given.
+        prune: conformers nearer than this many Å (best RMSD over heavy atoms and polar hydrogens) to a better one are left
+            out; 0 keeps all.
+    """
+
+    relax: str = ""
+    energies: str = ""
+    prune: float = 0.0
+
+    def __post_init__(self) -> None:
+        require(level for level in (self.relax, self.energies) if level)
+        if self.prune < 0:
+            raise ValueError(f"prune must be >= 0, got {self.prune}")
+
+    def __call__(
+        self, mol: Chem.Mol, stereo: Stereo, positions: np.ndarray, confidence: np.ndarray | None = None
+    ) -> tuple[list[Finished], Counter[str]]:
+        """The conformers `[k, N, 3]` that remain, in order, and how many could not be relaxed or were left out."""
+        notes: Counter[str] = Counter()
+        positions = np.array(positions, dtype=np.float64)
+        properties: list[dict[str, str]] = [{} for _ in positions]
+        score = np.zeros(len(positions)) if confidence is None else -np.asarray(confidence, dtype=float)
+        if confidence is not None:
+            for text, value in zip(properties, confidence, strict=True):
+                text["confidence"] = f"{value:.3f}"
+        placed = with_positions(mol, positions)
+        if self.relax:
+            for k, text in enumerate(properties):
+                found = RELAX[self.relax](placed, k)
+                good = found is not None and bool(check_stereo(stereo, found.pos))
+                if found is not None and good:
+                    positions[k] = found.pos
+                    text["strain_before_kcal_mol"] = f"{found.strain:.2f}"
+                else:
+                    notes[f"conformers that {self.relax} could not relax"] += 1
+                text["relaxed"] = self.relax if good else "no"
+            placed = with_positions(mol, positions)
+        level = self.energies or self.relax
+        if level:
+            values = np.array([energy(placed, level, k) for k in range(len(positions))], dtype=float)
+            score = np.where(np.isfinite(values), values, np.inf)
+            lowest = score.min(initial=np.inf)
+            for text, value in zip(properties, values, strict=True):
+                text["energy_level"] = level
+                text["energy_kcal_mol"] = f"{value - lowest:.2f}" if np.isfinite(value) else "unknown"
+        order = np.argsort(score, kind="stable")
+        kept = [order[k] for k in distinct(mol, positions[order], self.prune)]
+        notes[PRUNED] += len(order) - len(kept)
+        return [Finished(positions[k], properties[k]) for k in kept], +notes

@@ -1,0 +1,86 @@
+"""The stereoisomers that a molecule with unspecified stereo stands for."""
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+from rdkit import Chem, rdBase
+from rdkit.Chem.EnumerateStereoisomers import EnumerateStereoisomers, GetStereoisomerCount, StereoEnumerationOptions
+
+_NONE = Chem.Atom.NOATOM
+
+
+def stereoisomers(mol: Chem.Mol, limit: int = 32) -> list[Chem.Mol]:
+    """The different molecules, `limit` at most, that specifying every unspecified stereocentre and double bond gives.
+
+    What is specified stays. Explicit hydrogens may be there and make no difference: stereo that RDKit would not see without
+    them, as at C=N-H, is left open. Isomers that the rings of the molecule forbid are among them.
+
+    Args:
+        mol: sanitized; its conformers are not looked at.
+
+    Returns:
+        Copies of `mol` in its atom order; `[mol]` itself where nothing is unspecified.
+    """
+    if limit < 1:
+        raise ValueError(f"limit must be at least 1, got {limit}")
+    with rdBase.BlockLogs():
+        found = list(islice(_isomers(mol), max(limit, 2)))
+    return found[:limit] if len(found) > 1 else [mol]
+
+
+def most_stereoisomers(mol: Chem.Mol) -> int:
+    """2^(unspecified centres and double bonds): how many stereoisomers there are unless some of them are alike."""
+    with rdBase.BlockLogs():
+        return GetStereoisomerCount(Chem.RemoveHs(mol))
+
+
+def _isomers(mol: Chem.Mol) -> Iterator[Chem.Mol]:
+    work, numbered = Chem.Mol(mol), Chem.Mol(mol)
+    for atom in numbered.GetAtoms():
+        atom.SetIntProp("_index", atom.GetIdx())
+    seen_without_hydrogens = _unspecified(Chem.RemoveHs(numbered))
+    left_open = [info for place, info in _unspecified(numbered).items() if place not in seen_without_hydrogens]
+    for info in left_open:  # specified for as long as the others are enumerated
+        _set(work, info, True)
+    seen = set()
+    for isomer in EnumerateStereoisomers(work, StereoEnumerationOptions(maxIsomers=0)):
+        for info in left_open:
+            _set(isomer, info, False)
+        if left_open:  # the directions of single bonds tell of double bonds as well
+            for bond in isomer.GetBonds():
+                bond.SetBondDir(Chem.BondDir.NONE)
+            Chem.SetDoubleBondNeighborDirections(isomer)
+        text = Chem.MolToSmiles(isomer)
+        if text not in seen:
+            seen.add(text)
+            yield isomer
+
+
+def _unspecified(mol: Chem.Mol) -> dict[frozenset[int], Any]:
+    """RDKit's account of every unspecified centre and double bond, by the `_index` of its one or two atoms."""
+    found = {}
+    for info in Chem.FindPotentialStereo(mol):
+        if info.specified == Chem.StereoSpecified.Specified:
+            continue
+        if info.type == Chem.StereoType.Atom_Tetrahedral:
+            atoms = [mol.GetAtomWithIdx(info.centeredOn)]
+        elif info.type == Chem.StereoType.Bond_Double and _NONE not in (info.controllingAtoms[0], info.controllingAtoms[2]):
+            bond = mol.GetBondWithIdx(info.centeredOn)
+            atoms = [bond.GetBeginAtom(), bond.GetEndAtom()]
+        else:
+            continue
+        found[frozenset(atom.GetIntProp("_index") for atom in atoms)] = info
+    return found
+
+
+def _set(mol: Chem.Mol, info: Any, specified: bool) -> None:
+    """Give a centre or a double bond some stereo, or none."""
+    if info.type == Chem.StereoType.Atom_Tetrahedral:
+        tag = Chem.ChiralType.CHI_TETRAHEDRAL_CW if specified else Chem.ChiralType.CHI_UNSPECIFIED
+        mol.GetAtomWithIdx(info.centeredOn).SetChiralTag(tag)
+        return
+    bond = mol.GetBondWithIdx(info.centeredOn)
+    if specified:
+        bond.SetStereoAtoms(info.controllingAtoms[0], info.controllingAtoms[2])
+    bond.SetStereo(Chem.BondStereo.STEREOTRANS if specified else Chem.BondStereo.STEREONONE)
