@@ -1,6 +1,6 @@
 """Conformers of the shipped weights (or others) beside ETKDGv3, by sampler and number of network evaluations.
 
-    python benchmarks/conformers.py [REFERENCE.sdf.gz] [--weights FILE] [--runs ancestral:10 ...]
+    python benchmarks/conformers.py [REFERENCE.sdf.gz] [--weights FILE] [--runs ancestral:10 ancestral:20:MMFF94s ...]
 
 The measures are those of `pyg-diffusion evaluate`: 2K conformers for K references, nothing leaves the denominator. Prints
 the table, writes benchmarks/results/conformers.json and .png.
@@ -20,7 +20,8 @@ import torch
 from machine import machine
 
 from pyg_diffusion import Generator
-from pyg_diffusion.chem import molecule_from_mol, read_sdf, with_positions
+from pyg_diffusion.chem import Stereo, molecule_from_mol, read_sdf, with_positions
+from pyg_diffusion.chem.finish import Finish
 from pyg_diffusion.metrics import compare, etkdg, evaluate, group_records, records_of
 from pyg_diffusion.sample import DDIM, Ancestral, Exponential
 
@@ -35,17 +36,21 @@ RUNS = ["ancestral:5", "ancestral:10", "ancestral:20", "ancestral:40", "ddim0.5:
 
 
 def ours(ensembles, counts, weights, run, seed):
-    """(records, cost) of one sampler setting."""
-    name, steps = run.split(":")
-    generator = Generator.from_pretrained(weights, sampler=SAMPLERS[name](), steps=int(steps), device="cpu")
+    """(records, cost) of one sampler setting, relaxed afterwards where it says so."""
+    name, steps, *relax = run.split(":")
+    finish = Finish(relax[0] if relax else "")
+    options = {"sampler": SAMPLERS[name](), "steps": int(steps), "device": "cpu", "confidence": False}
+    generator = Generator.from_pretrained(weights, **options)
     molecules = [molecule_from_mol(e.mol, e.name, conformers=False) for e in ensembles]
     start = time.perf_counter()
     results = generator.sample(molecules, counts, seed)
-    seconds = time.perf_counter() - start
     records = []
-    for ensemble, result in zip(ensembles, results, strict=True):
-        if len(result.positions):
-            records += records_of(with_positions(ensemble.mol, result.positions), ensemble.name)
+    for ensemble, molecule, result in zip(ensembles, molecules, results, strict=True):
+        stereo = Stereo(molecule.tetra, molecule.ez, molecule.ez_type)
+        finished, _ = finish(ensemble.mol, stereo, result.positions)
+        if finished:
+            records += records_of(with_positions(ensemble.mol, np.stack([f.pos for f in finished])), ensemble.name)
+    seconds = time.perf_counter() - start
     made = max(1, len(records))
     return records, {
         "seconds per conformer": seconds / made,
@@ -69,7 +74,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("reference", nargs="?", default=str(HERE.parent / "datasets" / "qm9_ensembles_20.sdf.gz"))
     parser.add_argument("--weights", default=None)
-    parser.add_argument("--runs", nargs="+", default=RUNS, metavar="SAMPLER:EVALUATIONS")
+    parser.add_argument("--runs", nargs="+", default=RUNS, metavar="SAMPLER:EVALUATIONS[:RELAX]")
     parser.add_argument("--delta", type=float, nargs="+", default=[0.05, 0.1, 0.5])
     parser.add_argument("--busters", type=int, default=0)
     parser.add_argument("--seed", type=int, default=0)

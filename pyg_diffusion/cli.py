@@ -135,6 +135,7 @@ def count(text: str) -> tuple[int, bool]:
 
 
 SURFACES = ["MMFF94s", "GFN2-xTB"]
+KINDS_OF_SPLIT = ["inchikey", "scaffold"]
 SAMPLERS = ["ancestral", "ddim", "exponential1", "exponential2", "exponential3"]
 
 
@@ -158,6 +159,8 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument("--conformers", type=at_least(1), metavar="K", help="make an ensemble from K starts for each molecule")
     p.add_argument("--window", type=float, default=6.0, metavar="KCAL", help="of an ensemble above its lowest energy")
     p.add_argument("--keep", type=at_least(0), default=0, metavar="M", help="the M lowest of an ensemble; 0: all")
+    p.add_argument("--split", type=float, metavar="SHARE", help="put this share of the molecules into STORE_held_out.h5")
+    p.add_argument("--split-by", choices=KINDS_OF_SPLIT, help="what a split keeps together; inchikey if not given")
     p.add_argument("-j", "--workers", type=at_least(1), default=None, help="processes; all cores if not given")
     p.add_argument("--quiet", action="store_true", help="no progress bar")
     p.add_argument("--strict", action="store_true", help="exit 1 if any record was skipped")
@@ -220,6 +223,9 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument("--energies", choices=SURFACES, default="", help="write energies of this surface, and rank by them")
     p.add_argument("--prune", type=float, default=0.0, metavar="RMSD", help="leave out what is this near a better one, Å")
     p.add_argument("--compile", action="store_true", help="torch.compile the network: a minute or two once, for large jobs")
+    p.add_argument("--stereo", choices=["sample", "enumerate"], default="sample", help="what to do where it is unspecified")
+    p.add_argument("--max-isomers", type=at_least(1), metavar="K", help="most stereoisomers of a molecule; 32 if not given")
+    p.add_argument("--no-confidence", action="store_true", help="leave it out: four network evaluations less per conformer")
     p.add_argument("--attempts", type=at_least(1), default=10, help="draws per conformer until its stereo is right")
     p.add_argument("--report", default=None, metavar="REPORT.json", help="write counts and seconds, for evaluate --report")
     p.add_argument("--device", choices=["cpu", "cuda"], default=None, help="cuda where there is one, if not given")
@@ -259,14 +265,21 @@ def build_parser() -> argparse.ArgumentParser:
 
 def run_prepare(args: argparse.Namespace) -> int:
     from .chem.ensembles import EnsembleOptions
-    from .chem.prepare import NothingUsable, prepare
+    from .chem.prepare import NothingUsable, held_out_path, prepare
+    from .chem.splits import Split
 
     skipped = Skipped()
     made, level = None, args.level
+    if args.split_by and args.split is None:
+        raise UsageError("--split-by goes with --split")
+    try:
+        split = None if args.split is None else Split(args.split, args.split_by or "inchikey")
+    except ValueError as error:
+        raise UsageError(f"--split: {error}") from error
     try:
         if args.conformers:
             made, level = EnsembleOptions(args.conformers, level or "GFN2-xTB", args.window, keep=args.keep), ""
-        report = prepare(args.inputs, args.output, args.workers, not args.quiet, made, level)
+        report = prepare(args.inputs, args.output, args.workers, not args.quiet, made, level, split)
     except NothingUsable as error:
         report = error.report
     for row in report.skipped:
@@ -278,6 +291,9 @@ def run_prepare(args: argparse.Namespace) -> int:
         say("nothing usable; no store was written")
         return 1
     say(f"{args.output}: {report.molecules} molecules, {report.conformers} conformers, {report.seconds:.1f} s")
+    if split is not None:
+        held_out = f"{report.held_out_molecules} molecules, {report.held_out_conformers} conformers"
+        say(f"{held_out_path(args.output)}: {held_out}, held out by {split.by}")
     return status(report.molecules > 0, bool(report.skipped), args.strict)
 
 
@@ -359,6 +375,19 @@ def run_sample(args: argparse.Namespace) -> int:
     if unknown:
         raise UsageError(f"--ask {unknown[0]}: these weights were not trained with it (model.conditions in the recipe)")
     kind = "molecules" if weights is None else weights[1].data["kind"]
+    if args.max_isomers and args.stereo == "sample":
+        raise UsageError("--max-isomers goes with --stereo enumerate")
+    if args.stereo == "enumerate" and kind != "molecules":
+        raise UsageError(f"--stereo enumerate: these weights make {kind}, which have no stereo")
+    for_molecules = {
+        "--level": args.level,
+        "--relax": args.relax,
+        "--energies": args.energies,
+        "--prune": args.prune,
+        "--no-confidence": args.no_confidence,
+    }
+    if kind != "molecules" and (given := [name for name, value in for_molecules.items() if value]):
+        raise UsageError(f"{', '.join(given)}: for molecules, but these weights make {kind}")
     run = {"molecules": _sample_molecules, "fields": _sample_fields, "matrices": _invert_matrices}[kind]
     return run(args, weights, options)
 
@@ -451,6 +480,7 @@ def _sample_molecules(args: argparse.Namespace, weights: Any, options: dict[str,
     keep = Chem.MolFromSmarts(args.keep) if args.keep else None
     if args.keep and keep is None:
         raise UsageError(f"--keep {args.keep!r}: not a SMARTS pattern")
+    options["confidence"] = not args.no_confidence
     generator = Generator.from_pretrained(**options) if weights is None else Generator(*weights, **options)
     skipped = Skipped()
     n, per_record = args.n
@@ -473,6 +503,7 @@ def _sample_molecules(args: argparse.Namespace, weights: Any, options: dict[str,
             keep=keep,
             level=args.level,
             finish=finish,
+            max_isomers=(args.max_isomers or 32) if args.stereo == "enumerate" else None,
         )
     if report is not None:
         with report:

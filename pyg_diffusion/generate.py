@@ -12,14 +12,17 @@ from rdkit import Chem
 from torch_geometric.data import Batch
 
 from .chem import Stereo, add_conformers, check_stereo, molecule_from_mol
+from .chem.ensembles import distinct
 from .data import Molecule, MoleculeData, laplacian_operator
-from .data.schema import ELEMENTS
+from .data.schema import ATOM_FEATURES, ELEMENTS
 from .denoise import Denoiser
 from .pretrained import SHIPPED, Card, compile_network, load_pretrained
 from .sample import Ancestral, Inpainted, Sampler, steer, time_grid
+from .sample.confidence import TAUS, uncertainty
 from .spectral import DenseOperator, LaplacianOperator
 
 DEFAULT_STEPS = 20
+CONFIDENCE_SCALE = 0.1  # Å; a conformer that denoising moves by this has confidence 1/2
 TAU_RANGE = (2e-3, 40.0)  # where sampling ends and begins: the last .05 Å of noise are left to one denoising
 
 
@@ -34,6 +37,8 @@ class Conformers:
         evaluations: network evaluations spent, resampling included.
         notes: warnings about the molecule, such as elements the model never saw.
         problem: why there is none, where the reason is not the stereo.
+        confidence: of each, in (0, 1], a rank: 1 / (1 + c / .1 Å) with c as in `sample.confidence`, over heavy atoms; None
+            where it was not asked for.
     """
 
     positions: np.ndarray
@@ -42,6 +47,7 @@ class Conformers:
     evaluations: int = 0
     notes: list[str] = field(default_factory=list)
     problem: str = ""
+    confidence: np.ndarray | None = None
 
 
 @dataclass
@@ -52,6 +58,7 @@ class _Job:
     conformer: int
     data: MoleculeData
     position: np.ndarray | None = None
+    confidence: float = float("nan")
 
 
 # (L, batch) -> E, a function of positions [num_nodes, 3] per graph or summed
@@ -77,6 +84,7 @@ class Generator:
         device: "cpu", "cuda"; CUDA where there is one, by default.
         max_pairs: a batch holds no more than this many padded atom pairs; bounds the memory (about 2 kB each).
         compile: torch.compile the network: a minute or two once, for large jobs.
+        confidence: give each conformer one, for four network evaluations more.
     """
 
     def __init__(
@@ -88,12 +96,14 @@ class Generator:
         device: str | None = None,
         max_pairs: int = 60_000,
         compile: bool = False,
+        confidence: bool = True,
     ):
         if steps < 2:
             raise ValueError(f"steps must be at least 2, got {steps}")
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         self.denoiser, self.card = denoiser.to(self.device).eval(), card
         self.sampler, self.steps, self.max_pairs = sampler or Ancestral(), steps, max_pairs
+        self.confidence = confidence
         if card.data["kind"] != "molecules":
             raise ValueError(f"these weights make {card.data['kind']}, no molecules; see FieldGenerator")
         if compile:
@@ -119,6 +129,14 @@ class Generator:
             symbols = ", ".join(table.GetElementSymbol(z) for z in new)
             shared = "" if all(z in ELEMENTS for z in new) else ", some of them without a class of their own"
             notes.append(f"elements the model never saw: {symbols}{shared}")
+        if not self.card.domain:
+            return notes
+        if len(molecule.z) > self.card.domain["max_atoms"]:
+            notes.append(f"{len(molecule.z)} atoms, and the model never saw more than {self.card.domain['max_atoms']}")
+        charges = molecule.x[:, list(ATOM_FEATURES).index("charge")].astype(int) - 2
+        if new := sorted({*charges.tolist()} - {*self.card.domain["charges"]}):
+            shown = ", ".join(f"{c:+d}" + (" or beyond" if abs(c) == 2 else "") for c in new)
+            notes.append(f"formal charges the model never saw: {shown}")
         return notes
 
     def sample(
@@ -196,6 +214,7 @@ class Generator:
                         continue
                     right = bool(np.isfinite(job.position).all() and check_stereo(stereo[job.molecule], job.position))
                     results[job.molecule].evaluations += self.steps * (1 if guidance in (0, 1) else 2)
+                    results[job.molecule].evaluations += len(TAUS) if self.confidence else 0
                     results[job.molecule].right_at_once += right and attempt == 0
                     if not right:
                         job.position = None
@@ -205,13 +224,14 @@ class Generator:
             waiting = [job for job in waiting if job.position is None and not results[job.molecule].problem]
             if not waiting:
                 break
-        kept: list[list[np.ndarray]] = [[] for _ in molecules]
+        kept: list[list[_Job]] = [[] for _ in molecules]
         for job in jobs:
             if job.position is not None:
-                kept[job.molecule].append(job.position)
-        for result, positions in zip(results, kept, strict=True):
-            if positions:
-                result.positions = np.stack(positions)
+                kept[job.molecule].append(job)
+        for result, made in zip(results, kept, strict=True):
+            if made:
+                result.positions = np.stack([job.position for job in made if job.position is not None])
+                result.confidence = np.array([job.confidence for job in made]) if self.confidence else None
         return results
 
     def _asked(
@@ -282,6 +302,7 @@ class Generator:
         """Sample the jobs' positions in place."""
         batch = Batch.from_data_list([job.data for job in jobs]).to(self.device)
         operator = laplacian_operator(batch, DenseOperator.from_laplacian)
+        assert isinstance(operator, DenseOperator)
         context = self.denoiser.net.encode(batch, operator)  # type: ignore[operator]
         sizes = [int(job.data.num_nodes or 0) for job in jobs]
         draws = [np.random.default_rng(key) for key in keys]
@@ -303,9 +324,16 @@ class Generator:
         sampled = self.sampler.sample(denoiser, operator, grid, noise, context)
         if isinstance(denoiser, Inpainted):
             sampled = denoiser.place(operator, sampled)
+        sure = np.full(len(jobs), np.nan)
+        if self.confidence:
+            heavy = (batch.z > 1).float()
+            some = torch.zeros(len(jobs), device=self.device).index_add(0, batch.batch, heavy)
+            weight = torch.where(some[batch.batch] > 0, heavy, 1.0)
+            move = uncertainty(self.denoiser, operator, sampled, context, noise, weight)
+            sure = (1 / (1 + move / CONFIDENCE_SCALE)).cpu().numpy()
         positions = sampled.float().cpu().numpy()
-        for job, position in zip(jobs, np.split(positions, np.cumsum(sizes)[:-1]), strict=True):
-            job.position = position
+        for job, position, value in zip(jobs, np.split(positions, np.cumsum(sizes)[:-1]), sure, strict=True):
+            job.position, job.confidence = position, float(value)
 
 
 _default: list[Generator] = []  # the shipped weights, loaded once
@@ -317,6 +345,8 @@ def embed_multiple_confs(
     seed: int = 0,
     clear_confs: bool = True,
     generator: Generator | None = None,
+    prune: float = 0.0,
+    level: str | None = None,
 ) -> list[int]:
     """Generate conformers and add them to `mol`, as RDKit's `EmbedMultipleConfs` does.
 
@@ -329,9 +359,12 @@ def embed_multiple_confs(
         seed: same seed, same conformers.
         clear_confs: drop the conformers it has.
         generator: defaults to the shipped weights.
+        prune: leave out conformers nearer than this to an earlier one, in Å (`chem.ensembles.distinct`); 0 keeps all.
+        level: of theory, as for `Generator.sample`.
 
     Returns:
-        Ids of the new conformers; fewer than n where no conformer of right stereo was found, like RDKit.
+        Ids of the new conformers, the surest first; like RDKit's fewer than n, where no conformer of right stereo was found
+        or some were pruned.
     """
     if n < 1:
         raise ValueError(f"n must be at least 1, got {n}")
@@ -340,10 +373,13 @@ def embed_multiple_confs(
             _default.append(Generator.from_pretrained())
         generator = _default[0]
     full = Chem.AddHs(mol)
-    result = generator.sample([molecule_from_mol(full, conformers=False)], n, seed)[0]
+    result = generator.sample([molecule_from_mol(full, conformers=False)], n, seed, level=level)[0]
     for text in [*result.notes, result.problem]:
         if text:
             warnings.warn(text, stacklevel=2)
     if clear_confs:
         mol.RemoveAllConformers()
-    return add_conformers(mol, result.positions[:, : mol.GetNumAtoms()])
+    if result.confidence is not None:
+        result.positions = result.positions[np.argsort(-result.confidence, kind="stable")]
+    kept = distinct(full, result.positions, prune)
+    return add_conformers(mol, result.positions[kept, : mol.GetNumAtoms()])

@@ -5,7 +5,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from .chem import Record, RecordError, Stereo, molecule_from_mol, read_records, read_sdf, with_positions
 from .chem.finish import Finish
+from .chem.isomers import most_stereoisomers, stereoisomers
 from .chem.records import (
     open_text,
     record_from_block,
@@ -151,6 +152,30 @@ def _with_kept(entries: Iterable[Entry], keep: Chem.Mol, skip: Callable[[str, st
         yield entry
 
 
+def _enumerated(entries: Iterable[Entry], limit: int, say: Callable[[str], None]) -> Iterator[Entry]:
+    """The entries, those with unspecified stereo as their stereoisomers "NAME isomer 1", ..., `limit` of each at most."""
+    molecules = made = 0
+    for entry in entries:
+        record = entry.record
+        assert record.mol is not None
+        isomers = stereoisomers(record.mol, limit + 1)
+        if len(isomers) == 1:
+            yield entry
+            continue
+        if len(isomers) > limit:
+            most = most_stereoisomers(record.mol)
+            say(f"{record.name}: up to {most} stereoisomers; {limit} of them are made (--max-isomers)")
+        molecules += 1
+        for k, mol in enumerate(isomers[:limit], 1):
+            made += 1
+            name = f"{record.name} isomer {k}"
+            mol.SetProp("_Name", name)
+            molecule = molecule_from_mol(mol, name, conformers=False)
+            yield replace(entry, record=replace(record, name=name, mol=mol), molecule=molecule)
+    if molecules:
+        say(f"{molecules} molecules with unspecified stereo were made as {made} stereoisomers")
+
+
 def sdf_text(mol: Chem.Mol, conformer: int) -> str:
     """One SDF record with the molecule's name and properties."""
     try:
@@ -176,6 +201,7 @@ def sample_records(
     keep: Chem.Mol | None = None,
     level: str | None = None,
     finish: Finish | None = None,
+    max_isomers: int | None = None,
 ) -> Tally:
     """Sample every molecule of the inputs and write SDF records in input order, chunk by chunk.
 
@@ -188,6 +214,8 @@ def sample_records(
         keep: a SMARTS pattern; the atoms of its first match stay where the input has them.
         level: of theory, as for `Generator.sample`.
         finish: what is done to the conformers of a molecule before they are written.
+        max_isomers: make at most so many stereoisomers of a molecule with unspecified stereo, n conformers of each; if
+            None, n conformers of any stereo there.
     """
     finish = finish or Finish()
     entries: Iterable[Entry] = unique_molecules(input_records(inputs), skip, say)
@@ -195,6 +223,8 @@ def sample_records(
         entries = _with_kept(entries, keep, skip)
     if per_record:
         entries = list(entries)  # the copies of a molecule are known at the end of the input
+    if max_isomers is not None:
+        entries = _enumerated(entries, max_isomers, say)
     energy = partial(bind, terms) if terms else None
     tally = Tally(threads=torch.get_num_threads())
     start = time.perf_counter()
@@ -227,7 +257,7 @@ def sample_records(
                 assert entry.record.mol is not None
                 mol = Chem.Mol(entry.record.mol)
                 stereo = Stereo(entry.molecule.tetra, entry.molecule.ez, entry.molecule.ez_type)
-                finished, notes = finish(mol, stereo, result.positions)
+                finished, notes = finish(mol, stereo, result.positions, result.confidence)
                 for note, number in notes.items():
                     tally.finished[note] = tally.finished.get(note, 0) + number
                 for pos, properties in finished:

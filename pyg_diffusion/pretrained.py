@@ -33,7 +33,8 @@ class Card:
 
     process, model: their constructor arguments, the model's with its `kind`; bf16: whether the network runs its matrix
     products in bf16; elements: atomic numbers seen in training; data: the kind of data and, for fields, their grid and law;
-    training, metrics: where the weights come from and how good they are.
+    training, metrics: where the weights come from and how good they are; domain: what else training saw of molecules, the
+    atoms of the largest ("max_atoms") and the formal charges of atoms ("charges", clipped as in features); empty: unknown.
     """
 
     process: dict[str, Any]
@@ -43,6 +44,7 @@ class Card:
     data: dict[str, Any] = field(default_factory=lambda: {"kind": "molecules"})
     training: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
+    domain: dict[str, Any] = field(default_factory=dict)
 
 
 NETS: dict[str, Any] = {
@@ -76,6 +78,14 @@ def build_denoiser(card: Card, spectrum: PowerSpectrum) -> Denoiser:
     return Denoiser(
         EnergyNet(net) if kind.endswith("energy") else net, sde, spectrum, card.data["kind"] == "molecules", card.bf16
     )
+
+
+def union_of_domains(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """The domain of a training that went on from another; unknown where either is."""
+    if not (one and other):
+        return {}
+    charges = sorted({*one["charges"], *other["charges"]})
+    return {"max_atoms": max(one["max_atoms"], other["max_atoms"]), "charges": charges}
 
 
 def continue_from(denoiser: Denoiser, source: Denoiser) -> None:

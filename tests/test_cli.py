@@ -28,7 +28,7 @@ def read_sdf(path):
 
 
 def test_help_everywhere(capsys):
-    for command in ([], ["prepare"], ["train"], ["sample"], ["evaluate"], ["plot"]):
+    for command in ([], ["prepare"], ["train"], ["finetune"], ["sample"], ["evaluate"], ["plot"]):
         with pytest.raises(SystemExit) as end:
             main([*command, "--help"])
         assert end.value.code == 0
@@ -197,6 +197,42 @@ def test_the_whole_road(tmp_path, capsys):
     assert main(["plot", run]) == 0 and (tmp_path / "run" / "training.png").stat().st_size > 10_000
     assert main(["plot", result, "--generated", made, "--reference", source]) == 0
     assert (tmp_path / "result.png").stat().st_size > 10_000
+
+
+def test_finetune_then_sample_like_the_own_data(store_path, tmp_path, capsys):
+    """From any weights; the own level is what is sampled by default, and what the weights knew before is still there."""
+    recipe = tmp_path / "r.yaml"
+    model = "model: {width: 16, depths: [1], heads: 2, pair_width: 8, levels: [GFN2-xTB]}"
+    recipe.write_text(f"data: {{store: {store_path}, batch_size: 4, val_fraction: 0.2}}\n{model}\ntrain: {{max_steps: 1}}\n")
+    assert main(["train", str(recipe), "-o", str(tmp_path / "first"), "--quiet"]) == 0
+    source = write_sdf(tmp_path / "mine.sdf", [embed("OCC"), embed("c1ccccc1O"), embed("CC=O")])
+    end = "train.max_steps=2"
+    command = ["finetune", source, "-o", str(tmp_path / "mine"), "--weights", str(tmp_path / "first"), "--quiet", "--set"]
+    assert main([*command, end]) == 0
+    card = json.loads((tmp_path / "mine" / "weights.json").read_text())
+    assert card["model"]["levels"] == ["own", "GFN2-xTB"] and card["training"]["steps"] == 2
+    assert {1, 6, 7, 8, 9, 11} == set(card["elements"])  # those of the first weights are not forgotten
+    assert main([*command, end]) == 2 and "already holds a run" in capsys.readouterr().err
+    assert main([*command, "train.max_steps=3", "--resume"]) == 0
+    assert main([*command, "nonsense"]) == 2
+    out = tmp_path / "o.sdf"
+    sample = ["sample", "CCO", "-n", "4", "--steps", "3", "--weights", str(tmp_path / "mine"), "-o", str(out), "--quiet"]
+    assert main(sample) == 0
+    own = out.read_text()
+    assert main([*sample, "--level", "own"]) == 0 and out.read_text() == own
+    assert main([*sample, "--level", "AM1"]) == 1 and "it knows own, GFN2-xTB" in capsys.readouterr().err
+
+
+def test_relaxed_and_pruned_conformers_say_so(tmp_path, capsys):
+    out, report = tmp_path / "o.sdf", tmp_path / "r.json"
+    command = ["sample", "CCO", "-n", "6", "--relax", "MMFF94s", "--prune", "0.1", "-o", str(out), "--report", str(report)]
+    assert main([*command, "--quiet"]) == 0
+    mols = read_sdf(out)
+    energies = [float(m.GetProp("energy_kcal_mol")) for m in mols]
+    assert 1 <= len(mols) <= 3 and energies[0] == 0 and energies == sorted(energies)
+    assert {m.GetProp("relaxed") for m in mols} == {"MMFF94s"}
+    assert json.loads(report.read_text())["finished"] == {"conformers left out as near-duplicates": 6 - len(mols)}
+    assert "missing" not in capsys.readouterr().err
 
 
 def test_evaluating_a_file_against_itself_is_perfect(tmp_path, capsys):

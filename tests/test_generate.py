@@ -74,10 +74,42 @@ def test_single_atoms_salts_and_large_molecules(untrained):
         untrained.sample([molecule_from_mol(Chem.Mol())], 1)
 
 
+def test_what_training_never_saw_is_said(untrained):
+    """Every warning on its own and at its boundary; a card that knows nothing of the domain gives none."""
+
+    def said(smiles, **domain):
+        generator = Generator(untrained.denoiser, Card({}, {}, False, [1, 6, 7, 8], domain=domain), steps=3, device="cpu")
+        return generator.unfamiliar(molecule_from_mol(Chem.AddHs(Chem.MolFromSmiles(smiles))))
+
+    assert said("CCO", max_atoms=9, charges=[0]) == said("CC(=O)[O-]") == []
+    assert said("CCO", max_atoms=8, charges=[0]) == ["9 atoms, and the model never saw more than 8"]
+    glycine = "[NH3+]CC(=O)[O-]"
+    assert said(glycine, max_atoms=10, charges=[-1, 0, 1]) == []
+    assert said(glycine, max_atoms=10, charges=[0, 1]) == ["formal charges the model never saw: -1"]
+    assert said("[N-3].C[NH3+]", max_atoms=10, charges=[0]) == ["formal charges the model never saw: -2 or beyond, +1"]
+    assert len(said("C[Hg+]", max_atoms=1, charges=[0])) == 3
+
+
 def test_stochastic_sampler_is_reproducible(untrained, molecules):
     generator = Generator(untrained.denoiser, untrained.card, sampler=Ancestral(), steps=4, device="cpu")
     a, b = (generator.sample(molecules[4:5], 2, seed=3)[0].positions for _ in range(2))
     np.testing.assert_array_equal(a, b)
+
+
+def test_confidence_counts_its_evaluations_ranks_and_can_be_left_out(shipped):
+    ion, ethanol = (molecule_from_mol(Chem.AddHs(Chem.MolFromSmiles(s))) for s in ("[Na+]", "CCO"))
+    sodium, result = shipped.sample([ion, ethanol], 6, seed=2)
+    assert sodium.confidence.tolist() == [1.0] * 6  # nothing there can move
+    assert result.evaluations == 6 * (shipped.steps + 4) and ((result.confidence > 0) & (result.confidence < 1)).all()
+    plain = Generator(shipped.denoiser, shipped.card, device="cpu", confidence=False).sample([ion, ethanol], 6, seed=2)[1]
+    assert plain.confidence is None and plain.evaluations == 6 * shipped.steps
+    np.testing.assert_allclose(plain.positions, result.positions, atol=1e-4)
+    mol = Chem.AddHs(Chem.MolFromSmiles("CCO"))
+    embed_multiple_confs(mol, 6, seed=2, generator=shipped)
+    surest = np.argmax(shipped.sample([ethanol], 6, seed=2)[0].confidence)
+    np.testing.assert_allclose(
+        mol.GetConformer(0).GetPositions(), shipped.sample([ethanol], 6, seed=2)[0].positions[surest], atol=1e-4
+    )
 
 
 def test_embed_has_rdkits_habits(shipped):
@@ -94,6 +126,10 @@ def test_embed_has_rdkits_habits(shipped):
     assert Chem.MolToSmiles(Chem.RemoveHs(mol)) == "C[C@H](N)C(=O)O"
     with pytest.warns(UserWarning, match="never saw: Hg"):
         embed_multiple_confs(Chem.AddHs(Chem.MolFromSmiles("C[Hg]C")), 1)
+    ethanol = Chem.AddHs(Chem.MolFromSmiles("CCO"))
+    assert 1 <= len(embed_multiple_confs(ethanol, 20, prune=0.3)) <= 3  # anti and two gauche
+    with pytest.raises(ValueError, match="no level of theory 'AM1'"):
+        embed_multiple_confs(ethanol, 1, level="AM1")
     heavy = Chem.MolFromSmiles("CCO")
     assert embed_multiple_confs(heavy, 1) == [0] and heavy.GetConformer(0).GetNumAtoms() == 3
 

@@ -2,6 +2,7 @@
 
 from .conformers import add_conformers, with_positions
 from .features import molecule_from_mol
+from .isomers import stereoisomers
 from .records import Record, RecordError, read_records, read_sdf, read_smiles
 from .stereo import Stereo, check_stereo, stereo_of
 
@@ -16,5 +17,6 @@ __all__ = [
     "read_sdf",
     "read_smiles",
     "stereo_of",
+    "stereoisomers",
     "with_positions",
 ]

@@ -64,7 +64,8 @@ def ensemble(mol: Chem.Mol, options: EnsembleOptions, notes: Counter[str] | None
     work.RemoveAllConformers()
     parameters = rdDistGeom.ETKDGv3()
     text = Chem.MolToSmiles(Chem.RemoveHs(work, sanitize=False))
-    parameters.randomSeed = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=4).digest(), "big") >> 1  # type: ignore[assignment]
+    # not 0: RDKit multiplies its seed by the conformer's number
+    parameters.randomSeed = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=4).digest(), "big") >> 1 | 1  # type: ignore[assignment]
     with rdBase.BlockLogs():
         ids = list(rdDistGeom.EmbedMultipleConfs(work, options.starts, parameters))
     if not ids:

@@ -2,7 +2,7 @@
 
 The parent only splits text into chunks of records. A worker turns each into a small store of its own beside the output
 (`OUTPUT.parts/`); an interrupted run finds the finished ones again. The parent then merges them, conformers of one molecule
-together, and moves the whole into place.
+together, and moves the whole into place. With a split the workers say which of two stores each molecule belongs to.
 """
 
 import hashlib
@@ -35,6 +35,7 @@ from .ensembles import EnsembleOptions, ensemble
 from .features import molecule_from_mol
 from .records import RecordError, is_sdf_name, record_from_block, record_from_smiles, sdf_blocks, smiles_lines
 from .relax import RELAX, require
+from .splits import Split
 
 CHUNK = 1000  # records per part: about half a second of work
 ENSEMBLE_CHUNK = 20  # where ensembles are made: seconds to minutes
@@ -58,7 +59,8 @@ class PrepareReport:
 
     Attributes:
         records: read, used or not.
-        molecules, conformers: written.
+        molecules, conformers: written to the store.
+        held_out_molecules, held_out_conformers: written to the held-out store.
         skipped: records left out.
         notes: what was done, such as "records with hydrogens added", and how often.
         seconds: wall time.
@@ -68,6 +70,8 @@ class PrepareReport:
     records: int = 0
     molecules: int = 0
     conformers: int = 0
+    held_out_molecules: int = 0
+    held_out_conformers: int = 0
     skipped: list[Skipped] = field(default_factory=list)
     notes: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
@@ -75,6 +79,8 @@ class PrepareReport:
 
     def __str__(self) -> str:
         made = f"{self.molecules} molecules with {self.conformers} conformers"
+        if self.held_out_molecules:
+            made += f" and, held out, {self.held_out_molecules} with {self.held_out_conformers}"
         lines = [f"{made} from {self.records} records in {self.seconds:.1f} s"]
         lines += [f"{note}: {count}" for note, count in self.notes.items()]
         if self.skipped:
@@ -94,14 +100,24 @@ class NothingUsable(RecordError):
 
 
 class _Task(NamedTuple):
-    """What to do with records: make ensembles of them (or take their own conformers, of this level)."""
+    """What to do with records: make ensembles of them (or take their own conformers, of this level), hold some out."""
 
     ensembles: EnsembleOptions | None
     level: str
+    split: Split | None
 
     @property
     def chunk(self) -> int:
         return ENSEMBLE_CHUNK if self.ensembles else CHUNK
+
+
+class _Found(NamedTuple):
+    """A molecule of a part, its topology and on which side of the split it is."""
+
+    part: int
+    row: int
+    digest: str
+    held_out: bool
 
 
 class _Chunk(NamedTuple):
@@ -119,6 +135,7 @@ def prepare(
     progress: bool = True,
     ensembles: EnsembleOptions | None = None,
     level: str = "",
+    split: Split | None = None,
 ) -> PrepareReport:
     """Write the molecules of SDF (or SMILES) files, plain or gzipped, to the store `output`.
 
@@ -133,28 +150,31 @@ def prepare(
         progress: bar and messages on stderr.
         ensembles: make conformers (`chem.ensembles.ensemble`).
         level: of theory of the conformers in the inputs, such as "B3LYP/6-31G(2df,p)".
+        split: put a share of the molecules into `held_out_path(output)` instead. Each goes by its own key alone, so stores
+            made with one split have no molecule on different sides.
 
     Raises:
         ValueError: both `ensembles` and `level` are given, or a level needs a package that is not installed.
-        RecordError: an input is missing, empty or of another kind, or nothing in it is usable.
+        RecordError: an input is missing, empty or of another kind, nothing in it is usable, or all of it falls on one side.
         StoreError: the output cannot be written.
     """
     begin = time.perf_counter()
     inputs = [inputs] if isinstance(inputs, str) else [str(name) for name in inputs]
     workers = workers or os.cpu_count() or 1
-    _check_inputs(inputs, output)
+    outputs = [Path(output), held_out_path(output)] if split else [Path(output)]
+    _check_inputs(inputs, outputs)
     if ensembles is not None:
         if level:
             raise ValueError("level says what the inputs' own conformers are; made ones have that of the ensembles")
         require([ensembles.level] if ensembles.level in RELAX else [])
-    task = _Task(ensembles, level)
-    parts, resumable = _open_parts(inputs, output, task, progress)
+    task = _Task(ensembles, level, split)
+    parts, resumable = _open_parts(inputs, outputs, task, progress)
     try:
         report = PrepareReport()
-        digests = _run(inputs, parts, task, workers, progress, report)
-        if not digests:
+        found = _run(inputs, parts, task, workers, progress, report)
+        if not found:
             raise NothingUsable(inputs, report)
-        _merge(parts, digests, output, report, task)
+        _merge(parts, found, outputs, report, task)
     except RecordError:
         resumable = False  # the same call would only fail again
         raise
@@ -172,14 +192,21 @@ def prepare(
     return report
 
 
-def _check_inputs(inputs: Sequence[str], output: str) -> None:
+def held_out_path(output: str | os.PathLike) -> Path:
+    """Where a split of `output` keeps what it holds out: STORE_held_out.h5 for STORE.h5."""
+    path = Path(output)
+    return path.with_name(f"{path.stem}_held_out{path.suffix}")
+
+
+def _check_inputs(inputs: Sequence[str], outputs: Sequence[Path]) -> None:
     """Fail now rather than after an hour."""
     if not inputs:
         raise RecordError("no input files")
     for name in inputs:
         if name != "-" and Path(name).is_file():
-            if Path(output).exists() and os.path.samefile(name, output):
-                raise StoreError(f"{output}: is also an input")
+            for output in outputs:
+                if output.exists() and os.path.samefile(name, output):
+                    raise StoreError(f"{output}: is also an input")
             next(_texts(name))
         elif name != "-" and (not Path(name).exists() or Path(name).is_dir()):
             raise RecordError(f"{name}: no such file")
@@ -202,15 +229,16 @@ def fingerprint(files: Sequence[str | os.PathLike]) -> list[tuple[str, int, int]
     return [(os.path.abspath(f), os.stat(f).st_size, os.stat(f).st_mtime_ns) for f in files]
 
 
-def _open_parts(inputs: Sequence[str], output: str, task: _Task, progress: bool) -> tuple[Path, bool]:
+def _open_parts(inputs: Sequence[str], outputs: Sequence[Path], task: _Task, progress: bool) -> tuple[Path, bool]:
     """The folder of parts, emptied unless it belongs to these very inputs, and whether it may serve a later run."""
-    parts = Path(f"{output}.parts")
+    parts = Path(f"{outputs[0]}.parts")
     resumable = all(Path(name).is_file() for name in inputs)
     versions = [__version__, VERSION, schema.VERSION, rdBase.rdkitVersion]
     text = json.dumps([*versions, task.chunk, repr(task), fingerprint(inputs) if resumable else None])
     try:
-        if Path(output).is_dir():
-            raise IsADirectoryError("it is a folder")
+        for output in outputs:
+            if output.is_dir():
+                raise StoreError(f"{output}: cannot be written: it is a folder")
         if parts.exists():
             label = parts / "fingerprint.json"
             found = label.read_text() if label.is_file() else None
@@ -227,15 +255,15 @@ def _open_parts(inputs: Sequence[str], output: str, task: _Task, progress: bool)
         (parts / "fingerprint.tmp").write_text(text)
         os.replace(parts / "fingerprint.tmp", parts / "fingerprint.json")
     except OSError as error:
-        raise StoreError(f"{output}: cannot be written: {error.strerror or error}") from error
+        raise StoreError(f"{outputs[0]}: cannot be written: {error.strerror or error}") from error
     return parts, resumable
 
 
 def _run(
     inputs: Sequence[str], parts: Path, task: _Task, workers: int, progress: bool, report: PrepareReport
-) -> list[tuple[int, int, str]]:
-    """Turn every chunk into a part; (part, molecule, topology digest) of all their molecules in input order."""
-    digests: list[tuple[int, int, str]] = []
+) -> list[_Found]:
+    """Turn every chunk into a part; all their molecules in input order."""
+    found: list[_Found] = []
     with (
         tqdm(unit=" records", file=sys.stderr, disable=not progress) as bar,
         closing(_results(inputs, parts, task, workers, report)) as results,  # workers end here whatever happens
@@ -245,9 +273,10 @@ def _run(
             report.skipped += [Skipped(*s) for s in result["skipped"]]
             for note, count in result["notes"].items():
                 report.notes[note] = report.notes.get(note, 0) + count
-            digests += [(part, i, digest) for i, digest in enumerate(result["digests"])]
+            sides = zip(result["digests"], result["held_out"], strict=True)
+            found += [_Found(part, i, digest, held_out) for i, (digest, held_out) in enumerate(sides)]
             bar.update(result["records"])
-    return digests
+    return found
 
 
 def _results(
@@ -312,6 +341,7 @@ def _make_part(parts: Path, k: int, chunk: _Chunk, task: _Task) -> dict:
 
 def _parse(chunk: _Chunk, task: _Task) -> tuple[dict, list[Molecule]]:
     molecules: dict[bytes, Molecule] = {}
+    sides: list[bool] = []
     skipped: list[Skipped] = []
     notes: Counter[str] = Counter()
     options = task.ensembles
@@ -323,6 +353,7 @@ def _parse(chunk: _Chunk, task: _Task) -> tuple[dict, list[Molecule]]:
             try:
                 molecule = molecule_from_mol(record.mol, record.name, conformers=own)
                 first = molecules.get(molecule.topology())
+                held_out = first is None and task.split is not None and task.split.holds_out(record.mol)
                 if options is None:
                     molecule.levels = [task.level] * len(molecule.pos)
                 elif first is None:
@@ -334,6 +365,7 @@ def _parse(chunk: _Chunk, task: _Task) -> tuple[dict, list[Molecule]]:
             else:
                 if first is None:
                     molecules[molecule.topology()] = molecule
+                    sides.append(held_out)
                 else:
                     first.pos += molecule.pos
                     first.levels += molecule.levels
@@ -341,15 +373,32 @@ def _parse(chunk: _Chunk, task: _Task) -> tuple[dict, list[Molecule]]:
         if problem:
             skipped.append(Skipped(chunk.file, k + 1, record.name, problem))
     digests = [hashlib.blake2b(topology, digest_size=16).hexdigest() for topology in molecules]
-    result = {"records": len(chunk.records), "skipped": skipped, "notes": +notes, "digests": digests}
-    return result, list(molecules.values())
+    facts = {"digests": digests, "held_out": sides, "skipped": skipped, "notes": +notes}
+    return {"records": len(chunk.records), **facts}, list(molecules.values())
 
 
-def _merge(parts: Path, digests: list[tuple[int, int, str]], output: str, report: PrepareReport, task: _Task) -> None:
-    members: dict[str, list[tuple[int, int]]] = {}
-    for part, i, digest in digests:
-        group = members.setdefault(digest, [])
+def _merge(parts: Path, found: list[_Found], outputs: Sequence[Path], report: PrepareReport, task: _Task) -> None:
+    """Write the store, or the two of them; they are moved into place when both are whole."""
+    groups: dict[str, list[_Found]] = {}
+    for molecule in found:
+        group = groups.setdefault(molecule.digest, [])
         if not group or task.ensembles is None:  # a repeated molecule has the same ensemble
-            group.append((part, i))
-    stores = {part: MoleculeStore(parts / f"{part:06d}.h5") for part in sorted({part for part, _, _ in digests})}
-    report.molecules, report.conformers = merge_stores(output, stores, list(members.values()))
+            group.append(molecule)
+    sides: list[list[list[tuple[int, int]]]] = [[] for _ in outputs]
+    for group in groups.values():
+        sides[group[0].held_out].append([(m.part, m.row) for m in group])
+    if not all(sides):
+        assert task.split is not None
+        all_or_none, other = ("none", "larger") if sides[0] else ("all", "smaller")
+        raise RecordError(
+            f"{outputs[0]}: {all_or_none} of {len(groups)} molecules would be held out by {task.split.by} at a share of "
+            f"{task.split.share}; take a {other} one, or more molecules"
+        )
+    stores = {part: MoleculeStore(parts / f"{part:06d}.h5") for part in sorted({m.part for m in found})}
+    whole = [parts / f"whole_{k}.h5" for k in range(len(outputs))]
+    counts = [merge_stores(path, stores, members) for path, members in zip(whole, sides, strict=True)]
+    for path, output in zip(reversed(whole), reversed(outputs), strict=True):
+        os.replace(path, output)
+    report.molecules, report.conformers = counts[0]
+    if task.split is not None:
+        report.held_out_molecules, report.held_out_conformers = counts[1]

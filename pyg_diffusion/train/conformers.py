@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 from torch_geometric.data import Batch
 from torch_geometric.utils import to_dense_batch
 
-from ..data import MoleculeData, MoleculeStore, laplacian_operator
+from ..data import MoleculeData, MoleculeStore, laplacian_operator, schema
 from ..data.properties import properties
 from ..spectral import DenseOperator, LaplacianOperator, PowerSpectrum
 from .config import ConfigError, MoleculesConfig
@@ -98,12 +98,21 @@ class ConformerDataModule(SignalDataModule):
 
     def elements(self) -> list[int]:
         """Atomic numbers in the training conformers, sorted."""
-        found: set[int] = set()
+        return np.unique(self._trained_atoms("atom/z")).tolist()
+
+    def domain(self) -> dict[str, Any]:
+        """Atoms of the largest training molecule, and the formal charges of atoms in the training conformers, sorted."""
+        charges = self._trained_atoms("atom/x")[:, list(schema.ATOM_FEATURES).index("charge")].astype(int) - 2
+        return {"max_atoms": int(self.train.sizes().max()), "charges": np.unique(charges).tolist()}
+
+    def _trained_atoms(self, column: str) -> np.ndarray:
+        """A column of the stores, for the atoms of the molecules that are trained on."""
+        rows = []
         for k, store in enumerate(self.stores):
             used = np.zeros(len(store), bool)
             used[self.train.index[self.train.index[:, 0] == k, 1]] = True
-            found.update(np.unique(store.arrays["atom/z"][np.repeat(used, store.sizes())]).tolist())
-        return sorted(found)
+            rows.append(store.arrays[column][np.repeat(used, store.sizes())])
+        return np.concatenate(rows)
 
     def levels(self) -> set[str]:
         return {level for store in self.stores for level in store.levels if level}
@@ -116,7 +125,7 @@ class ConformerDataModule(SignalDataModule):
         return {}
 
     def card_facts(self) -> dict[str, Any]:
-        return {"elements": self.elements(), "data": {"kind": "molecules"}}
+        return {"elements": self.elements(), "data": {"kind": "molecules"}, "domain": self.domain()}
 
     def present(self, batch: Batch, draws: Draws) -> tuple[LaplacianOperator, Tensor, Batch]:
         turn = rotations(draws.graph_normal(4))

@@ -15,7 +15,15 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.plugins.environments import SLURMEnvironment
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from ..pretrained import Card, build_denoiser, compile_network, continue_from, load_pretrained, save_pretrained
+from ..pretrained import (
+    Card,
+    build_denoiser,
+    compile_network,
+    continue_from,
+    load_pretrained,
+    save_pretrained,
+    union_of_domains,
+)
 from ..spectral import PowerSpectrum
 from .callbacks import RunControl, checkpoints, weight_average
 from .config import Config, ConfigError, load_config
@@ -150,6 +158,7 @@ def train(config: Config, run_dir: str | Path, resume: bool = False, progress: b
             if wrong:
                 raise ConfigError(f"{options.init_from} has another {name}: {wrong}; begin with the same")
         card.elements = sorted({*card.elements, *theirs.elements})
+        card.domain = union_of_domains(card.domain, theirs.domain)
         assert isinstance(source.spectrum, PowerSpectrum)
         denoiser = build_denoiser(card, source.spectrum).train()
         try:

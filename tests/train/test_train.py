@@ -12,7 +12,7 @@ import yaml
 from safetensors.torch import load_file
 
 from pyg_diffusion.data import write_store
-from pyg_diffusion.pretrained import WeightsError, load_pretrained
+from pyg_diffusion.pretrained import WeightsError, load_pretrained, union_of_domains
 from pyg_diffusion.train import DenoiserModule, load_config, train
 from pyg_diffusion.train.config import ConfigError, from_dict
 from pyg_diffusion.train.conformers import ConformerDataModule, rotations
@@ -150,6 +150,14 @@ def test_elements_are_those_trained_on(tmp_path, molecules):
     options["data"]["val_store"] = str(tmp_path / "val.h5")
     data = ConformerDataModule(from_dict(options).data, seed=0)
     assert 11 not in data.elements() and {1, 6, 7, 8} <= set(data.elements())
+    seen = [m for m in molecules if 11 not in m.z]
+    assert data.domain() == {"max_atoms": max(len(m.z) for m in seen), "charges": [-1, 0, 1]}  # a betaine is among them
+
+
+def test_the_domain_of_continued_training_is_both():
+    one, other = {"max_atoms": 9, "charges": [0]}, {"max_atoms": 7, "charges": [-1, 0]}
+    assert union_of_domains(one, other) == {"max_atoms": 9, "charges": [-1, 0]}
+    assert union_of_domains(one, {}) == union_of_domains({}, one) == {}
 
 
 def test_repeat_counts_passes(store_path):
@@ -213,6 +221,7 @@ def test_weights_round_trip_and_refusals(store_path, tmp_path):
     result = train(config, tmp_path / "run", progress=False)
     denoiser, card = load_pretrained(tmp_path / "run")
     assert card.elements == [1, 6, 7, 8, 9, 11] and card.training["steps"] == 2
+    assert card.domain == {"max_atoms": 19, "charges": [-1, 0, 1]}
     saved = load_file(result.weights)
     assert all(torch.equal(v, saved[k].float()) for k, v in denoiser.net.state_dict().items())
 
