@@ -15,10 +15,20 @@ import torch
 from rdkit import Chem
 from tqdm import tqdm
 
-from .chem import Record, RecordError, Stereo, molecule_from_mol, read_records, read_sdf, with_positions
+from .chem import (
+    Record,
+    RecordError,
+    Stereo,
+    molecule_from_mol,
+    read_records,
+    read_sdf,
+    stereo_of,
+    with_positions,
+)
 from .chem.finish import Finish
 from .chem.isomers import most_stereoisomers, stereoisomers
 from .chem.records import (
+    is_3d,
     open_text,
     record_from_block,
     record_from_smiles,
@@ -26,6 +36,7 @@ from .chem.records import (
     split_smiles,
     split_smiles_lines,
 )
+from .chem.stereo import signed_volume
 from .data import Molecule
 from .generate import Generator
 from .metrics import Comparison, Ensemble, Evaluation, compare, etkdg, evaluate, group_records, records_of
@@ -152,14 +163,23 @@ def _with_kept(entries: Iterable[Entry], keep: Chem.Mol, skip: Callable[[str, st
         yield entry
 
 
+def _settled(mol: Chem.Mol, isomer: Chem.Mol) -> bool:
+    """Whether coordinates say what RDKit leaves open in 3D, such as the side of a bridgehead nitrogen."""
+    volumes = signed_volume(stereo_of(isomer).tetra, mol.GetConformer().GetPositions())
+    return bool((np.abs(volumes) > 0.1).all())  # the bound of `check_stereo`
+
+
 def _enumerated(entries: Iterable[Entry], limit: int, say: Callable[[str], None]) -> Iterator[Entry]:
-    """The entries, those with unspecified stereo as their stereoisomers "NAME isomer 1", ..., `limit` of each at most."""
+    """The entries, those with unspecified stereo as their stereoisomers "NAME isomer 1", ..., `limit` of each at most.
+
+    One with 3D coordinates is left as it is unless they leave a centre flat.
+    """
     molecules = made = 0
     for entry in entries:
         record = entry.record
         assert record.mol is not None
         isomers = stereoisomers(record.mol, limit + 1)
-        if len(isomers) == 1:
+        if len(isomers) == 1 or (is_3d(record.mol) and _settled(record.mol, isomers[0])):
             yield entry
             continue
         if len(isomers) > limit:

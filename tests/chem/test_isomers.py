@@ -122,6 +122,23 @@ def test_the_command_makes_every_isomer_and_says_so(tmp_path, capsys):
     assert "3 molecules with unspecified stereo were made as 11 stereoisomers" in said
 
 
+def test_coordinates_settle_what_rdkit_leaves_open(tmp_path):
+    """A bridgehead nitrogen has no label from 3D, but has its side; a flat centre has none."""
+    sided, flat = embed("C#C[C@@H]1N2C[C@@]1(C=O)C2"), embed("[CH3]C(F)Cl")
+    Chem.AssignStereochemistryFrom3D(sided)
+    assert len(stereoisomers(sided)) == 2
+    pos = flat.GetConformer().GetPositions()
+    pos[:, 2] = 0.0
+    flat.GetConformer().SetPositions(pos)
+    with Chem.SDWriter(str(tmp_path / "in.sdf")) as writer:
+        for name, mol in (("sided", sided), ("flat", flat)):
+            mol.SetProp("_Name", name)
+            writer.write(mol)
+    options = ["-n", "1", "-o", str(tmp_path / "out.sdf"), "--quiet", "--stereo", "enumerate"]
+    assert main(["sample", str(tmp_path / "in.sdf"), *options]) == 0
+    assert list(records(tmp_path / "out.sdf")) == ["sided", "flat isomer 1", "flat isomer 2"]
+
+
 def test_conformers_per_record_go_to_every_isomer(tmp_path):
     (tmp_path / "in.smi").write_text("CC(F)Cl a\nCC(F)Cl a\n")
     out = tmp_path / "out.sdf"
