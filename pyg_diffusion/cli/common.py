@@ -1,0 +1,79 @@
+"""What the commands share: messages, outputs, exit status."""
+
+import gzip
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TextIO
+
+
+class Skipped:
+    """Counts and names records that could not be used; the summary comes at the end."""
+
+    def __init__(self) -> None:
+        self.rows: list[str] = []
+
+    def add(self, name: str, reason: str) -> None:
+        self.rows.append(name)
+        say(f"skipped {name}: {reason}")
+
+    def summary(self, done: int, noun: str) -> None:
+        if self.rows:
+            shown = ", ".join(self.rows[:5]) + (", ..." if len(self.rows) > 5 else "")
+            say(f"{done} {noun} done, {len(self.rows)} skipped: {shown}")
+
+
+def say(text: str) -> None:
+    """A message to the user."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def status(produced: bool, skipped: bool, strict: bool) -> int:
+    """The exit status of a command that reads records."""
+    return 0 if produced and not (strict and skipped) else 1
+
+
+class UsageError(Exception):
+    """The command line asks for something impossible: exit status 2."""
+
+
+class Output:
+    """A text file, gzipped if its name says so, or stdout for "-".
+
+    That it can be written is checked at once (parent folders are made), but the file is touched only with the first text: a
+    job that fails before leaves what was there. An output that is also an input is refused.
+    """
+
+    def __init__(self, path: str, inputs: Sequence[str] = ()):
+        self.path = path
+        self._stream: TextIO | None = sys.stdout if path == "-" else None
+        if path == "-":
+            return
+        target = Path(path)
+        if target.exists() and any(Path(name).exists() and target.samefile(name) for name in inputs):
+            raise UsageError(f"{path} is also an input")
+        new = not target.exists()
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with open(target, "ab"):
+                pass
+        except OSError as error:
+            raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
+        if new:
+            target.unlink()
+
+    def write(self, text: str) -> None:
+        if self._stream is None:
+            self._stream = gzip.open(self.path, "wt") if self.path.endswith(".gz") else open(self.path, "w")  # noqa: SIM115
+        self._stream.write(text)
+
+    def flush(self) -> None:
+        if self._stream is not None:
+            self._stream.flush()
+
+    def __enter__(self) -> "Output":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._stream is not None and self.path != "-":
+            self._stream.close()

@@ -1,0 +1,52 @@
+"""`pyg-diffusion evaluate`."""
+
+import argparse
+import json
+
+from .common import Output, Skipped, UsageError, status
+
+
+def run_evaluate(args: argparse.Namespace) -> int:
+    if args.generated.endswith((".h5", ".hdf5")):
+        return _evaluate_fields(args)
+    if args.reference is None:
+        raise UsageError("conformers need a REFERENCE.sdf to be scored against")
+    if args.baselines:
+        raise UsageError("--baselines is for fields; conformers have --etkdg and --mmff")
+    from ..pipeline import evaluate_files
+
+    if args.xtb and args.busters == 0:
+        raise UsageError("--xtb needs conformers to work on: --busters above 0")
+    out = Output(args.output, [args.generated, args.reference]) if args.output else None
+    skipped = Skipped()
+    comparison, result = evaluate_files(
+        args.generated,
+        args.reference,
+        skipped.add,
+        report=args.report,
+        baselines=[False] * args.etkdg + [True] * args.mmff,
+        deltas=args.delta,
+        checked=args.busters,
+        xtb=args.xtb,
+        workers=args.workers,
+        seed=args.seed,
+    )
+    print(comparison.table())
+    if out is not None:
+        with out:
+            out.write(json.dumps(result, indent=1) + "\n")
+    scored = comparison.molecules - len(comparison.failed["pyg_diffusion"])
+    skipped.summary(scored, "molecules")
+    return status(scored > 0, bool(skipped.rows), args.strict)
+
+
+def _evaluate_fields(args: argparse.Namespace) -> int:
+    from ..pipeline_fields import evaluate_fields, table
+
+    out = Output(args.output, [args.generated, args.reference or ""]) if args.output else None
+    result = evaluate_fields(args.generated, args.reference, args.baselines, args.seed)
+    print(table(result))
+    if out is not None:
+        with out:
+            out.write(json.dumps(result, indent=1) + "\n")
+    return 0
