@@ -249,3 +249,23 @@ def test_forked_workers_read_the_same(path, loaded):
     for worker in workers:
         worker.join()
     assert sums == [float(sum(np.abs(store[i].pos[0]).sum() for i in range(len(store))))] * 2
+
+
+def test_levels_and_energies_stay_with_their_conformers(molecules, tmp_path):
+    """Also where stores are merged that number their levels in another order; what was not given reads as unknown."""
+    one, two, three = (copy.deepcopy(molecules[0]) for _ in range(3))
+    one.levels, one.energies = ["GFN2-xTB"] * len(one.pos), [float(k) for k in range(len(one.pos))]
+    two.levels = ["MMFF94s", *["GFN2-xTB"] * (len(two.pos) - 1)]
+    write_store(tmp_path / "a.h5", [one])
+    write_store(tmp_path / "b.h5", [three, two])
+    a, b = MoleculeStore(tmp_path / "a.h5"), MoleculeStore(tmp_path / "b.h5")
+    assert (a.levels, b.levels) == (["GFN2-xTB"], ["", "MMFF94s", "GFN2-xTB"])
+    assert a[0].levels == one.levels and a[0].energies == one.energies and a[0].data(1).level == "GFN2-xTB"
+    assert b[0].levels == [""] * len(one.pos) and np.isnan(b[0].energies).all()
+    merge_stores(tmp_path / "c.h5", {0: a, 1: b}, [[(1, 0), (0, 0), (1, 1)]])
+    merged = MoleculeStore(tmp_path / "c.h5")[0]
+    assert merged.levels == [*b[0].levels, *one.levels, *two.levels]
+    np.testing.assert_array_equal(merged.energies, [*b[0].energies, *one.energies, *[np.nan] * len(two.pos)])
+    one.levels = one.levels[1:]
+    with pytest.raises(ValueError, match="levels or energies"):
+        write_store(tmp_path / "d.h5", [one])
