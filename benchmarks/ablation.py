@@ -3,14 +3,15 @@
     python benchmarks/ablation.py --seeds 2 --steps 1000 --samples 500 --trials 8
 
 Vortices on a 5x5 grid (`GridFields`, non-Gaussian). Every run trains the same small number of steps and samples `--samples`
-fields; its score is the geometric mean of the spectrum, covariance and sliced Wasserstein errors, each over its sampling
-floor (what as many held-out samples have against the same reference): 1 is as good as held-out samples. Samples are
-ancestral, 40 evaluations, whose own error is part of it. Validation losses would not do, since another process has another
-loss. The reference of the search and that of the final table differ.
+fields by the default sampler; its score is the geometric mean of the spectrum, covariance and sliced Wasserstein errors,
+each over its sampling floor (what as many held-out samples have against the same reference): 1 is as good as held-out
+samples. Validation losses would not do, since another process has another loss. The reference of the search and that of the
+final table differ.
 
 The first part varies one choice at a time, with `--seeds` seeds that train and sample; the paired difference from the base
 recipe, seed by seed, is given with its standard error. The second part searches all of them at once (TPE, Optuna), then
-trains what it found with the same seeds. Needs `pip install optuna`. Prints tables, writes results/ablation.json and .png.
+trains what it found with the same seeds. Needs `pip install optuna`. Prints a table, writes results/ablation.json after each
+run (`--resume` goes on from there) and a .png.
 """
 
 import argparse
@@ -32,7 +33,6 @@ from pyg_diffusion import laplacian_operator
 from pyg_diffusion.datasets import GridFields
 from pyg_diffusion.generate_fields import FieldGenerator
 from pyg_diffusion.metrics.fields import compare_fields, sampling_floor
-from pyg_diffusion.sample import Ancestral
 from pyg_diffusion.train import train
 from pyg_diffusion.train.config import from_dict
 
@@ -49,13 +49,14 @@ BASE: dict[str, Any] = {
     "process.noise": "matched",
     "process.tau_min": 1e-5,
     "process.tau_max": 12.0,
-    "train.time_sampling": "uniform",
+    "train.time_sampling": "lognormal",
     "train.log_tau_mean": -3.0,
     "train.log_tau_std": 3.0,
 }
+BASE_NAME = "base: width 32, depth 2, γ = λ₀ = .5, matched, lognormal levels"
 # name -> what differs from the base. MLP: wide enough to have as many parameters.
 VARIANTS: dict[str, dict[str, Any]] = {
-    "base: GNN, width 32, depth 2, γ = λ₀ = .5, matched": {},
+    BASE_NAME: {},
     "MLP of equal size": {"model.kind": "mlp", "model.width": 64, "model.depth": 2},
     "isotropic: γ = 0, λ₀ = 1": {"process.gamma": 0.0, "process.lambda0": 1.0},
     "GNN that predicts ε": {"model.kind": "eps"},
@@ -63,7 +64,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "λ_G = .01 (smoothness)": {"train.regularizers": {"smoothness": 0.01}},
     "λ_A = .1 (alignment)": {"train.regularizers": {"alignment": 0.1}},
     "GNN without attention to all nodes": {"model.global_attention": False},
-    "noise levels lognormal, log τ ~ N(-3, 3²)": {"train.time_sampling": "lognormal"},
+    "noise levels uniform in log τ": {"train.time_sampling": "uniform"},
+    "objective F + 30 x₀": {"train.objectives": {"F": 1.0, "x0": 30.0}},
     "noise levels by loss": {"train.time_sampling": "importance"},
     "width 16": {"model.width": 16},
     "width 64": {"model.width": 64},
@@ -108,7 +110,7 @@ class Judge:
             start = time.perf_counter()
             result = train(from_dict(recipe(changes, seed, self.steps, self.root)), Path(folder) / "run", progress=False)
             seconds = time.perf_counter() - start
-            x = FieldGenerator.from_pretrained(result.weights, sampler=Ancestral(), steps=40).sample(self.samples, seed=seed)
+            x = FieldGenerator.from_pretrained(result.weights).sample(self.samples, seed=seed)
         found = compare_fields(x, self.references[which], self.operator)
         ratios = {name: found[name] / self.floors[which][name] for name in ERRORS}
         mean = math.exp(np.mean([math.log(max(v, 1e-9)) for v in ratios.values()]))
@@ -131,15 +133,44 @@ def suggest(trial: optuna.Trial) -> dict[str, Any]:
     }
 
 
+def summary(runs: list[dict[str, float]], base: list[dict[str, float]]) -> dict[str, Any]:
+    """Geometric mean of the scores, and their difference from the base in the logarithm, seed by seed."""
+    scores = np.log([r["score"] for r in runs])
+    gap = scores - np.log([r["score"] for r in base[: len(runs)]])
+
+    def error(x: np.ndarray) -> float | None:
+        return float(x.std(ddof=1) / len(x) ** 0.5) if len(x) > 1 else None
+
+    return {
+        "score": float(np.exp(scores.mean())),
+        "error": error(scores),
+        "difference": float(gap.mean()),
+        "difference_error": error(gap),
+        "runs": runs,
+    }
+
+
+def show(variants: dict[str, Any]) -> None:
+    """The table."""
+    print(f"\n{'':52}{'score':>7} ±{'se':>5}{'diff':>8} ±{'se':>5}  spectrum  cov  sliced W  s/run  seeds")
+    for name, row in variants.items():
+        errors = [f"{math.nan if row[k] is None else row[k]:5.2f}" for k in ("error", "difference_error")]
+        means = [float(np.mean([r[e] for r in row["runs"]])) for e in (*ERRORS, "seconds")]
+        print(
+            f"{name:52}{row['score']:7.2f} ±{errors[0]}{row['difference']:+8.2f} ±{errors[1]}"
+            f"{means[0]:10.2f}{means[1]:6.2f}{means[2]:9.2f}{means[3]:7.0f}{len(row['runs']):7}"
+        )
+
+
 def main() -> None:
-    """Run both parts, print, write."""
+    """Run what is not in the results yet, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=800)
     parser.add_argument("--samples", type=int, default=1000)
     parser.add_argument("--trials", type=int, default=30, help="of the search")
-    parser.add_argument("--minutes", type=float, default=math.inf, help="no further variant is begun after these")
-    parser.add_argument("--only", default="", help="variants whose name contains this")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="nothing further is begun after these")
+    parser.add_argument("--resume", action="store_true", help="keep what the output holds of the same options")
     parser.add_argument("-o", "--output", type=Path, default=HERE / "results" / "ablation.json")
     args = parser.parse_args()
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
@@ -147,56 +178,57 @@ def main() -> None:
     torch.set_num_threads(1)
     result: dict[str, Any] = {
         "machine": machine(),
-        "options": {k: v for k, v in vars(args).items() if k != "output"},
+        "options": {"steps": args.steps, "samples": args.samples, "base": BASE},
         "variants": {},
+        "search": [],
     }
+    if args.resume and args.output.is_file():
+        before = json.loads(args.output.read_text())
+        if before["options"] != result["options"]:
+            parser.error(f"{args.output} was made with {before['options']}; give the same, or no --resume")
+        result = before
+    end = time.perf_counter() + 60 * args.minutes
+    variants, search = result["variants"], result["search"]
+
+    def add(name: str, runs: list[dict[str, float]]) -> None:
+        base = variants[BASE_NAME]["runs"] if BASE_NAME in variants else runs
+        variants[name] = summary(runs, base)
+        args.output.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+        print(f"{name}: {runs[-1]['score']:.2f}", flush=True)
+
     with tempfile.TemporaryDirectory() as root:
         judge = Judge(root, args.samples, args.steps)
 
-        def rows(changes: dict[str, Any]) -> list[dict[str, float]]:
-            return [judge.score(changes, seed, 1) for seed in range(args.seeds)]
+        def complete(variant: str, changes: dict[str, Any], seed: int) -> None:
+            runs = variants.get(variant, {"runs": []})["runs"]
+            if len(runs) == seed and time.perf_counter() < end:
+                add(variant, [*runs, judge.score(changes, seed, 1)])
 
-        base: list[dict[str, float]] = []
-        print(f"{'':52}{'score':>7} ±{'se':>5}{'diff':>8} ±{'se':>5}  spectrum  cov  sliced W  s/run", flush=True)
+        for seed in range(args.seeds):  # all variants before the next seed: whatever the time allows is a fair table
+            for name, changes in VARIANTS.items():
+                complete(name, changes, seed)
 
-        def report(name: str, found: list[dict[str, float]]) -> None:
-            scores = np.log([r["score"] for r in found])
-            gap = scores - np.log([r["score"] for r in base])
-            scale = max(len(found), 1) ** 0.5
-            row = {
-                "score": float(np.exp(scores.mean())),
-                "error": float(scores.std(ddof=1) / scale) if len(found) > 1 else float("nan"),
-                "difference": float(gap.mean()),
-                "difference_error": float(gap.std(ddof=1) / scale) if len(found) > 1 else float("nan"),
-                "runs": found,
-            }
-            result["variants"][name] = row
-            means = [float(np.mean([r[e] for r in found])) for e in (*ERRORS, "seconds")]
-            print(
-                f"{name:52}{row['score']:7.2f} ±{row['error']:5.2f}{row['difference']:+8.2f} ±{row['difference_error']:5.2f}"
-                f"{means[0]:10.2f}{means[1]:6.2f}{means[2]:9.2f}{means[3]:7.0f}",
-                flush=True,
-            )
-            args.output.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+        def objective(trial: optuna.Trial) -> float:
+            changes = suggest(trial)
+            if trial.number == len(search):  # else a trial of before: TPE has a seed and suggests the same again
+                search.append({"score": judge.score(changes, 100 + trial.number, 0)["score"], **trial.params})
+                args.output.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+            return search[trial.number]["score"]
 
-        start = time.perf_counter()
-        for name, changes in VARIANTS.items():
-            if name.startswith("base") or (args.only in name and time.perf_counter() - start < 60 * args.minutes):
-                found = rows(changes)
-                base = base or found
-                report(name, found)
-        if args.trials:
-            study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=0))
-            study.optimize(lambda trial: judge.score(suggest(trial), 100 + trial.number, 0)["score"], n_trials=args.trials)
-            result["search"] = [{"score": t.value, **t.params} for t in study.trials]
-            best = suggest(optuna.trial.FixedTrial(study.best_params))
-            result["best"] = best
+        study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=0))
+        for _ in range(args.trials):
+            if len(study.trials) < len(search) or time.perf_counter() < end:
+                study.optimize(objective, n_trials=1)
+        if study.trials:
+            best = result["best"] = suggest(optuna.trial.FixedTrial(study.best_params))
             print("found:", {k: v for k, v in best.items() if BASE.get(k) != v})
-            report(f"found by {args.trials} trials", rows(best))
-            importance = optuna.importance.get_param_importances(study)
-            result["importance"] = importance
+            for seed in range(args.seeds):
+                complete(f"found by {len(search)} trials", best, seed)
+        if len(study.trials) > 1:
+            importance = result["importance"] = optuna.importance.get_param_importances(study)
             print("importance:", ", ".join(f"{k} {v:.2f}" for k, v in list(importance.items())[:6]))
     args.output.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+    show(variants)
     draw(result, args.output.with_suffix(".png"))
 
 
@@ -212,7 +244,7 @@ def draw(result: dict[str, Any], target: Path) -> None:
     left.invert_yaxis()
     left.axvline(1.0, color="black", lw=1)
     left.set(xscale="log", xlabel="error over the sampling floor (dots: seeds)")
-    trials = result.get("search", [])
+    trials = result["search"]
     right.plot([t["score"] for t in trials], ".", color="#9a9a9a")
     right.plot(np.minimum.accumulate([t["score"] for t in trials] or [1.0]), color="#c0392b")
     right.set(xlabel="trial of the search", ylabel="error over the floor", yscale="log")

@@ -2,6 +2,7 @@
 
     pyg-diffusion train configs/fields_5x5.yaml -o runs/fields_5x5
     python benchmarks/fields.py --run 5x5:diffusion=runs/fields_5x5 [--cases 5x5 ...] [--store store/fields]
+    python benchmarks/fields.py --cases 5x5 --run 5x5:diffusion=runs/fields_5x5 --run 5x5:ancestral=runs/fields_5x5@ancestral
 
 The first case is the table that an earlier system left unfinished: 5x5 grid, 3-vectors, 100 samples. Each method makes
 several blocks of samples, each as large as the reference; every figure is the mean over blocks, ± their standard deviation.
@@ -30,13 +31,20 @@ from torch import Tensor
 
 from pyg_diffusion.data import laplacian_operator
 from pyg_diffusion.datasets import GridFields
+from pyg_diffusion.generate_fields import FieldGenerator
 from pyg_diffusion.metrics.fields import BASELINES, compare_fields, nearest_mse, power_spectrum
+from pyg_diffusion.sample import Ancestral, Exponential, Sampler
 from pyg_diffusion.spectral import ExactOperator
 
 HERE = Path(__file__).parent
 ERRORS = ("spectrum", "covariance", "sliced_wasserstein", "marginal_wasserstein", "mmd", "smoothness_wasserstein")
 FIGURES = ("mean_mse", "nearest_mse", "train_mse", "smoothness")
 FLOOR = "held out"
+SAMPLERS: dict[str, Callable[[], Sampler | None]] = {
+    "": lambda: None,  # the default
+    "ancestral": Ancestral,
+    "exponential3": lambda: Exponential(3),
+}
 # Mean MSE and graph smoothness of the earlier system on its own data, which is gone: for the record, not for comparison.
 EARLIER = {"interpolation": (0.001100, 98.79), "uniform": (0.007637, 343.56), "gaussian": (0.008986, 1064.99)}
 
@@ -66,11 +74,10 @@ CASES = {
 }
 
 
-def diffusion(run_dir: Path, case: Case, count: int) -> Tensor:
-    """Samples of a trained run, `[count, N, C]`, after a check that it was trained on the case's law and enough of it."""
-    from pyg_diffusion.generate_fields import FieldGenerator
-
-    generator = FieldGenerator.from_pretrained(run_dir)
+def diffusion(source: str, case: Case, count: int) -> Tensor:
+    """Samples `[count, N, C]` of a trained run, FOLDER[@SAMPLER], which must be of the case's law and of enough of it."""
+    run_dir, _, sampler = source.partition("@")
+    generator = FieldGenerator.from_pretrained(run_dir, sampler=SAMPLERS[sampler]())
     facts = generator.card.data
     wanted = {"law": case.law, "shape": list(case.shape), "kinds": case.kinds, "parameters": case.parameters}
     wrong = {name: facts.get(name) for name, value in wanted.items() if facts.get(name) != value}
@@ -90,7 +97,7 @@ def score(made: Tensor, reference: Tensor, train: Tensor, operator: ExactOperato
     return {name: [float(np.mean(v)), float(np.std(v))] for name in rows[0] for v in [[row[name] for row in rows]]}
 
 
-def run_case(case: Case, store: Path, runs: dict[str, Path]) -> dict:
+def run_case(case: Case, store: Path, runs: dict[str, str]) -> dict:
     """All methods of one case: metrics, seconds per sample, spectra."""
     count = case.samples * case.blocks
     train, reference, held_out = (
@@ -106,8 +113,8 @@ def run_case(case: Case, store: Path, runs: dict[str, Path]) -> dict:
     }
     for name, make in BASELINES.items():
         methods[name] = lambda make=make: make(known, count)  # type: ignore[misc]
-    for name, folder in runs.items():
-        methods[name] = lambda folder=folder: diffusion(folder, case, count)  # type: ignore[misc]
+    for name, source in runs.items():
+        methods[name] = lambda source=source: diffusion(source, case, count)  # type: ignore[misc]
     result: dict[str, Any] = {"samples": case.samples, "train": case.train, "blocks": case.blocks, "law": case.law}
     result |= {"shape": case.shape, "kinds": case.kinds, "parameters": case.parameters, "methods": {}}
     bands = operator.eigenvalues[0].argsort().tensor_split(min(256, operator.num_nodes))
@@ -174,20 +181,23 @@ def plot(record: dict, path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
-    parser.add_argument("--run", action="append", default=[], metavar="CASE:NAME=FOLDER", help="a trained run, as a row")
+    parser.add_argument("--run", action="append", default=[], metavar="CASE:NAME=FOLDER[@SAMPLER]", help="a row")
     parser.add_argument("--store", type=Path, default=Path("store/fields"), help="where the fields are kept")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--blocks", type=int, help="instead of the cases' own number")
     parser.add_argument("--out", type=Path, default=HERE / "results" / "fields.json")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    runs: dict[str, dict[str, Path]] = {name: {} for name in args.cases}
+    runs: dict[str, dict[str, str]] = {name: {} for name in args.cases}
     for text in args.run:
-        head, _, folder = text.partition("=")
+        head, _, source = text.partition("=")
         case, _, name = head.partition(":")
-        if case not in runs or not name or not folder:
-            parser.error(f"--run takes CASE:NAME=FOLDER with a case of {', '.join(runs)}; got {text!r}")
-        runs[case][name] = Path(folder)
+        if case not in runs or not name or not source or source.partition("@")[2] not in SAMPLERS:
+            parser.error(
+                f"--run takes CASE:NAME=FOLDER[@SAMPLER] with a case of {', '.join(runs)} and a sampler of "
+                f"{', '.join(filter(None, SAMPLERS))}; got {text!r}"
+            )
+        runs[case][name] = source
     before = json.loads(args.out.read_text())["cases"] if args.out.is_file() else {}  # cases that are not run now stay
     record: dict[str, Any] = {"machine": machine(), "earlier system (mean MSE, smoothness)": EARLIER, "cases": before}
     for name in args.cases:

@@ -11,7 +11,7 @@ from ..denoise import Noisy
 from ..spectral import DenseOperator, GridOperator, LaplacianOperator
 from ..spectral.grid import KINDS
 from .conditions import Conditions
-from .conv import HeatConv, LaplacianAttentionConv, csr_adjacency
+from .conv import EdgeGradient, HeatConv, LaplacianAttentionConv, csr_adjacency
 from .embedding import SignalEmbedding, batch_vector, positions_of
 from .encodings import heat_diagonal, heat_edges
 from .feed_forward import FeedForward
@@ -64,15 +64,16 @@ class _GlobalAttention(nn.Module):
 
 
 class _Block(nn.Module):
-    """Neighbours, heat and (if wanted) all nodes side by side, then a feed-forward layer."""
+    """Neighbours, heat and (if wanted) its slopes along the axes or all nodes side by side, then a feed-forward layer."""
 
-    def __init__(self, width: int, heads: int, edge_dim: int, expansion: int, global_attention: bool):
+    def __init__(self, width: int, heads: int, edge_dim: int, expansion: int, axes: int, global_attention: bool):
         super().__init__()
+        warm = max(width // 4, 1)
         self.norm = TimeNorm(width, width)
         self.attend = LaplacianAttentionConv(width, width // heads, heads, edge_dim)
-        self.heat = HeatConv(width, max(width // 4, 1))
+        self.heat = HeatConv(width, warm)
         self.globally = _GlobalAttention(width, heads) if global_attention else None
-        self.out = nn.Linear(width + max(width // 4, 1) + width * global_attention, width)
+        self.out = nn.Linear(width + (1 + axes) * warm + width * global_attention, width)
         self.feed = FeedForward(width, expansion)
 
     def damp(self, factor: float) -> None:
@@ -89,9 +90,13 @@ class _Block(nn.Module):
         edge_attr: Tensor,
         operator: LaplacianOperator,
         unit: Tensor,
+        gradient: EdgeGradient | None = None,
     ) -> Tensor:
         x = self.norm(h, embedding, batch)
-        seen = [self.attend(x, adjacency, edge_attr, edge_weight), self.heat(x, operator, unit)]
+        warm = self.heat(x, operator, unit)
+        seen = [self.attend(x, adjacency, edge_attr, edge_weight), warm]
+        if gradient is not None:  # heat of time s varies over lengths of √s: slopes times √s keep their size
+            seen.append(gradient(warm * (1 + self.heat.log_time.exp()).sqrt().to(warm)))
         if self.globally is not None:
             seen.append(self.globally(x, batch, operator.num_graphs))
         return self.feed(h + self.out(torch.cat(seen, dim=1)), embedding, batch)
@@ -101,10 +106,12 @@ class GraphNet(nn.Module):
     r"""The target F of a preconditioned denoiser, for `[num_nodes, C]` signals on batches of any graphs.
 
     Blocks of {`TimeNorm` → attention over edges beside learned heat kernels of L (and attention over all nodes) → +,
-    `TimeNorm` → feed-forward → +}. Nodes also read their heat-kernel signature, edges their heat-kernel entries, in units
-    of the graph's mean degree; neither depends on sign or basis of eigenvectors, and both are 0 on backends without an
-    eigenbasis. The read-out starts at 0, so that the untrained denoiser is the best linear one. Equivariant under
-    permutations, not under rotations.
+    `TimeNorm` → feed-forward → +}. Where nodes have positions and do not attend to all others, the slopes of the diffused
+    features stand beside them, as in DiffusionNet (Sharp et al. 2022, `arXiv:2012.00888
+    <https://arxiv.org/abs/2012.00888>`_): heat brings what is far away, its slopes tell from where. Nodes also read their
+    heat-kernel signature, edges their heat-kernel entries, in units of the graph's mean degree; neither depends on sign or
+    basis of eigenvectors, and both are 0 on backends without an eigenbasis. The read-out starts at 0, so that the untrained
+    denoiser is the best linear one. Equivariant under permutations, not under rotations.
 
     Called as `net(noisy, operator, context)`. `context` (`Data` or `Batch`) has `edge_index` and may have
 
@@ -120,7 +127,7 @@ class GraphNet(nn.Module):
         positions: d where nodes have positions `pos [N, d]` that the network may read, else 0.
         conditions, node_conditions, edge_conditions: numbers of conditions.
         expansion: hidden over outer width of the feed-forward layers.
-        global_attention: attend to all nodes of a graph as well, for small graphs: it takes O(N²) per graph.
+        global_attention: attend to all nodes of a graph in the place of slopes, for small graphs: it takes O(N²) per graph.
 
     Raises:
         ValueError: width no multiple of heads; a signal, position or condition of another shape.
@@ -144,11 +151,13 @@ class GraphNet(nn.Module):
         super().__init__()
         if width % heads:
             raise ValueError(f"width {width} is not a multiple of heads {heads}")
-        self.positions, self.compiled = positions, False
+        self.positions, self.axes, self.compiled = positions, 0 if global_attention else positions, False
         self.embed = SignalEmbedding(channels, width, len(NODE_TIMES) + positions, conditions, node_conditions)
         self.edge_condition = Conditions(edge_conditions, "edge_condition")
         edge_dim = len(EDGE_TIMES) + positions + 2 * edge_conditions
-        self.blocks = nn.ModuleList(_Block(width, heads, edge_dim, expansion, global_attention) for _ in range(depth))
+        self.blocks = nn.ModuleList(
+            _Block(width, heads, edge_dim, expansion, self.axes, global_attention) for _ in range(depth)
+        )
         self.norm = TimeNorm(width, width)
         self.read = nn.Linear(width, channels)
         self.reset_parameters()
@@ -186,9 +195,11 @@ class GraphNet(nn.Module):
         unit = operator.graph_sum(degree) / operator.sizes.clamp_min(1).unsqueeze(1)
         unit = torch.where(unit > 0, unit, 1).to(operator.dtype)
         node, edge = self._signatures(operator, edge_index, unit)
+        gradient = None
         if self.positions:
             pos, vector = geometry(context, self.positions, batch, operator)
             node, edge = torch.cat([node, pos.to(node)], dim=1), torch.cat([edge, vector.to(edge)], dim=1)
+            gradient = EdgeGradient(edge_index, vector, operator.num_nodes) if self.axes else None
         asked = self.edge_condition(getattr(context, "edge_condition", None), edge_index.size(1))
         dtype = self.read.weight.dtype
         edge = torch.cat([edge.to(dtype), asked.to(dtype)], dim=1)
@@ -198,7 +209,7 @@ class GraphNet(nn.Module):
             weight, edge = None, edge[order]
         h, embedding = self.embed(noisy, operator, context, node)
         for block in self.blocks:
-            h = block(h, embedding, batch, adjacency, weight, edge, operator, unit)
+            h = block(h, embedding, batch, adjacency, weight, edge, operator, unit, gradient)
         return self.read(self.norm(h, embedding, batch))
 
     def _signatures(self, operator: LaplacianOperator, edge_index: Tensor, unit: Tensor) -> tuple[Tensor, Tensor]:

@@ -120,7 +120,10 @@ class DenoiserModule(L.LightningModule):
             losses = (losses + train.log_floor).log()
         if training and train.miner != "none":
             miner = MINERS[train.miner](**train.miner_options)
-            mined = miner(self.denoiser, operator, x_0, noise, t, context, draws.generator)
+            own = draws.generator  # processes that share a batch must not start from the same negatives
+            if self.trainer.world_size > 1:
+                own = self._draws(batch, self.global_step, 1 + self.global_rank).generator
+            mined = miner(self.denoiser, operator, x_0, noise, t, context, own)
             losses = losses + train.miner_weight * (mined.loss.log1p() if train.log_floor else mined.loss)
             for name, value in mined.log().items():
                 self.log(f"mining/{name}", value, batch_size=batch.num_graphs)

@@ -5,6 +5,7 @@ import torch
 from torch_geometric.data import Batch, Data
 
 from pyg_diffusion.data import grid_graph, laplacian_operator
+from pyg_diffusion.datasets.field_laws import difference
 from pyg_diffusion.nn import (
     HeatConv,
     LaplacianAttentionConv,
@@ -14,8 +15,9 @@ from pyg_diffusion.nn import (
     heat_diagonal,
     heat_edges,
 )
+from pyg_diffusion.nn.conv import EdgeGradient
 from pyg_diffusion.nn.conv.weighted_sum import weighted_sum
-from pyg_diffusion.spectral import ChebyshevOperator, DenseOperator, heat
+from pyg_diffusion.spectral import ChebyshevOperator, DenseOperator, GridOperator, heat
 from pyg_diffusion.testing import laplacian_matrix, matrix_function, random_graph
 
 
@@ -240,3 +242,22 @@ def test_wrong_arguments_are_named():
     data = graph(4)
     with pytest.raises(ValueError, match="edge_attr must"):
         LaplacianAttentionConv(2, 2, edge_dim=2)(torch.ones(4, 2), data.edge_index)
+
+
+def test_the_edge_gradient_is_the_central_difference_on_grids():
+    shape, kinds, spacing = (4, 5), ("path", "cycle"), (0.5, 2.0)
+    data, grid = grid_graph(shape, kinds, spacing, torch.float64), GridOperator(shape, kinds, spacing, dtype=torch.float64)
+    j, i = data.edge_index
+    vector = data.pos[j] - data.pos[i]
+    vector[:, 1] -= 10 * (vector[:, 1] / 10).round()  # the short way round
+    gradient, x = EdgeGradient(data.edge_index, vector, 20), torch.randn(20, 3, dtype=torch.float64, requires_grad=True)
+    torch.testing.assert_close(gradient(x), torch.cat([difference(grid, x, a) for a in range(2)], dim=1))
+    torch.autograd.gradcheck(gradient, (x,))
+
+
+def test_the_edge_gradient_is_exact_where_it_can_be_and_0_elsewhere():
+    """A tree of edges along single axes, in any order, and a node alone: linear functions have their slopes."""
+    pos = torch.tensor([[0.0, 0.0], [2.0, 0.0], [2.0, -3.0], [-1.0, 0.0], [7.0, 7.0]])
+    index = torch.tensor([[1, 0, 2, 1, 3, 0], [0, 1, 1, 2, 0, 3]])
+    slopes = EdgeGradient(index, pos[index[0]] - pos[index[1]], 5)((pos @ torch.tensor([3.0, -2.0]) + 5)[:, None])
+    torch.testing.assert_close(slopes, torch.tensor([[3.0, 0.0], [3.0, -2.0], [0.0, -2.0], [3.0, 0.0], [0.0, 0.0]]))
