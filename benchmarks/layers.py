@@ -29,6 +29,7 @@ from torch_geometric.nn import ChebConv, GATv2Conv, GPSConv
 from pyg_diffusion.chem import molecule_from_mol, read_sdf
 from pyg_diffusion.data import grid_graph, laplacian_operator
 from pyg_diffusion.nn import GraphNet, HeatConv, LaplacianAttentionConv, LaplacianConv, csr_adjacency
+from pyg_diffusion.nn.conv import EdgeGradient
 
 HERE = Path(__file__).parent
 HEADS, K, EDGE_DIM = 4, 4, 5
@@ -60,6 +61,7 @@ def layers(batch: Batch, width: int) -> dict[str, Layer]:
     cheb, gps = ChebConv(width, width, K), GPSConv(width, GATv2Conv(width, head, HEADS), HEADS)
     poly, heat = LaplacianConv(width, width, K), HeatConv(width, width)
     att, att_edge = (LaplacianAttentionConv(width, head, HEADS, edge_dim=d) for d in (None, EDGE_DIM))
+    slopes = EdgeGradient(index, edge[:, 2:], batch.num_nodes)
     block = GraphNet(width=width, depth=1, heads=HEADS, positions=EDGE_DIM - 2).blocks[0]
     table: dict[str, Layer] = {
         "PyG GATv2Conv": (gat, lambda x: gat(x, index)),
@@ -73,7 +75,10 @@ def layers(batch: Batch, width: int) -> dict[str, Layer]:
         "LaplacianConv, adjacency": (poly, lambda x: poly(x, adjacency)),
         "HeatConv": (heat, lambda x: heat(x, operator, unit)),
         "PyG GPSConv": (gps, lambda x: gps(x, index, graph)),
-        "GraphNet block": (block, lambda x: block(x, embedding, graph, adjacency, edge[order], operator, unit)),
+        "GraphNet block": (
+            block,
+            lambda x: block(x, embedding, graph, adjacency, None, edge[order], operator, unit, slopes),
+        ),
         "csr_adjacency": (nn.Identity(), lambda x: x + 0 * csr_adjacency(index, batch.num_nodes)[1][0]),
     }
     return {name: (module.to(index.device), call) for name, (module, call) in table.items()}

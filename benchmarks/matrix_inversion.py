@@ -294,8 +294,9 @@ def ablation(args: argparse.Namespace, tests: Tests) -> list[dict]:
     for net in ("graph", "mlp"):
         base: dict[str, np.ndarray] = {}
         for miner in MINERS:
-            done = [train(Run(net, miner, seed, args.ablation_steps), args.runs) for seed in range(args.seeds)]
-            row: dict = {"net": net, "miner": miner, "steps": args.ablation_steps}
+            steps = args.ablation_steps if net == "graph" else args.mlp_steps
+            done = [train(Run(net, miner, seed, steps), args.runs) for seed in range(args.seeds)]
+            row: dict = {"net": net, "miner": miner, "steps": steps}
             row["ms_per_step"] = float(np.mean([r["ms_per_step"] for _, r in done]))
             row["mining"] = {k: float(np.mean([r["mining"][k] for _, r in done])) for k in done[0][1]["mining"]}
             for landscapes in (10, 20, 40):
@@ -318,7 +319,8 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs/inversion"), help="where trained networks are kept")
     parser.add_argument("--data", type=Path, default=Path("runs/inversion"), help="where the test sets are stored")
     parser.add_argument("--steps", type=int, default=6000)
-    parser.add_argument("--ablation-steps", type=int, default=600)
+    parser.add_argument("--ablation-steps", type=int, default=3000, help="of the graph network in the ablation")
+    parser.add_argument("--mlp-steps", type=int, default=600, help="of the MLP, which stays at the mean inverse")
     parser.add_argument("--size-steps", type=int, default=750, help="of the networks trained at n = 10 and 40")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--out", type=Path, default=HERE / "results" / "matrix_inversion.json")

@@ -96,6 +96,6 @@ def split_parameters(net: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parame
     matrices: list[nn.Parameter] = []
     others: list[nn.Parameter] = []
     for name, parameter in net.named_parameters():
-        inner = parameter.dim() == 2 and (".blocks." in name or name.endswith("modulation.weight"))
+        inner = parameter.dim() == 2 and ("blocks" in name.split(".") or name.endswith("modulation.weight"))
         (matrices if inner else others).append(parameter)
     return matrices, others

@@ -12,12 +12,13 @@ import yaml
 from safetensors.torch import load_file
 
 from pyg_diffusion.data import write_store
+from pyg_diffusion.nn import ConformerNet, EnergyNet, GraphNet
 from pyg_diffusion.pretrained import WeightsError, load_pretrained, union_of_domains
 from pyg_diffusion.train import DenoiserModule, load_config, train
 from pyg_diffusion.train.config import ConfigError, from_dict
 from pyg_diffusion.train.conformers import ConformerDataModule, rotations
 from pyg_diffusion.train.datamodule import Draws, SizedBatches
-from pyg_diffusion.train.optimizer import MuonAdamW, orthogonalize
+from pyg_diffusion.train.optimizer import MuonAdamW, orthogonalize, split_parameters
 
 
 def recipe(store, **train_options) -> dict:
@@ -88,6 +89,16 @@ def test_adam_part_equals_torch_adamw():
         ours.grad, theirs.grad = grad.clone(), grad.clone()
         a.step(), b.step()
     torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("net", [ConformerNet(width=16, heads=2), GraphNet(2, width=16, heads=2), EnergyNet(GraphNet(2))])
+def test_muon_gets_the_matrices_of_the_blocks(net):
+    """Most of every network, and nothing that is no matrix; embeddings and read-outs go to AdamW."""
+    matrices, others = split_parameters(net)
+    assert sum(p.numel() for p in matrices) > 0.6 * sum(p.numel() for p in net.parameters())
+    assert all(p.dim() == 2 for p in matrices) and len(matrices) + len(others) == len(list(net.parameters()))
+    tables = {id(m.weight) for m in net.modules() if isinstance(m, torch.nn.Embedding)}
+    assert not tables & {id(p) for p in matrices}
 
 
 def test_rotations_are_proper_and_uniform():
