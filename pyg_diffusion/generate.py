@@ -17,7 +17,7 @@ from .data import Molecule, MoleculeData, laplacian_operator
 from .data.schema import ATOM_FEATURES, ELEMENTS
 from .denoise import Denoiser
 from .pretrained import SHIPPED, Card, compile_network, load_pretrained
-from .sample import DDIM, Inpainted, Sampler, steer, time_grid
+from .sample import Ancestral, Inpainted, Sampler, steer, time_grid
 from .sample.confidence import TAUS, uncertainty
 from .spectral import DenseOperator, LaplacianOperator
 
@@ -79,8 +79,7 @@ class Generator:
 
     Args:
         denoiser, card: as `load_pretrained` returns them.
-        sampler: any `Sampler`; by default DDIM(0.5), which covers more conformers than ancestral sampling and is nearly as
-            precise (benchmarks/conformers.py).
+        sampler: any `Sampler`; ancestral by default, the best in precision by benchmarks/conformers.py.
         steps: network evaluations per conformer (sampler steps plus the final denoising).
         device: "cpu", "cuda"; CUDA where there is one, by default.
         max_pairs: a batch holds no more than this many padded atom pairs; bounds the memory (about 2 kB each).
@@ -103,7 +102,7 @@ class Generator:
             raise ValueError(f"steps must be at least 2, got {steps}")
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         self.denoiser, self.card = denoiser.to(self.device).eval(), card
-        self.sampler, self.steps, self.max_pairs = sampler or DDIM(0.5), steps, max_pairs
+        self.sampler, self.steps, self.max_pairs = sampler or Ancestral(), steps, max_pairs
         self.confidence = confidence
         if card.data["kind"] != "molecules":
             raise ValueError(f"these weights make {card.data['kind']}, no molecules; see FieldGenerator")
