@@ -11,7 +11,7 @@ export MPLBACKEND := Agg
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation -e '.[dev]'
 	touch $@
 
-runs/quick/store.h5: .venv/ready datasets/qm9_3000.sdf.gz
+runs/quick/store.h5: .venv/ready datasets/qm9_3000.sdf.gz pyg_diffusion/data/store.py
 	mkdir -p runs/quick
 	$(BIN)/pyg-diffusion prepare datasets/qm9_3000.sdf.gz -o $@
 
