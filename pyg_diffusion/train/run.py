@@ -34,6 +34,7 @@ from .matrices import MatrixDataModule
 from .module import DenoiserModule
 
 LAST = "last.ckpt"
+WEIGHTS = "weights.safetensors"
 DATA_MODULES: dict[str, Callable[..., SignalDataModule]] = {
     "molecules": ConformerDataModule,
     "fields": FieldDataModule,
@@ -54,8 +55,9 @@ class TrainResult:
     main: bool = True
 
 
-def _check_resume(config: Config, run_dir: Path) -> int:
-    """The step that a run is resumed at; refused where it has ended, or began with another recipe."""
+def _check_resume(config: Config, run_dir: Path) -> tuple[int, bool]:
+    """The step that a run is resumed at, and whether it only lacks the export, having been killed between that and its last
+    save; refused where it began with another recipe, or has ended."""
     before = load_config(run_dir / "config.yaml").to_dict()
     now = config.to_dict()
     for recipe in (before, now):  # these may change from one machine to the next
@@ -73,11 +75,14 @@ def _check_resume(config: Config, run_dir: Path) -> int:
             raise ConfigError(f"{run_dir} began with {section}.{key}={before[section][key]}; resume with the same")
     state = torch.load(run_dir / LAST, weights_only=True, map_location="cpu")
     step, minutes = int(state["global_step"]), float(state["minutes"])
-    if step >= config.train.max_steps or 0 < config.train.max_minutes <= minutes:
+    ended = step >= config.train.max_steps or 0 < config.train.max_minutes <= minutes
+    weights = run_dir / WEIGHTS
+    exported = weights.exists() and weights.stat().st_mtime >= (run_dir / LAST).stat().st_mtime
+    if ended and exported:
         raise ConfigError(
             f"{run_dir} has ended ({step} steps, {minutes:.1f} min); raise train.max_steps or train.max_minutes to go on"
         )
-    return step
+    return step, ended
 
 
 def _trainer(config: Config, run_dir: Path, piece: str, callbacks: list[L.Callback], progress: bool) -> L.Trainer:
@@ -132,7 +137,7 @@ def train(config: Config, run_dir: str | Path, resume: bool = False, progress: b
         torch.set_num_threads(options.threads)
     torch.set_float32_matmul_precision("high")  # TF32 on CUDA; no effect on the CPU's float32
 
-    start = _check_resume(config, run_dir) if resume else 0
+    start, ended = _check_resume(config, run_dir) if resume else (0, False)
     recipe = config.to_dict()
     conditioned = config.model.conditions
     data = DATA_MODULES[config.data.kind](config.data, options.seed, conditioned)
@@ -185,24 +190,30 @@ def train(config: Config, run_dir: str | Path, resume: bool = False, progress: b
         warnings.filterwarnings("ignore", ".*sync_dist=True.*")  # rank 0's share of the loss by noise level is enough
         warnings.filterwarnings("ignore", ".*all_gather is deprecated.*")
         try:
-            trainer.fit(module, data, ckpt_path=str(last) if resume else None, weights_only=True)
+            if ended:
+                state = torch.load(last, weights_only=True, map_location="cpu")
+                module.load_state_dict(state["state_dict"])
+                module.minutes = float(state["minutes"])
+            else:
+                trainer.fit(module, data, ckpt_path=str(last) if resume else None, weights_only=True)
         except SIGTERMException as error:  # before training began: a `SystemExit`, which would pass for success
             raise KeyboardInterrupt from error
 
-    # The average sits in the module once fit has ended.
+    # The average sits in the module once fit has ended, and in the saved state.
     if "val/loss" not in trainer.callback_metrics:  # the run was shorter than val_every
         trainer.validate(module, data, verbose=False)
+    steps = start if ended else trainer.global_step
     card.metrics = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
     sources = [Path(p).name for p in getattr(config.data, "store", [])] or [config.data.kind]
     card.training = {
         "sources": sources,
         "signals": len(data.train),  # type: ignore[arg-type]
-        "steps": trainer.global_step,
+        "steps": steps,
         "minutes": round(module.minutes, 1),
         "recipe": recipe,
     }
-    weights = run_dir / "weights.safetensors"
+    weights = run_dir / WEIGHTS
     if trainer.is_global_zero:
         save_pretrained(weights, module.denoiser, card)
     val_loss = card.metrics.get("val/loss", float("nan"))
-    return TrainResult(weights, control.interrupted, trainer.global_step, module.minutes, val_loss, trainer.is_global_zero)
+    return TrainResult(weights, control.interrupted, steps, module.minutes, val_loss, trainer.is_global_zero)

@@ -227,6 +227,16 @@ def test_a_finished_run_can_be_prolonged(store_path, tmp_path):
         train(from_dict(other), tmp_path / "run", resume=True, progress=False)
 
 
+def test_a_run_killed_before_the_export_is_finished_by_resuming(store_path, tmp_path):
+    config = from_dict(recipe(store_path, max_steps=3))
+    weights = train(config, tmp_path / "run", progress=False).weights
+    whole = load_file(weights)
+    weights.unlink()
+    again = train(config, tmp_path / "run", resume=True, progress=False)
+    found = load_file(again.weights)
+    assert again.steps == 3 and all(torch.equal(whole[k], found[k]) for k in whole)
+
+
 def test_weights_round_trip_and_refusals(store_path, tmp_path):
     config = from_dict(recipe(store_path, max_steps=2))
     result = train(config, tmp_path / "run", progress=False)
