@@ -33,6 +33,8 @@ def run_prepare(args: argparse.Namespace) -> int:
         say("nothing usable; no store was written")
         return 1
     say(f"{args.output}: {report.molecules} molecules, {report.conformers} conformers, {report.seconds:.1f} s")
+    if split is None and held_out_path(args.output).exists():
+        say(f"{held_out_path(args.output)}: left by an earlier run with --split; it may share molecules with the new store")
     if split is not None:
         held_out = f"{report.held_out_molecules} molecules, {report.held_out_conformers} conformers"
         say(f"{held_out_path(args.output)}: {held_out}, held out by {split.by}")

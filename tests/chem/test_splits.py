@@ -200,6 +200,7 @@ def test_the_command(tmp_path, capsys):
     held = MoleculeStore(tmp_path / "a_held_out.h5")
     assert f"a_held_out.h5: {len(held)} molecules, {held.num_conformers} conformers, held out by scaffold" in said
     assert len(MoleculeStore(tmp_path / "a.h5")) + len(held) == 20
+    assert main(arguments) == 0 and "a_held_out.h5: left by an earlier run" in capsys.readouterr().err
     assert main([*arguments, "--split", "1"]) == 2 and "between 0 and 1" in capsys.readouterr().err
     assert main([*arguments, "--split-by", "scaffold"]) == 2 and "goes with --split" in capsys.readouterr().err
     with pytest.raises(SystemExit):
