@@ -1,6 +1,7 @@
 """Conformers of the shipped weights (or others) beside ETKDGv3, by sampler and number of network evaluations.
 
-    python benchmarks/conformers.py [REFERENCE.sdf.gz] [--weights FILE] [--runs ancestral:10 ancestral:20:MMFF94s ...]
+    python benchmarks/conformers.py [REFERENCE.sdf.gz] [--weights FILE] [--runs ancestral:10 ancestral:20:MMFF94s
+        ddim0.5:8:diversity=10 ...]
 
 The measures are those of `pyg-diffusion evaluate`: 2K conformers for K references, nothing leaves the denominator. Prints
 the table, writes benchmarks/results/conformers.json and .png.
@@ -8,6 +9,8 @@ the table, writes benchmarks/results/conformers.json and .png.
 
 import argparse
 import json
+import math
+import re
 import time
 from pathlib import Path
 
@@ -22,6 +25,7 @@ from machine import machine
 from pyg_diffusion import Generator
 from pyg_diffusion.chem import Stereo, molecule_from_mol, read_sdf, with_positions
 from pyg_diffusion.chem.finish import Finish
+from pyg_diffusion.chem.similarity import representatives
 from pyg_diffusion.metrics import compare, etkdg, evaluate, group_records, records_of
 from pyg_diffusion.sample import DDIM, Ancestral, Exponential
 
@@ -32,22 +36,29 @@ SAMPLERS = {
     "ddim0.5": lambda: DDIM(0.5),
     "ancestral": Ancestral,
 }
+RUN = r"([^:]+):(\d+)(?::([^:=]+))?(?::diversity=([\d.]+))?(?::oversample=([\d.]+))?"
+RUN_SYNTAX = "SAMPLER:EVALUATIONS[:RELAX][:diversity=W][:oversample=M]"
 RUNS = ["ancestral:5", "ancestral:10", "ancestral:20", "ancestral:40", "ddim0.5:10", "exponential1:10", "exponential2:10"]
 
 
-def ours(ensembles, counts, weights, run, seed):
-    """(records, cost) of one sampler setting, relaxed afterwards where it says so."""
-    name, steps, *relax = run.split(":")
-    finish = Finish(relax[0] if relax else "")
+def ours(ensembles, counts, weights, run, seed, level=None):
+    """(records, cost) of one sampler setting, with repulsion and relaxed afterwards where it says so."""
+    parts = re.fullmatch(RUN, run)
+    if parts is None:
+        raise SystemExit(f"--runs {run}: expected {RUN_SYNTAX}")
+    name, steps, relax, diversity, oversample = parts.groups()
+    finish = Finish(relax or "")
     options = {"sampler": SAMPLERS[name](), "steps": int(steps), "device": "cpu", "confidence": False}
     generator = Generator.from_pretrained(weights, **options)
     molecules = [molecule_from_mol(e.mol, e.name, conformers=False) for e in ensembles]
     start = time.perf_counter()
-    results = generator.sample(molecules, counts, seed)
+    draws = [math.ceil(float(oversample or 1) * count) for count in counts]
+    results = generator.sample(molecules, draws, seed, level=level, diversity=float(diversity or 0))
     records = []
-    for ensemble, molecule, result in zip(ensembles, molecules, results, strict=True):
+    for ensemble, molecule, count, result in zip(ensembles, molecules, counts, results, strict=True):
         stereo = Stereo(molecule.tetra, molecule.ez, molecule.ez_type)
-        finished, _ = finish(ensemble.mol, stereo, result.positions)
+        kept = representatives(ensemble.mol, result.positions, count)
+        finished, _ = finish(ensemble.mol, stereo, result.positions[kept])
         if finished:
             records += records_of(with_positions(ensemble.mol, np.stack([f.pos for f in finished])), ensemble.name)
     seconds = time.perf_counter() - start
@@ -74,7 +85,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("reference", nargs="?", default=str(HERE.parent / "datasets" / "qm9_ensembles_20.sdf.gz"))
     parser.add_argument("--weights", default=None)
-    parser.add_argument("--runs", nargs="+", default=RUNS, metavar="SAMPLER:EVALUATIONS[:RELAX]")
+    parser.add_argument("--runs", nargs="+", default=RUNS, metavar=RUN_SYNTAX)
+    parser.add_argument("--level", default=None, metavar="NAME", help="level of theory; the model's first if not given")
     parser.add_argument("--delta", type=float, nargs="+", default=[0.05, 0.1, 0.5])
     parser.add_argument("--busters", type=int, default=0)
     parser.add_argument("--seed", type=int, default=0)
@@ -90,7 +102,10 @@ def main() -> None:
         chosen = np.random.default_rng(args.seed).permutation(len(ensembles))[: args.molecules]
         ensembles = [ensembles[k] for k in sorted(chosen)]
     counts = [args.n or 2 * e.size for e in ensembles]
-    jobs = [(f"ours {run}", lambda run=run: ours(ensembles, counts, args.weights, run, args.seed)) for run in args.runs]
+    jobs = [
+        (f"ours {run}", lambda run=run: ours(ensembles, counts, args.weights, run, args.seed, args.level))
+        for run in args.runs
+    ]
     jobs += [
         ("ETKDGv3", lambda: baseline(ensembles, counts, False, args.seed)),
         ("+ MMFF94s", lambda: baseline(ensembles, counts, True, args.seed)),

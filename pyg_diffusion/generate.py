@@ -1,8 +1,10 @@
 """Generator: weights + process + sampler, from molecular graphs to conformers; and its RDKit door."""
 
+import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import groupby
 from numbers import Integral
 from pathlib import Path
 
@@ -12,12 +14,12 @@ from rdkit import Chem
 from torch_geometric.data import Batch
 
 from .chem import Stereo, add_conformers, check_stereo, molecule_from_mol
-from .chem.ensembles import distinct
+from .chem.similarity import distinct, representatives
 from .data import Molecule, MoleculeData, laplacian_operator
 from .data.schema import ATOM_FEATURES, ELEMENTS
 from .denoise import Denoiser
 from .pretrained import SHIPPED, Card, compile_network, load_pretrained
-from .sample import Ancestral, Inpainted, Sampler, steer, time_grid
+from .sample import Ancestral, Inpainted, ParticleGuided, Sampler, steer, time_grid
 from .sample.confidence import TAUS, uncertainty
 from .spectral import DenseOperator, LaplacianOperator
 
@@ -67,11 +69,12 @@ Energy = Callable[[LaplacianOperator, Batch], Callable[[torch.Tensor], torch.Ten
 
 @dataclass(frozen=True)
 class _Steering:
-    """What a batch is steered by: weight of the condition, energy and the limit of its moves."""
+    """What a batch is steered by: weight of the condition, energy and the limit of its moves, strength of the repulsion."""
 
     guidance: float
     energy: Energy | None
     limit: float
+    diversity: float
 
 
 class Generator:
@@ -153,6 +156,7 @@ class Generator:
         energy_limit: float = 0.5,
         fixed: Sequence[np.ndarray | None] | None = None,
         level: str | None = None,
+        diversity: float = 0.0,
     ) -> list[Conformers]:
         """n conformers of every molecule, each of the stereo its graph asks for.
 
@@ -174,6 +178,10 @@ class Generator:
             fixed: for each molecule None, or positions `[N, 3]` of atoms to keep with NaN at those to generate
                 (`sample.Inpainted`).
             level: of theory that the geometries should have, one of `levels`; the first of them if None.
+            diversity: w in kT of a repulsion between the conformers of each molecule, over heavy atoms
+                (`sample.ParticleGuided`); 0 draws them independently. With it they depend on one another, so on n and
+                `max_pairs` as well: where they do not fit into one batch, each repels those of its batch. What is drawn
+                again for its stereo is drawn independently. Added to `energy`; `energy_limit` holds for the sum.
         """
         counts = [int(n)] * len(molecules) if isinstance(n, Integral) else [int(k) for k in n]  # type: ignore[union-attr]
         if len(counts) != len(molecules) or any(k < 1 for k in counts):
@@ -186,6 +194,8 @@ class Generator:
         asked = self._asked(condition, len(molecules))
         if guidance != 1 and asked is None:
             raise ValueError("guidance needs a condition to follow")
+        if not 0 <= diversity < float("inf"):
+            raise ValueError(f"diversity must be finite and >= 0, got {diversity}")
         known = self._known(fixed, molecules)
         if level is not None and level not in self.levels:
             there_are = f"it knows {', '.join(self.levels)}" if self.levels else "it was trained without any"
@@ -204,9 +214,11 @@ class Generator:
             if known is not None:
                 data.fixed = known[k]
             jobs += [_Job(k, c, data) for c in range(count)]
-        waiting, steering = jobs, _Steering(guidance, energy, energy_limit)
+        waiting, steering = jobs, _Steering(guidance, energy, energy_limit, diversity)
         for attempt in range(max_attempts):
-            for batch in self._batches(waiting):
+            if attempt:  # right stereo comes first, which a repulsion does not know of
+                steering = replace(steering, diversity=0.0)
+            for batch in self._batches(waiting, together=steering.diversity > 0):
                 for job in self._run_within_memory(batch, seed, first, attempt, steering):
                     results[job.molecule].problem = f"not enough memory for its {job.data.num_nodes} atoms"
                 for job in batch:
@@ -271,15 +283,17 @@ class Generator:
             known.append(torch.from_numpy(values).float())
         return known
 
-    def _batches(self, jobs: list[_Job]) -> list[list[_Job]]:
-        """Jobs of like size together, each batch within the budget of atom pairs."""
+    def _batches(self, jobs: list[_Job], together: bool = False) -> list[list[_Job]]:
+        """Jobs of like size in one batch, each within the budget of atom pairs; `together`: a molecule's, where they fit."""
         batches: list[list[_Job]] = []
-        for job in sorted(jobs, key=lambda j: int(j.data.num_nodes or 0)):
-            pairs = int(job.data.num_nodes or 0) ** 2  # ascending, so the newest is the largest
-            if batches and (len(batches[-1]) + 1) * pairs <= self.max_pairs:
-                batches[-1].append(job)
+        ascending = sorted(jobs, key=lambda j: int(j.data.num_nodes or 0))  # so the newest is the largest
+        for _, group in groupby(ascending, key=lambda j: j.molecule if together else id(j)):
+            piece = list(group)
+            most = max(1, self.max_pairs // int(piece[0].data.num_nodes or 0) ** 2)
+            if batches and len(batches[-1]) + len(piece) <= most:
+                batches[-1] += piece
             else:
-                batches.append([job])
+                batches += [piece[k : k + most] for k in range(0, len(piece), most)]
         return batches
 
     def _run_within_memory(self, jobs: list[_Job], seed: int, first: int, attempt: int, steering: _Steering) -> list[_Job]:
@@ -313,20 +327,21 @@ class Generator:
 
         end, start = self.denoiser.sde.schedule.t(torch.tensor(TAU_RANGE)).clamp(0, 1).tolist()
         grid = time_grid(self.steps - 1, start, end) if start > end else time_grid(self.steps - 1)
-        denoiser = steer(
-            self.denoiser,
-            steering.guidance,
-            context.without_condition(),
-            None if steering.energy is None else steering.energy(operator, batch),
-            steering.limit,
-            batch.get("fixed"),
-        )
+        energy = None if steering.energy is None else steering.energy(operator, batch)
+        alone, heavy, fixed = context.without_condition(), (batch.z > 1).float(), batch.get("fixed")
+        if steering.diversity:
+            member = torch.tensor([job.molecule for job in jobs], device=self.device)
+            denoiser = steer(self.denoiser, steering.guidance, alone)
+            denoiser = ParticleGuided(denoiser, member, heavy, steering.diversity, energy=energy, limit=steering.limit)
+        else:
+            denoiser = steer(self.denoiser, steering.guidance, alone, energy, steering.limit)
+        if fixed is not None:
+            denoiser = Inpainted(denoiser, torch.isfinite(fixed).all(1), fixed)
         sampled = self.sampler.sample(denoiser, operator, grid, noise, context)
         if isinstance(denoiser, Inpainted):
             sampled = denoiser.place(operator, sampled)
         sure = np.full(len(jobs), np.nan)
         if self.confidence:
-            heavy = (batch.z > 1).float()
             some = torch.zeros(len(jobs), device=self.device).index_add(0, batch.batch, heavy)
             weight = torch.where(some[batch.batch] > 0, heavy, 1.0)
             move = uncertainty(self.denoiser, operator, sampled, context, noise, weight)
@@ -347,6 +362,7 @@ def embed_multiple_confs(
     generator: Generator | None = None,
     prune: float = 0.0,
     level: str | None = None,
+    oversample: float = 1.0,
 ) -> list[int]:
     """Generate conformers and add them to `mol`, as RDKit's `EmbedMultipleConfs` does.
 
@@ -359,8 +375,9 @@ def embed_multiple_confs(
         seed: same seed, same conformers.
         clear_confs: drop the conformers it has.
         generator: defaults to the shipped weights.
-        prune: leave out conformers nearer than this to an earlier one, in Å (`chem.ensembles.distinct`); 0 keeps all.
+        prune: leave out conformers nearer than this to an earlier one, in Å (`chem.similarity.distinct`); 0 keeps all.
         level: of theory, as for `Generator.sample`.
+        oversample: draw so many times n, and keep the n that stand best for all (`chem.similarity.representatives`).
 
     Returns:
         Ids of the new conformers, the surest first; like RDKit's fewer than n, where no conformer of right stereo was found
@@ -368,18 +385,21 @@ def embed_multiple_confs(
     """
     if n < 1:
         raise ValueError(f"n must be at least 1, got {n}")
+    if not 1 <= oversample < float("inf"):
+        raise ValueError(f"oversample must be finite and >= 1, got {oversample}")
     if generator is None:
         if not _default:
             _default.append(Generator.from_pretrained())
         generator = _default[0]
     full = Chem.AddHs(mol)
-    result = generator.sample([molecule_from_mol(full, conformers=False)], n, seed, level=level)[0]
+    result = generator.sample([molecule_from_mol(full, conformers=False)], math.ceil(oversample * n), seed, level=level)[0]
     for text in [*result.notes, result.problem]:
         if text:
             warnings.warn(text, stacklevel=2)
     if clear_confs:
         mol.RemoveAllConformers()
+    chosen = representatives(full, result.positions, n)
     if result.confidence is not None:
-        result.positions = result.positions[np.argsort(-result.confidence, kind="stable")]
-    kept = distinct(full, result.positions, prune)
-    return add_conformers(mol, result.positions[kept, : mol.GetNumAtoms()])
+        chosen = sorted(chosen, key=lambda k: -result.confidence[k])  # type: ignore[index]
+    positions = result.positions[chosen]
+    return add_conformers(mol, positions[distinct(full, positions, prune), : mol.GetNumAtoms()])

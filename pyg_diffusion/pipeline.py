@@ -1,6 +1,7 @@
 """Whole files through the generator and the metrics: what the command line runs."""
 
 import json
+import math
 import os
 import sys
 import time
@@ -36,6 +37,7 @@ from .chem.records import (
     split_smiles,
     split_smiles_lines,
 )
+from .chem.similarity import representatives
 from .chem.stereo import signed_volume
 from .data import Molecule
 from .generate import Generator
@@ -220,6 +222,8 @@ def sample_records(
     terms: Mapping[str, float] | None = None,
     keep: Chem.Mol | None = None,
     level: str | None = None,
+    diversity: float = 0.0,
+    oversample: float = 1.0,
     finish: Finish | None = None,
     max_isomers: int | None = None,
 ) -> Tally:
@@ -232,7 +236,8 @@ def sample_records(
         condition, guidance: as for `Generator.sample`.
         terms: weights in kT of regularizers to steer by (`terms.bind`).
         keep: a SMARTS pattern; the atoms of its first match stay where the input has them.
-        level: of theory, as for `Generator.sample`.
+        level, diversity: as for `Generator.sample`.
+        oversample: draw so many times as many, and keep those that stand best for all (`chem.similarity.representatives`).
         finish: what is done to the conformers of a molecule before they are written.
         max_isomers: make at most so many stereoisomers of a molecule with unspecified stereo, n conformers of each; if
             None, n conformers of any stereo there.
@@ -251,10 +256,10 @@ def sample_records(
     with tqdm(desc="conformers", unit="", disable=not progress, file=sys.stderr, dynamic_ncols=True) as bar:
         for first, chunk in _chunks(entries):
             counts = [n * e.copies if per_record else n for e in chunk]
-            bar.total = (bar.total or 0) + sum(counts)
+            bar.total = (bar.total or 0) + sum(math.ceil(oversample * count) for count in counts)
             results = generator.sample(
                 [e.molecule for e in chunk],
-                counts,
+                [math.ceil(oversample * count) for count in counts],
                 seed,
                 first,
                 attempts,
@@ -264,8 +269,9 @@ def sample_records(
                 energy,
                 fixed=[e.fixed for e in chunk] if keep is not None else None,
                 level=level,
+                diversity=diversity,
             )
-            for entry, result in zip(chunk, results, strict=True):
+            for entry, count, result in zip(chunk, counts, results, strict=True):
                 tally.asked += result.asked
                 tally.right_at_once += result.right_at_once
                 tally.evaluations += result.evaluations
@@ -277,7 +283,9 @@ def sample_records(
                 assert entry.record.mol is not None
                 mol = Chem.Mol(entry.record.mol)
                 stereo = Stereo(entry.molecule.tetra, entry.molecule.ez, entry.molecule.ez_type)
-                finished, notes = finish(mol, stereo, result.positions, result.confidence)
+                kept = representatives(mol, result.positions, count)
+                sure = None if result.confidence is None else result.confidence[kept]
+                finished, notes = finish(mol, stereo, result.positions[kept], sure)
                 for note, number in notes.items():
                     tally.finished[note] = tally.finished.get(note, 0) + number
                 for pos, properties in finished:

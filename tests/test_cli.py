@@ -235,6 +235,20 @@ def test_relaxed_and_pruned_conformers_say_so(tmp_path, capsys):
     assert "missing" not in capsys.readouterr().err
 
 
+def test_oversampled_and_repelling_conformers_are_as_many_and_cost_what_they_cost(tmp_path):
+    out, report = tmp_path / "out.sdf", tmp_path / "report.json"
+    command = ["sample", "OCCO", "-n", "3", "--steps", "4", "-o", str(out), "--report", str(report), "--quiet"]
+    made = {}
+    for options in ([], ["--oversample", "2.5"], ["--diversity", "10"]):
+        assert main([*command, *options]) == 0
+        tally = json.loads(report.read_text())
+        assert tally["conformers"] == 3 and len(list(Chem.SDMolSupplier(str(out)))) == 3
+        assert tally["asked"] == (8 if "--oversample" in options else 3)
+        assert tally["evaluations"] >= 8 * tally["asked"]  # four, and four for the confidence
+        made[tuple(options)] = out.read_text()
+    assert len(set(made.values())) == 3
+
+
 def test_evaluating_a_file_against_itself_is_perfect(tmp_path, capsys):
     source = write_sdf(tmp_path / "mols.sdf", [embed("C[C@H](N)C(=O)O", 2)])
     result = tmp_path / "r.json"

@@ -7,15 +7,15 @@ from typing import NamedTuple
 
 import numpy as np
 from rdkit import Chem, rdBase
-from rdkit.Chem import rdDistGeom, rdMolAlign
+from rdkit.Chem import rdDistGeom
 
 from .conformers import with_positions
 from .relax import relax_mmff, relax_xtb
+from .similarity import distinct
 from .stereo import check_stereo, stereo_of
 
 LEVELS = ("ETKDGv3", "MMFF94s", "GFN2-xTB")
 XTB_GRADIENT = 5e-4  # Hartree/Bohr: a few thousandths of an Å from the minimum
-MAX_MATCHES = 200  # automorphisms tried when two conformers are compared
 
 
 class Conformer(NamedTuple):
@@ -108,30 +108,3 @@ def _right(found: list[Conformer], stereo, notes: Counter[str]) -> list[Conforme
 def _distinct(mol: Chem.Mol, found: list[Conformer], options: EnsembleOptions) -> list[Conformer]:
     keep = distinct(mol, np.stack([c.pos for c in found]), options.rmsd) if found else []
     return [found[k] for k in keep]
-
-
-def distinct(mol: Chem.Mol, positions: np.ndarray, rmsd: float) -> list[int]:
-    """Indices of the conformers `[K, N, 3]` farther than `rmsd` in Å from every earlier one that was kept.
-
-    Best RMSD over heavy atoms and hydrogens on heteroatoms, symmetric atoms interchanged, without reflection.
-    """
-    if rmsd <= 0 or len(positions) < 2:
-        return list(range(len(positions)))
-    editable = Chem.RWMol(with_positions(mol, positions))
-    for atom in reversed(list(editable.GetAtoms())):
-        near = [n.GetAtomicNum() for n in atom.GetNeighbors()]
-        if atom.GetAtomicNum() == 1 and near == [6]:
-            editable.RemoveAtom(atom.GetIdx())
-    core = editable.GetMol()
-    with rdBase.BlockLogs():
-        matches = core.GetSubstructMatches(core, uniquify=False, useChirality=False, maxMatches=MAX_MATCHES)
-    maps = [list(zip(match, range(core.GetNumAtoms()), strict=True)) for match in matches]
-    kept: list[int] = []
-    for k in range(len(positions)):
-        if all(_best_rmsd(core, k, other, maps) > rmsd for other in kept):
-            kept.append(k)
-    return kept
-
-
-def _best_rmsd(mol: Chem.Mol, a: int, b: int, maps: list) -> float:
-    return rdMolAlign.GetBestRMS(mol, mol, a, b, map=maps)

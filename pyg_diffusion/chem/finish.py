@@ -8,8 +8,8 @@ import numpy as np
 from rdkit import Chem
 
 from .conformers import with_positions
-from .ensembles import distinct
 from .relax import RELAX, energy, require
+from .similarity import distinct
 from .stereo import Stereo, check_stereo
 
 PRUNED = "conformers left out as near-duplicates"

@@ -39,6 +39,22 @@ def positive(text: str) -> float:
     return value
 
 
+def at_least_zero(text: str) -> float:
+    """argparse type: a finite number >= 0."""
+    value = float(text)
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{value} is not finite and >= 0")
+    return value
+
+
+def at_least_one(text: str) -> float:
+    """argparse type: a finite number >= 1."""
+    value = float(text)
+    if not 1 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{value} is not finite and >= 1")
+    return value
+
+
 def wish(text: str) -> tuple[str, float]:
     """argparse type: NAME=VALUE, the value a finite number."""
     name, equals, value = text.partition("=")
@@ -136,6 +152,20 @@ def build_parser() -> argparse.ArgumentParser:
         help="leave the atoms of the first match where the input has them; for fields: known values, NaN where free",
     )
     p.add_argument("--level", default=None, metavar="NAME", help="level of theory; the model's first if not given")
+    p.add_argument(
+        "--diversity",
+        type=at_least_zero,
+        default=0.0,
+        metavar="W",
+        help="repulsion between a molecule's conformers in kT, 10 is strong; 0: independent",
+    )
+    p.add_argument(
+        "--oversample",
+        type=at_least_one,
+        default=1.0,
+        metavar="M",
+        help="draw M times as many conformers and keep those that stand best for all",
+    )
     p.add_argument("--relax", choices=SURFACES, default="", help="move each to the nearest minimum of this surface")
     p.add_argument("--energies", choices=SURFACES, default="", help="write energies of this surface, and rank by them")
     p.add_argument("--prune", type=float, default=0.0, metavar="RMSD", help="leave out what is this near a better one, Å")

@@ -35,6 +35,8 @@ def run_sample(args: argparse.Namespace) -> int:
         raise UsageError(f"--stereo enumerate: these weights make {kind}, which have no stereo")
     for_molecules = {
         "--level": args.level,
+        "--diversity": args.diversity,
+        "--oversample": args.oversample > 1,
         "--relax": args.relax,
         "--energies": args.energies,
         "--prune": args.prune,
@@ -100,6 +102,8 @@ def _sample_molecules(args: argparse.Namespace, weights: Any, options: dict[str,
             terms=terms,
             keep=keep,
             level=args.level,
+            diversity=args.diversity,
+            oversample=args.oversample,
             finish=finish,
             max_isomers=(args.max_isomers or 32) if args.stereo == "enumerate" else None,
         )

@@ -10,6 +10,7 @@ from .guidance import ClassifierFree, EnergyGuided, Steered
 from .inpainting import Inpainted
 from .landscape import LandscapeDescent
 from .likelihood import log_likelihood, negative_elbo
+from .particles import ParticleGuided
 from .sampler import Moment, Sampler, StepContext
 from .steer import steer
 
@@ -22,6 +23,7 @@ __all__ = [
     "Inpainted",
     "LandscapeDescent",
     "Moment",
+    "ParticleGuided",
     "PredictorCorrector",
     "ProbabilityFlow",
     "Sampler",

@@ -8,9 +8,10 @@ from rdkit import Chem
 from rdkit.Chem import rdMolTransforms
 
 from pyg_diffusion.chem import check_stereo, stereo_of, with_positions
-from pyg_diffusion.chem.ensembles import EnsembleOptions, distinct, ensemble
+from pyg_diffusion.chem.ensembles import EnsembleOptions, ensemble
 from pyg_diffusion.chem.prepare import NothingUsable, prepare
 from pyg_diffusion.chem.relax import BOHR, relax_mmff
+from pyg_diffusion.chem.similarity import distinct
 from pyg_diffusion.data import MoleculeStore
 
 
@@ -59,20 +60,6 @@ def test_gfn2_members_have_no_force_left():
         calculator = interface.Calculator("GFN2-xTB", numbers, c.pos / BOHR)
         calculator.set("verbosity", 0)
         assert np.abs(calculator.singlepoint()["gradient"]).max() < 6e-4
-
-
-def test_distinct_sees_symmetry_and_turns_but_no_mirror():
-    mol = molecule("OCC(C)(C)C")  # the methyls, and their hydrogens, are interchangeable
-    pos = ensemble(mol, EnsembleOptions(5, "MMFF94s"))[0].pos
-    methyls = [3, 4, 5]
-    order = np.arange(mol.GetNumAtoms())
-    order[methyls] = order[np.roll(methyls, 1)]
-    turn, _ = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))
-    turn *= np.sign(np.linalg.det(turn))
-    assert distinct(mol, np.stack([pos, pos @ turn + 5, pos[order]]), 0.05) == [0]
-    chiral = molecule("C[C@H](N)C(=O)O")
-    pos = ensemble(chiral, EnsembleOptions(5, "MMFF94s"))[0].pos
-    assert distinct(chiral, np.stack([pos, pos * [1, 1, -1]]), 0.05) == [0, 1]
 
 
 def test_prepare_makes_them_in_parallel_and_says_what_failed(tmp_path):

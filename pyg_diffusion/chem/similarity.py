@@ -1,0 +1,67 @@
+"""Which conformers of a molecule are alike: near-duplicates, and the few that stand for many.
+
+Alike means a small best RMSD over heavy atoms and hydrogens on heteroatoms: symmetric atoms interchanged, no reflection.
+"""
+
+import numpy as np
+from rdkit import Chem, rdBase
+from rdkit.Chem import rdMolAlign
+
+from .conformers import with_positions
+
+MAX_MATCHES = 200  # automorphisms tried when two conformers are compared
+
+
+class _Aligned:
+    """RMSD between the conformers `[K, N, 3]` of a molecule."""
+
+    def __init__(self, mol: Chem.Mol, positions: np.ndarray):
+        editable = Chem.RWMol(with_positions(mol, positions))
+        for atom in reversed(list(editable.GetAtoms())):
+            near = [n.GetAtomicNum() for n in atom.GetNeighbors()]
+            if atom.GetAtomicNum() == 1 and near == [6]:
+                editable.RemoveAtom(atom.GetIdx())
+        self.core = editable.GetMol()
+        with rdBase.BlockLogs():
+            matches = self.core.GetSubstructMatches(self.core, uniquify=False, useChirality=False, maxMatches=MAX_MATCHES)
+        self.maps = [list(zip(match, range(self.core.GetNumAtoms()), strict=True)) for match in matches]
+
+    def rmsd(self, a: int, b: int) -> float:
+        """Of two conformers, in Å."""
+        return rdMolAlign.GetBestRMS(self.core, self.core, a, b, map=self.maps)
+
+
+def distinct(mol: Chem.Mol, positions: np.ndarray, rmsd: float) -> list[int]:
+    """Indices of the conformers `[K, N, 3]` farther than `rmsd` in Å from every earlier one that was kept."""
+    if rmsd <= 0 or len(positions) < 2:
+        return list(range(len(positions)))
+    aligned = _Aligned(mol, positions)
+    kept: list[int] = []
+    for k in range(len(positions)):
+        if all(aligned.rmsd(k, other) > rmsd for other in kept):
+            kept.append(k)
+    return kept
+
+
+def representatives(mol: Chem.Mol, positions: np.ndarray, n: int) -> list[int]:
+    """Indices of the n conformers `[K, N, 3]` that stand best for all K, the first the most central.
+
+    S is grown greedily to minimise Σ_k min_{s in S} RMSD(k, s), the recall of the K with the n: within (1 - 1/e) of the
+    largest gain there is (Nemhauser, Wolsey and Fisher 1978, facility location). All if K <= n.
+    """
+    count = len(positions)
+    if count <= n:
+        return list(range(count))
+    aligned = _Aligned(mol, positions)
+    distance = np.zeros((count, count))
+    for a in range(count):
+        for b in range(a):
+            distance[a, b] = distance[b, a] = aligned.rmsd(a, b)
+    nearest = np.full(count, distance.max(initial=0.0))
+    kept: list[int] = []
+    for _ in range(n):
+        cost = np.minimum(nearest[:, None], distance).sum(0)
+        cost[kept] = np.inf
+        kept.append(int(cost.argmin()))
+        nearest = np.minimum(nearest, distance[:, kept[-1]])
+    return kept

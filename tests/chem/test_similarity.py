@@ -1,0 +1,80 @@
+"""Near-duplicates and representatives among conformers."""
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+from rdkit import Chem
+from rdkit.Chem import rdDistGeom, rdMolAlign
+
+from pyg_diffusion import embed_multiple_confs
+from pyg_diffusion.chem.ensembles import EnsembleOptions, ensemble
+from pyg_diffusion.chem.similarity import distinct, representatives
+
+
+def molecule(smiles):
+    return Chem.AddHs(Chem.MolFromSmiles(smiles))
+
+
+def embedded(smiles, count):
+    mol = molecule(smiles)
+    rdDistGeom.EmbedMultipleConfs(mol, count, randomSeed=1)
+    return mol, np.stack([c.GetPositions() for c in mol.GetConformers()])
+
+
+def test_distinct_sees_symmetry_and_turns_but_no_mirror():
+    mol = molecule("OCC(C)(C)C")  # the methyls, and their hydrogens, are interchangeable
+    pos = ensemble(mol, EnsembleOptions(5, "MMFF94s"))[0].pos
+    methyls = [3, 4, 5]
+    order = np.arange(mol.GetNumAtoms())
+    order[methyls] = order[np.roll(methyls, 1)]
+    turn, _ = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))
+    turn *= np.sign(np.linalg.det(turn))
+    assert distinct(mol, np.stack([pos, pos @ turn + 5, pos[order]]), 0.05) == [0]
+    chiral = molecule("C[C@H](N)C(=O)O")
+    pos = ensemble(chiral, EnsembleOptions(5, "MMFF94s"))[0].pos
+    assert distinct(chiral, np.stack([pos, pos * [1, 1, -1]]), 0.05) == [0, 1]
+
+
+def test_representatives_find_every_minimum_before_any_twice():
+    mol, positions = embedded("CCCCO", 5)
+    rng = np.random.default_rng(0)
+    many = np.concatenate([np.repeat(positions[[k]], 6 - k, axis=0) for k in range(5)])  # 6, 5, 4, 3, 2 of each
+    groups = np.repeat(np.arange(5), [6, 5, 4, 3, 2])
+    order = rng.permutation(len(many))
+    noisy = many[order] + rng.normal(scale=1e-3, size=many.shape)
+    assert set(groups[order][representatives(mol, noisy, 5)]) == set(range(5))
+    assert representatives(mol, positions, 5) == representatives(mol, positions, 9) == [0, 1, 2, 3, 4]
+    assert representatives(mol, positions[:0], 3) == []
+
+
+def test_representatives_gain_what_greedy_selection_promises():
+    mol, positions = embedded("CCOC(C)CC", 9)  # no hydrogens that count
+    heavy = Chem.RemoveHs(mol)
+    distance = np.array([[rdMolAlign.GetBestRMS(heavy, heavy, a, b) for a in range(9)] for b in range(9)])
+
+    def gain(chosen):
+        return (distance.max() - distance[:, list(chosen)].min(1)).sum()
+
+    found = representatives(mol, positions, 3)
+    assert gain(found[:1]) == pytest.approx(max(gain([k]) for k in range(9)))
+    assert len(set(found)) == 3 and gain(found) >= (1 - 1 / np.e) * max(map(gain, combinations(range(9), 3)))
+
+
+def test_oversampling_gives_as_many_as_asked_and_a_better_cover():
+    few, many, all_of_them = (molecule("OCCCO") for _ in range(3))
+    assert embed_multiple_confs(few, 4, seed=1) == [0, 1, 2, 3]
+    assert embed_multiple_confs(many, 4, seed=1, oversample=4) == [0, 1, 2, 3]
+    embed_multiple_confs(all_of_them, 16, seed=1)
+
+    def missed(mol):
+        pairs = [
+            [rdMolAlign.GetBestRMS(Chem.RemoveHs(mol), Chem.RemoveHs(all_of_them), a, b) for a in range(4)]
+            for b in range(16)
+        ]
+        return np.mean([min(row) for row in pairs])
+
+    assert missed(many) < missed(few)
+    for wrong in (0.5, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="oversample must be"):
+            embed_multiple_confs(few, 4, oversample=wrong)
