@@ -53,12 +53,18 @@ def ours(ensembles, counts, weights, run, seed, level=None):
     molecules = [molecule_from_mol(e.mol, e.name, conformers=False) for e in ensembles]
     start = time.perf_counter()
     draws = [math.ceil(float(oversample or 1) * count) for count in counts]
-    results = generator.sample(molecules, draws, seed, level=level, diversity=float(diversity or 0))
+    results = generator.sample(
+        molecules,
+        draws,
+        seed,
+        level=level,
+        diversity=float(diversity or 0),
+        choose=lambda k, positions: representatives(ensembles[k].mol, positions, counts[k]),
+    )
     records = []
-    for ensemble, molecule, count, result in zip(ensembles, molecules, counts, results, strict=True):
+    for ensemble, molecule, result in zip(ensembles, molecules, results, strict=True):
         stereo = Stereo(molecule.tetra, molecule.ez, molecule.ez_type)
-        kept = representatives(ensemble.mol, result.positions, count)
-        finished, _ = finish(ensemble.mol, stereo, result.positions[kept])
+        finished, _ = finish(ensemble.mol, stereo, result.positions)
         if finished:
             records += records_of(with_positions(ensemble.mol, np.stack([f.pos for f in finished])), ensemble.name)
     seconds = time.perf_counter() - start

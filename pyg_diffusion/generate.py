@@ -4,9 +4,11 @@ import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import groupby
 from numbers import Integral
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -61,6 +63,15 @@ class _Job:
     data: MoleculeData
     position: np.ndarray | None = None
     confidence: float = float("nan")
+
+    @property
+    def size(self) -> int:
+        """Atoms."""
+        return int(self.data.num_nodes or 0)
+
+
+# (index of a molecule, positions [k, N, 3]) -> which of them to keep
+Choice = Callable[[int, np.ndarray], Sequence[int]]
 
 
 # (L, batch) -> E, a function of positions [num_nodes, 3] per graph or summed
@@ -157,6 +168,7 @@ class Generator:
         fixed: Sequence[np.ndarray | None] | None = None,
         level: str | None = None,
         diversity: float = 0.0,
+        choose: Choice | None = None,
     ) -> list[Conformers]:
         """n conformers of every molecule, each of the stereo its graph asks for.
 
@@ -182,6 +194,8 @@ class Generator:
                 (`sample.ParticleGuided`); 0 draws them independently. With it they depend on one another, so on n and
                 `max_pairs` as well: where they do not fit into one batch, each repels those of its batch. What is drawn
                 again for its stereo is drawn independently. Added to `energy`; `energy_limit` holds for the sum.
+            choose: called with the index of each molecule and its conformers of right stereo, `[k, N, 3]`, k <= n; returns
+                which of them to keep. Only these are given a confidence.
         """
         counts = [int(n)] * len(molecules) if isinstance(n, Integral) else [int(k) for k in n]  # type: ignore[union-attr]
         if len(counts) != len(molecules) or any(k < 1 for k in counts):
@@ -218,15 +232,15 @@ class Generator:
         for attempt in range(max_attempts):
             if attempt:  # right stereo comes first, which a repulsion does not know of
                 steering = replace(steering, diversity=0.0)
+            sampled = partial(self._run, seed=seed, first=first, attempt=attempt, steering=steering)
             for batch in self._batches(waiting, together=steering.diversity > 0):
-                for job in self._run_within_memory(batch, seed, first, attempt, steering):
-                    results[job.molecule].problem = f"not enough memory for its {job.data.num_nodes} atoms"
+                for job in self._within_memory(batch, sampled):
+                    results[job.molecule].problem = f"not enough memory for its {job.size} atoms"
                 for job in batch:
                     if job.position is None:
                         continue
                     right = bool(np.isfinite(job.position).all() and check_stereo(stereo[job.molecule], job.position))
                     results[job.molecule].evaluations += self.steps * (1 if guidance in (0, 1) else 2)
-                    results[job.molecule].evaluations += len(TAUS) if self.confidence else 0
                     results[job.molecule].right_at_once += right and attempt == 0
                     if not right:
                         job.position = None
@@ -240,10 +254,18 @@ class Generator:
         for job in jobs:
             if job.position is not None:
                 kept[job.molecule].append(job)
-        for result, made in zip(results, kept, strict=True):
+        for k, (result, made) in enumerate(zip(results, kept, strict=True)):
             if made:
                 result.positions = np.stack([job.position for job in made if job.position is not None])
-                result.confidence = np.array([job.confidence for job in made]) if self.confidence else None
+                if choose is not None:
+                    chosen = list(choose(k, result.positions))
+                    result.positions, kept[k] = result.positions[chosen], [made[c] for c in chosen]
+        if self.confidence:
+            for batch in self._batches([job for made in kept for job in made]):
+                self._within_memory(batch, partial(self._rate, seed=seed, first=first))
+            for result, made in zip(results, kept, strict=True):
+                result.evaluations += len(TAUS) * len(made)
+                result.confidence = np.array([job.confidence for job in made]) if made else None
         return results
 
     def _asked(
@@ -286,20 +308,20 @@ class Generator:
     def _batches(self, jobs: list[_Job], together: bool = False) -> list[list[_Job]]:
         """Jobs of like size in one batch, each within the budget of atom pairs; `together`: a molecule's, where they fit."""
         batches: list[list[_Job]] = []
-        ascending = sorted(jobs, key=lambda j: int(j.data.num_nodes or 0))  # so the newest is the largest
+        ascending = sorted(jobs, key=lambda j: j.size)  # so the newest is the largest
         for _, group in groupby(ascending, key=lambda j: j.molecule if together else id(j)):
             piece = list(group)
-            most = max(1, self.max_pairs // int(piece[0].data.num_nodes or 0) ** 2)
+            most = max(1, self.max_pairs // piece[0].size ** 2)
             if batches and len(batches[-1]) + len(piece) <= most:
                 batches[-1] += piece
             else:
                 batches += [piece[k : k + most] for k in range(0, len(piece), most)]
         return batches
 
-    def _run_within_memory(self, jobs: list[_Job], seed: int, first: int, attempt: int, steering: _Steering) -> list[_Job]:
-        """Sample the jobs, in halves where the memory does not suffice; returns those that do not fit even alone."""
+    def _within_memory(self, jobs: list[_Job], work: Callable[[list[_Job]], None]) -> list[_Job]:
+        """Do the work, in halves where the memory does not suffice; returns the jobs that do not fit even alone."""
         try:
-            self._run(jobs, [(seed, first + job.molecule, job.conformer, attempt) for job in jobs], steering)
+            work(jobs)
         except RuntimeError as error:  # torch.OutOfMemoryError on CUDA; the CPU's allocator has no class of its own
             if "memory" not in str(error):
                 raise
@@ -308,47 +330,62 @@ class Generator:
         else:
             return []
         half = len(jobs) // 2  # outside the handler, which would keep the failed tensors alive
-        rest = seed, first, attempt, steering
-        return [job for part in (jobs[:half], jobs[half:]) for job in self._run_within_memory(part, *rest)]
+        return [job for part in (jobs[:half], jobs[half:]) for job in self._within_memory(part, work)]
 
-    @torch.no_grad()
-    def _run(self, jobs: list[_Job], keys: list[tuple[int, ...]], steering: _Steering) -> None:
-        """Sample the jobs' positions in place."""
+    def _together(self, jobs: list[_Job]) -> tuple[Batch, DenseOperator, Any]:
+        """The jobs' molecules in one batch, its operator, and what the network makes of it."""
         batch = Batch.from_data_list([job.data for job in jobs]).to(self.device)
         operator = laplacian_operator(batch, DenseOperator.from_laplacian)
         assert isinstance(operator, DenseOperator)
-        context = self.denoiser.net.encode(batch, operator)  # type: ignore[operator]
-        sizes = [int(job.data.num_nodes or 0) for job in jobs]
-        draws = [np.random.default_rng(key) for key in keys]
+        return batch, operator, self.denoiser.net.encode(batch, operator)  # type: ignore[operator]
+
+    def _noise(self, jobs: list[_Job], *key: int, seed: int, first: int) -> Callable[[], torch.Tensor]:
+        """White noise that depends, for each job, on the seed, its molecule, its conformer and the key alone."""
+        draws = [np.random.default_rng((seed, first + job.molecule, job.conformer, *key)) for job in jobs]
 
         def noise() -> torch.Tensor:
-            drawn = [d.standard_normal((size, 3), dtype=np.float32) for d, size in zip(draws, sizes, strict=True)]
+            drawn = [d.standard_normal((job.size, 3), dtype=np.float32) for d, job in zip(draws, jobs, strict=True)]
             return torch.from_numpy(np.concatenate(drawn)).to(self.device)
 
+        return noise
+
+    @torch.no_grad()
+    def _run(self, jobs: list[_Job], seed: int, first: int, attempt: int, steering: _Steering) -> None:
+        """Sample the jobs' positions in place."""
+        batch, operator, context = self._together(jobs)
         end, start = self.denoiser.sde.schedule.t(torch.tensor(TAU_RANGE)).clamp(0, 1).tolist()
         grid = time_grid(self.steps - 1, start, end) if start > end else time_grid(self.steps - 1)
         energy = None if steering.energy is None else steering.energy(operator, batch)
-        alone, heavy, fixed = context.without_condition(), (batch.z > 1).float(), batch.get("fixed")
+        alone, fixed = context.without_condition(), batch.get("fixed")
         if steering.diversity:
             member = torch.tensor([job.molecule for job in jobs], device=self.device)
+            heavy = (batch.z > 1).float()
             denoiser = steer(self.denoiser, steering.guidance, alone)
             denoiser = ParticleGuided(denoiser, member, heavy, steering.diversity, energy=energy, limit=steering.limit)
         else:
             denoiser = steer(self.denoiser, steering.guidance, alone, energy, steering.limit)
         if fixed is not None:
             denoiser = Inpainted(denoiser, torch.isfinite(fixed).all(1), fixed)
+        noise = self._noise(jobs, attempt, seed=seed, first=first)
         sampled = self.sampler.sample(denoiser, operator, grid, noise, context)
         if isinstance(denoiser, Inpainted):
             sampled = denoiser.place(operator, sampled)
-        sure = np.full(len(jobs), np.nan)
-        if self.confidence:
-            some = torch.zeros(len(jobs), device=self.device).index_add(0, batch.batch, heavy)
-            weight = torch.where(some[batch.batch] > 0, heavy, 1.0)
-            move = uncertainty(self.denoiser, operator, sampled, context, noise, weight)
-            sure = (1 / (1 + move / CONFIDENCE_SCALE)).cpu().numpy()
-        positions = sampled.float().cpu().numpy()
-        for job, position, value in zip(jobs, np.split(positions, np.cumsum(sizes)[:-1]), sure, strict=True):
-            job.position, job.confidence = position, float(value)
+        positions = np.split(sampled.float().cpu().numpy(), np.cumsum([job.size for job in jobs])[:-1])
+        for job, position in zip(jobs, positions, strict=True):
+            job.position = position
+
+    @torch.no_grad()
+    def _rate(self, jobs: list[_Job], seed: int, first: int) -> None:
+        """Give the jobs' positions their confidence."""
+        batch, operator, context = self._together(jobs)
+        x = torch.from_numpy(np.concatenate([job.position for job in jobs if job.position is not None])).to(self.device)
+        heavy = (batch.z > 1).float()
+        some = torch.zeros(len(jobs), device=self.device).index_add(0, batch.batch, heavy)
+        weight = torch.where(some[batch.batch] > 0, heavy, 1.0)
+        noise = self._noise(jobs, 0, 1, seed=seed, first=first)  # another than any attempt had
+        move = uncertainty(self.denoiser, operator, x, context, noise, weight)
+        for job, value in zip(jobs, (1 / (1 + move / CONFIDENCE_SCALE)).tolist(), strict=True):
+            job.confidence = value
 
 
 _default: list[Generator] = []  # the shipped weights, loaded once
@@ -392,14 +429,19 @@ def embed_multiple_confs(
             _default.append(Generator.from_pretrained())
         generator = _default[0]
     full = Chem.AddHs(mol)
-    result = generator.sample([molecule_from_mol(full, conformers=False)], math.ceil(oversample * n), seed, level=level)[0]
+    result = generator.sample(
+        [molecule_from_mol(full, conformers=False)],
+        math.ceil(oversample * n),
+        seed,
+        level=level,
+        choose=lambda _, positions: representatives(full, positions, n),
+    )[0]
     for text in [*result.notes, result.problem]:
         if text:
             warnings.warn(text, stacklevel=2)
     if clear_confs:
         mol.RemoveAllConformers()
-    chosen = representatives(full, result.positions, n)
     if result.confidence is not None:
-        chosen = sorted(chosen, key=lambda k: -result.confidence[k])  # type: ignore[index]
-    positions = result.positions[chosen]
-    return add_conformers(mol, positions[distinct(full, positions, prune), : mol.GetNumAtoms()])
+        result.positions = result.positions[np.argsort(-result.confidence, kind="stable")]
+    kept = distinct(full, result.positions, prune)
+    return add_conformers(mol, result.positions[kept, : mol.GetNumAtoms()])

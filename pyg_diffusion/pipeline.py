@@ -270,8 +270,9 @@ def sample_records(
                 fixed=[e.fixed for e in chunk] if keep is not None else None,
                 level=level,
                 diversity=diversity,
+                choose=partial(_representatives, chunk, counts),
             )
-            for entry, count, result in zip(chunk, counts, results, strict=True):
+            for entry, result in zip(chunk, results, strict=True):
                 tally.asked += result.asked
                 tally.right_at_once += result.right_at_once
                 tally.evaluations += result.evaluations
@@ -283,9 +284,7 @@ def sample_records(
                 assert entry.record.mol is not None
                 mol = Chem.Mol(entry.record.mol)
                 stereo = Stereo(entry.molecule.tetra, entry.molecule.ez, entry.molecule.ez_type)
-                kept = representatives(mol, result.positions, count)
-                sure = None if result.confidence is None else result.confidence[kept]
-                finished, notes = finish(mol, stereo, result.positions[kept], sure)
+                finished, notes = finish(mol, stereo, result.positions, result.confidence)
                 for note, number in notes.items():
                     tally.finished[note] = tally.finished.get(note, 0) + number
                 for pos, properties in finished:
@@ -298,6 +297,12 @@ def sample_records(
                 tally.conformers += len(finished)
     tally.seconds = time.perf_counter() - start
     return tally
+
+
+def _representatives(chunk: list[Entry], counts: list[int], k: int, positions: np.ndarray) -> list[int]:
+    mol = chunk[k].record.mol
+    assert mol is not None
+    return representatives(mol, positions, counts[k])
 
 
 def _chunks(entries: Iterable[Entry]) -> Iterator[tuple[int, list[Entry]]]:

@@ -171,16 +171,27 @@ def test_rotation_error_of_the_shipped_network_is_small(shipped):
 def test_a_molecule_too_large_for_the_memory_does_not_take_the_others_along(untrained, molecules, monkeypatch):
     run = Generator._run
 
-    def scarce(self, jobs, keys, steering):
+    def scarce(self, jobs, **options):
         if len(jobs) > 2 or jobs[0].data.num_nodes > 15:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        run(self, jobs, keys, steering)
+        run(self, jobs, **options)
 
     monkeypatch.setattr(Generator, "_run", scarce)
     small, large = molecules[4], molecules[5]
     one, two = untrained.sample([small, large], 5)  # one batch of ten, which does not fit
     assert len(one.positions) == 5 and not one.problem
     assert len(two.positions) == 0 and "not enough memory for its 19 atoms" in two.problem
+
+
+def test_only_what_is_chosen_is_given_a_confidence(untrained, molecules, monkeypatch):
+    monkeypatch.setattr(untrained, "confidence", True)
+    all_of_them = untrained.sample(molecules[:2], 3)
+    chosen = untrained.sample(molecules[:2], 3, choose=lambda k, positions: [len(positions) - 1])
+    for made, kept in zip(all_of_them, chosen, strict=True):
+        np.testing.assert_array_equal(kept.positions, made.positions[-1:])
+        np.testing.assert_allclose(kept.confidence, made.confidence[-1:], rtol=1e-3)
+        assert made.evaluations - kept.evaluations == 4 * (len(made.positions) - 1)
+    assert len(all_of_them[0].positions) == 3
 
 
 def test_conditions_reach_the_network_and_guidance_needs_them(molecules):
