@@ -1,6 +1,6 @@
 """Does the confidence of a conformer tell how wrong it is?
 
-    python benchmarks/confidence.py [REFERENCE.sdf.gz] [--weights FILE] [--steps 16] [--seed 0]
+    python benchmarks/confidence.py [REFERENCE.sdf.gz] [--weights FILE] [--steps 8] [--seed 0]
 
 2K conformers for K references. The true error of a conformer is its RMSD to the nearest reference. Spearman's rank
 correlation of confidence with minus the error, over all conformers and within molecules (mean), with the standard error from
@@ -24,6 +24,8 @@ from scipy.stats import spearmanr
 
 from pyg_diffusion import Generator
 from pyg_diffusion.chem import molecule_from_mol, read_sdf, with_positions
+from pyg_diffusion.chem.similarity import representatives
+from pyg_diffusion.generate import OVERSAMPLE
 from pyg_diffusion.metrics import evaluate, group_records, records_of
 
 HERE = Path(__file__).parent
@@ -56,7 +58,13 @@ def main() -> None:
     options = {} if args.steps is None else {"steps": args.steps}
     generator = Generator.from_pretrained(args.weights, device="cpu", **options)
     molecules = [molecule_from_mol(e.mol, e.name, conformers=False) for e in ensembles]
-    results = generator.sample(molecules, [2 * e.size for e in ensembles], args.seed)
+    counts = [2 * e.size for e in ensembles]
+    results = generator.sample(  # as `embed_multiple_confs` and the command do
+        molecules,
+        [round(OVERSAMPLE * count) for count in counts],
+        args.seed,
+        choose=lambda k, positions: representatives(ensembles[k].mol, positions, counts[k]),
+    )
     records = []
     for ensemble, result in zip(ensembles, results, strict=True):
         records += records_of(with_positions(ensemble.mol, result.positions), ensemble.name)
@@ -76,7 +84,13 @@ def main() -> None:
     }
     print("mean error of the surest, Å: " + ", ".join(f"{k} {v:.3f}" for k, v in kept.items()))
     target = HERE / "results" / "confidence"
-    text = {"machine": machine(), "reference": Path(args.reference).name, "steps": generator.steps, "seed": args.seed}
+    text = {
+        "machine": machine(),
+        "reference": Path(args.reference).name,
+        "steps": generator.steps,
+        "oversample": OVERSAMPLE,
+        "seed": args.seed,
+    }
     text |= {"molecules": len(solved), "conformers": len(every), "rows": rows, "mean error of the surest": kept}
     target.with_suffix(".json").write_text(json.dumps(text, indent=1) + "\n")
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")

@@ -17,7 +17,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
-from conformers import baseline, ours
+from conformers import RUN_SYNTAX, baseline, ours
 from machine import machine
 from rdkit import Chem
 from rdkit.Chem import rdMolAlign, rdMolDescriptors
@@ -91,7 +91,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("reference", nargs="?", default=str(HERE.parent / "datasets" / "qm9_ensembles_20.sdf.gz"))
     parser.add_argument("--weights", default=None)
-    parser.add_argument("--run", default="ancestral:20", metavar="SAMPLER:EVALUATIONS")
+    parser.add_argument("--run", default="ancestral:8:oversample=2", metavar=RUN_SYNTAX)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("-n", type=int, default=0, help="conformers per molecule instead of 2K")
     parser.add_argument("--molecules", type=int, default=0, help="only this many, drawn by the seed")

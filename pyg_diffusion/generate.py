@@ -25,7 +25,8 @@ from .sample import Ancestral, Inpainted, ParticleGuided, Sampler, steer, time_g
 from .sample.confidence import TAUS, uncertainty
 from .spectral import DenseOperator, LaplacianOperator
 
-DEFAULT_STEPS = 16  # and four for the confidence
+DEFAULT_STEPS = 8  # of every draw, and four for the confidence of what is kept
+OVERSAMPLE = 2.0  # draws for each conformer that is kept, where there is a choice
 CONFIDENCE_SCALE = 0.1  # Å; a conformer that denoising moves by this has confidence 1/2
 TAU_RANGE = (2e-3, 40.0)  # where sampling ends and begins: the last .05 Å of noise are left to one denoising
 
@@ -94,7 +95,7 @@ class Generator:
     Args:
         denoiser, card: as `load_pretrained` returns them.
         sampler: any `Sampler`; ancestral by default, the best in precision by benchmarks/conformers.py.
-        steps: network evaluations per conformer (sampler steps plus the final denoising).
+        steps: network evaluations of every draw (sampler steps plus the final denoising).
         device: "cpu", "cuda"; CUDA where there is one, by default.
         max_pairs: a batch holds no more than this many padded atom pairs; bounds the memory (about 2 kB each).
         compile: torch.compile the network: a minute or two once, for large jobs.
@@ -399,7 +400,7 @@ def embed_multiple_confs(
     generator: Generator | None = None,
     prune: float = 0.0,
     level: str | None = None,
-    oversample: float = 1.0,
+    oversample: float = OVERSAMPLE,
 ) -> list[int]:
     """Generate conformers and add them to `mol`, as RDKit's `EmbedMultipleConfs` does.
 
@@ -414,7 +415,8 @@ def embed_multiple_confs(
         generator: defaults to the shipped weights.
         prune: leave out conformers nearer than this to an earlier one, in Å (`chem.similarity.distinct`); 0 keeps all.
         level: of theory, as for `Generator.sample`.
-        oversample: draw so many times n, and keep the n that stand best for all (`chem.similarity.representatives`).
+        oversample: draw so many times n, and keep the n that stand best for all (`chem.similarity.representatives`); 1
+            gives n independent samples.
 
     Returns:
         Ids of the new conformers, the surest first; like RDKit's fewer than n, where no conformer of right stereo was found

@@ -40,7 +40,7 @@ from .chem.records import (
 from .chem.similarity import representatives
 from .chem.stereo import signed_volume
 from .data import Molecule
-from .generate import Generator
+from .generate import OVERSAMPLE, Generator
 from .metrics import Comparison, Ensemble, Evaluation, compare, etkdg, evaluate, group_records, records_of
 from .terms import bind
 
@@ -223,7 +223,7 @@ def sample_records(
     keep: Chem.Mol | None = None,
     level: str | None = None,
     diversity: float = 0.0,
-    oversample: float = 1.0,
+    oversample: float = OVERSAMPLE,
     finish: Finish | None = None,
     max_isomers: int | None = None,
 ) -> Tally:

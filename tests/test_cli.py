@@ -239,11 +239,11 @@ def test_oversampled_and_repelling_conformers_are_as_many_and_cost_what_they_cos
     out, report = tmp_path / "out.sdf", tmp_path / "report.json"
     command = ["sample", "OCCO", "-n", "3", "--steps", "4", "-o", str(out), "--report", str(report), "--quiet"]
     made = {}
-    for options in ([], ["--oversample", "2.5"], ["--diversity", "10"]):
+    for options in (["--oversample", "1"], ["--oversample", "2.5"], ["--oversample", "1", "--diversity", "10"]):
         assert main([*command, *options]) == 0
         tally = json.loads(report.read_text())
         assert tally["conformers"] == 3 and len(list(Chem.SDMolSupplier(str(out)))) == 3
-        assert tally["asked"] == (8 if "--oversample" in options else 3)
+        assert tally["asked"] == (8 if "2.5" in options else 3)
         assert tally["evaluations"] >= 4 * tally["asked"] + 4 * 3  # only what is kept is given a confidence
         made[tuple(options)] = out.read_text()
     assert len(set(made.values())) == 3

@@ -36,7 +36,7 @@ def run_sample(args: argparse.Namespace) -> int:
     for_molecules = {
         "--level": args.level,
         "--diversity": args.diversity,
-        "--oversample": args.oversample > 1,
+        "--oversample": args.oversample,
         "--relax": args.relax,
         "--energies": args.energies,
         "--prune": args.prune,
@@ -71,7 +71,7 @@ def _sample_molecules(args: argparse.Namespace, weights: Any, options: dict[str,
     from rdkit import Chem
 
     from ..chem.finish import PRUNED, Finish
-    from ..generate import Generator
+    from ..generate import OVERSAMPLE, Generator
     from ..pipeline import sample_records
     from ..terms import GRAPH_TERMS, MOLECULE_TERMS
 
@@ -103,7 +103,7 @@ def _sample_molecules(args: argparse.Namespace, weights: Any, options: dict[str,
             keep=keep,
             level=args.level,
             diversity=args.diversity,
-            oversample=args.oversample,
+            oversample=args.oversample or OVERSAMPLE,
             finish=finish,
             max_isomers=(args.max_isomers or 32) if args.stereo == "enumerate" else None,
         )
