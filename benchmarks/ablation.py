@@ -191,7 +191,7 @@ def main() -> None:
     variants, search = result["variants"], result["search"]
 
     def add(name: str, runs: list[dict[str, float]]) -> None:
-        base = variants[BASE_NAME]["runs"] if BASE_NAME in variants else runs
+        base = runs if name == BASE_NAME else variants[BASE_NAME]["runs"]
         variants[name] = summary(runs, base)
         args.output.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
         print(f"{name}: {runs[-1]['score']:.2f}", flush=True)

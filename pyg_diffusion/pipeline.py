@@ -50,11 +50,12 @@ CHUNK = 64  # molecules sampled together; results are written after each chunk
 
 @dataclass
 class Tally:
-    """Sums over a sampling job: molecules with at least one conformer, conformers asked for, written, right at once; what
-    finishing left out or could not do."""
+    """Sums over a sampling job: molecules with at least one conformer, conformers asked for and written, draws (again ones not
+    counted) and those that were right at once; what finishing left out or could not do."""
 
     molecules: int = 0
     asked: int = 0
+    drawn: int = 0
     conformers: int = 0
     right_at_once: int = 0
     evaluations: int = 0
@@ -69,7 +70,7 @@ class Tally:
             "seconds per conformer": self.seconds / made,
             "threads": self.threads,
             "network evaluations per conformer": self.evaluations / made,
-            "stereo right before resampling": self.right_at_once / max(1, self.asked),
+            "stereo right before resampling": self.right_at_once / max(1, self.drawn),
         }
 
     @classmethod
@@ -272,8 +273,9 @@ def sample_records(
                 diversity=diversity,
                 choose=partial(_representatives, chunk, counts),
             )
-            for entry, result in zip(chunk, results, strict=True):
-                tally.asked += result.asked
+            for entry, count, result in zip(chunk, counts, results, strict=True):
+                tally.asked += count
+                tally.drawn += result.asked
                 tally.right_at_once += result.right_at_once
                 tally.evaluations += result.evaluations
                 for note in result.notes:

@@ -116,7 +116,7 @@ def _sample_molecules(args: argparse.Namespace, weights: Any, options: dict[str,
             f"{tally.conformers} conformers of {tally.molecules} molecules, "
             f"{1e3 * tally.seconds / tally.conformers:.1f} ms and "
             f"{tally.evaluations / tally.conformers:.1f} network evaluations each; "
-            f"stereo right at once {100 * tally.right_at_once / tally.asked:.1f} %"
+            f"stereo right at once {100 * tally.right_at_once / tally.drawn:.1f} %"
         )
     for note, number in tally.finished.items():
         say(f"{note}: {number}")
