@@ -50,8 +50,8 @@ CHUNK = 64  # molecules sampled together; results are written after each chunk
 
 @dataclass
 class Tally:
-    """Sums over a sampling job: molecules with at least one conformer, conformers asked for and written, draws (again ones not
-    counted) and those that were right at once; what finishing left out or could not do."""
+    """Sums over a sampling job: molecules with at least one conformer, conformers asked for and written, draws (none counted
+    twice) and those that were right at once; what finishing left out or could not do."""
 
     molecules: int = 0
     asked: int = 0
