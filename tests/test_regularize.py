@@ -8,10 +8,9 @@ import pytest
 import torch
 
 from pyg_diffusion import regularize
-from pyg_diffusion.chem import molecule_from_mol
+from pyg_diffusion.chem import has_clash, molecule_from_mol
 from pyg_diffusion.data import laplacian_operator
 from pyg_diffusion.data.schema import ATOM_FEATURES, COVALENT_RADII, HYBRIDIZATIONS
-from pyg_diffusion.metrics.validity import has_clash
 from pyg_diffusion.regularize import (
     HYBRIDIZATION_ANGLES,
     VDW_RADII,

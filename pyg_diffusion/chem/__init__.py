@@ -1,5 +1,6 @@
 """RDKit lives here: molecules in and out of files, features, stereo."""
 
+from .clashes import has_clash
 from .conformers import add_conformers, with_positions
 from .features import molecule_from_mol
 from .isomers import stereoisomers
@@ -12,6 +13,7 @@ __all__ = [
     "Stereo",
     "add_conformers",
     "check_stereo",
+    "has_clash",
     "molecule_from_mol",
     "read_records",
     "read_sdf",

@@ -7,6 +7,7 @@ import numpy as np
 from rdkit import Chem, rdBase
 from rdkit.Chem import rdMolAlign
 
+from .clashes import has_clash
 from .conformers import with_positions
 
 MAX_MATCHES = 200  # automorphisms tried when two conformers are compared
@@ -44,14 +45,24 @@ def distinct(mol: Chem.Mol, positions: np.ndarray, rmsd: float) -> list[int]:
 
 
 def representatives(mol: Chem.Mol, positions: np.ndarray, n: int) -> list[int]:
-    """Indices of the n conformers `[K, N, 3]` that stand best for all K, the first the most central.
+    """Indices of the n conformers `[K, N, 3]` that stand best for all K without a clash, the first the most central.
 
     S is grown greedily to minimise Σ_k min_{s in S} RMSD(k, s), the recall of the K with the n: within (1 - 1/e) of the
-    largest gain there is (Nemhauser, Wolsey and Fisher 1978, facility location). All if K <= n.
+    largest gain there is (Nemhauser, Wolsey and Fisher 1978, facility location). Conformers with a clash are taken only
+    where there are fewer than n without, after those; all are if K <= n.
     """
+    if len(positions) <= n:
+        return list(range(len(positions)))
+    clash = has_clash(mol, positions)
+    clear, clashing = np.flatnonzero(~clash), np.flatnonzero(clash)
+    if len(clear) <= n:
+        return clear.tolist() + clashing[_central(mol, positions[clashing], n - len(clear))].tolist()
+    return clear[_central(mol, positions[clear], n)].tolist()
+
+
+def _central(mol: Chem.Mol, positions: np.ndarray, n: int) -> list[int]:
+    """n <= K of the conformers, chosen by recall."""
     count = len(positions)
-    if count <= n:
-        return list(range(count))
     aligned = _Aligned(mol, positions)
     distance = np.zeros((count, count))
     for a in range(count):

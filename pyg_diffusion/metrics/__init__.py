@@ -21,7 +21,6 @@ _HOMES = {
     "evaluate": "conformers",
     "geometry": "validity",
     "group_records": "conformers",
-    "has_clash": "validity",
     "mmff_strain": "strain",
     "posebusters_failures": "validity",
     "records_of": "conformers",

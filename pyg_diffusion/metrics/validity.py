@@ -9,10 +9,8 @@ import numpy as np
 import rdkit
 from rdkit import Chem, rdBase
 
+from ..chem.clashes import has_clash
 from ..chem.stereo import Stereo, check_stereo, stereo_of
-
-CLASH_FACTOR = 0.6  # of the sum of the van der Waals radii
-CLASH_BONDS = 3  # pairs this many bonds apart or fewer are bonded, angle or torsion partners, not clashes
 
 # Terminal O and N of carboxylates, phosphates, nitro groups: one group chemically, though one drawing tells them apart.
 _CONJUGATED = Chem.MolFromSmarts("[O,N;D1;$([O,N;D1]-[*]=[O,N;D1]),$([O,N;D1]=[*]-[O,N;D1])]~[*]")
@@ -147,18 +145,6 @@ def angle_values(triples: np.ndarray, pos: np.ndarray) -> np.ndarray:
     u, v = pos[:, triples[:, 0]] - pos[:, triples[:, 1]], pos[:, triples[:, 2]] - pos[:, triples[:, 1]]
     # atan2 rather than arccos: accurate at 180 degrees too
     return np.degrees(np.arctan2(np.linalg.norm(np.cross(u, v), axis=-1), (u * v).sum(-1)))
-
-
-def has_clash(mol: Chem.Mol, pos: np.ndarray) -> np.ndarray:
-    """Whether a pair more than 3 bonds apart is closer than 0.6 (r_i + r_j), van der Waals radii: `[K, N, 3] -> [K]`.
-
-    Atoms of different fragments count as such pairs, hydrogens included.
-    """
-    table = Chem.GetPeriodicTable()
-    i, j = np.nonzero(np.triu(Chem.GetDistanceMatrix(mol) > CLASH_BONDS, 1))
-    radius = np.array([table.GetRvdw(a.GetAtomicNum()) for a in mol.GetAtoms()])
-    distance = np.linalg.norm(pos[:, i] - pos[:, j], axis=-1)
-    return (distance < CLASH_FACTOR * (radius[i] + radius[j])).any(-1)
 
 
 def _mean_error(generated: np.ndarray, reference: np.ndarray, keep: np.ndarray) -> float:

@@ -61,11 +61,20 @@ def test_representatives_gain_what_greedy_selection_promises():
     assert len(set(found)) == 3 and gain(found) >= (1 - 1 / np.e) * max(map(gain, combinations(range(9), 3)))
 
 
+def test_representatives_have_no_clash_while_there_are_others():
+    mol, positions = embedded("CCCCCCO", 6)
+    positions[[0, 3], 6] = positions[[0, 3], 0] + 0.4  # O in the methyl carbon
+    assert set(representatives(mol, positions, 3)) < {1, 2, 4, 5}
+    assert set(representatives(mol, positions, 4)) == {1, 2, 4, 5}
+    five = representatives(mol, positions, 5)
+    assert set(five[:4]) == {1, 2, 4, 5} and five[4] in (0, 3)
+
+
 def test_oversampling_gives_as_many_as_asked_and_a_better_cover():
     few, many, all_of_them = (molecule("OCCCO") for _ in range(3))
-    assert embed_multiple_confs(few, 4, seed=1) == [0, 1, 2, 3]
+    assert embed_multiple_confs(few, 4, seed=1, oversample=1) == [0, 1, 2, 3]
     assert embed_multiple_confs(many, 4, seed=1, oversample=4) == [0, 1, 2, 3]
-    embed_multiple_confs(all_of_them, 16, seed=1)
+    embed_multiple_confs(all_of_them, 16, seed=1, oversample=1)
 
     def missed(mol):
         pairs = [

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from rdkit import Chem
 
-from pyg_diffusion.chem import Record, read_sdf, with_positions
+from pyg_diffusion.chem import Record, has_clash, read_sdf, with_positions
 from pyg_diffusion.metrics import (
     Evaluation,
     MoleculeResult,
@@ -19,7 +19,6 @@ from pyg_diffusion.metrics import (
     evaluate,
     geometry,
     group_records,
-    has_clash,
     posebusters_failures,
     records_of,
     rmsd_matrix,
