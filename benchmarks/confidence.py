@@ -63,7 +63,7 @@ def main() -> None:
         molecules,
         [round(OVERSAMPLE * count) for count in counts],
         args.seed,
-        choose=lambda k, positions: representatives(ensembles[k].mol, positions, counts[k]),
+        choose=lambda k, *drawn: representatives(ensembles[k].mol, drawn[0], counts[k], drawn[1]),
     )
     records = []
     for ensemble, result in zip(ensembles, results, strict=True):

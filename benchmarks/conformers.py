@@ -48,7 +48,7 @@ def ours(ensembles, counts, weights, run, seed, level=None):
         raise SystemExit(f"--runs {run}: expected {RUN_SYNTAX}")
     name, steps, relax, diversity, oversample = parts.groups()
     finish = Finish(relax or "")
-    options = {"sampler": SAMPLERS[name](), "steps": int(steps), "device": "cpu", "confidence": False}
+    options = {"sampler": SAMPLERS[name](), "steps": int(steps), "device": "cpu", "confidence": oversample is not None}
     generator = Generator.from_pretrained(weights, **options)
     molecules = [molecule_from_mol(e.mol, e.name, conformers=False) for e in ensembles]
     start = time.perf_counter()
@@ -59,7 +59,7 @@ def ours(ensembles, counts, weights, run, seed, level=None):
         seed,
         level=level,
         diversity=float(diversity or 0),
-        choose=lambda k, positions: representatives(ensembles[k].mol, positions, counts[k]),
+        choose=lambda k, *drawn: representatives(ensembles[k].mol, drawn[0], counts[k], drawn[1]),
     )
     records = []
     for ensemble, molecule, result in zip(ensembles, molecules, results, strict=True):

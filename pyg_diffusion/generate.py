@@ -25,7 +25,7 @@ from .sample import Ancestral, Inpainted, ParticleGuided, Sampler, steer, time_g
 from .sample.confidence import TAUS, uncertainty
 from .spectral import DenseOperator, LaplacianOperator
 
-DEFAULT_STEPS = 8  # of every draw, and four for the confidence of what is kept
+DEFAULT_STEPS = 8  # of every draw, and two for its confidence
 OVERSAMPLE = 2.0  # draws for each conformer that is kept, where there is a choice
 CONFIDENCE_SCALE = 0.1  # Å; a conformer that denoising moves by this has confidence 1/2
 TAU_RANGE = (2e-3, 40.0)  # where sampling ends and begins: the last .05 Å of noise are left to one denoising
@@ -71,8 +71,8 @@ class _Job:
         return int(self.data.num_nodes or 0)
 
 
-# (index of a molecule, positions [k, N, 3]) -> which of them to keep
-Choice = Callable[[int, np.ndarray], Sequence[int]]
+# (index of a molecule, positions [k, N, 3], their confidences [k] where there are any) -> which of them to keep
+Choice = Callable[[int, np.ndarray, np.ndarray | None], Sequence[int]]
 
 
 # (L, batch) -> E, a function of positions [num_nodes, 3] per graph or summed
@@ -99,7 +99,7 @@ class Generator:
         device: "cpu", "cuda"; CUDA where there is one, by default.
         max_pairs: a batch holds no more than this many padded atom pairs; bounds the memory (about 2 kB each).
         compile: torch.compile the network: a minute or two once, for large jobs.
-        confidence: give each conformer one, for four network evaluations more.
+        confidence: give each conformer one, for two network evaluations more.
     """
 
     def __init__(
@@ -195,8 +195,8 @@ class Generator:
                 (`sample.ParticleGuided`); 0 draws them independently. With it they depend on one another, so on n and
                 `max_pairs` as well: where they do not fit into one batch, each repels those of its batch. What is drawn
                 again for its stereo is drawn independently. Added to `energy`; `energy_limit` holds for the sum.
-            choose: called with the index of each molecule and its conformers of right stereo, `[k, N, 3]`, k <= n; returns
-                which of them to keep. Only these are given a confidence.
+            choose: called with the index of each molecule, its conformers of right stereo, `[k, N, 3]`, k <= n, and their
+                confidences `[k]` or None; returns which of them to keep.
         """
         counts = [int(n)] * len(molecules) if isinstance(n, Integral) else [int(k) for k in n]  # type: ignore[union-attr]
         if len(counts) != len(molecules) or any(k < 1 for k in counts):
@@ -251,22 +251,24 @@ class Generator:
             waiting = [job for job in waiting if job.position is None and not results[job.molecule].problem]
             if not waiting:
                 break
-        kept: list[list[_Job]] = [[] for _ in molecules]
-        for job in jobs:
-            if job.position is not None:
-                kept[job.molecule].append(job)
-        for k, (result, made) in enumerate(zip(results, kept, strict=True)):
-            if made:
-                result.positions = np.stack([job.position for job in made if job.position is not None])
-                if choose is not None:
-                    chosen = list(choose(k, result.positions))
-                    result.positions, kept[k] = result.positions[chosen], [made[c] for c in chosen]
+        jobs = [job for job in jobs if job.position is not None]
         if self.confidence:
-            for batch in self._batches([job for made in kept for job in made]):
+            for batch in self._batches(jobs):
                 self._within_memory(batch, partial(self._rate, seed=seed, first=first))
-            for result, made in zip(results, kept, strict=True):
+        drawn: list[list[_Job]] = [[] for _ in molecules]
+        for job in jobs:
+            drawn[job.molecule].append(job)
+        for k, (result, made) in enumerate(zip(results, drawn, strict=True)):
+            if not made:
+                continue
+            result.positions = np.stack([job.position for job in made if job.position is not None])
+            if self.confidence:
                 result.evaluations += len(TAUS) * len(made)
-                result.confidence = np.array([job.confidence for job in made]) if made else None
+                result.confidence = np.array([job.confidence for job in made])
+            if choose is not None:
+                chosen = list(choose(k, result.positions, result.confidence))
+                result.positions = result.positions[chosen]
+                result.confidence = None if result.confidence is None else result.confidence[chosen]
         return results
 
     def _asked(
@@ -436,7 +438,7 @@ def embed_multiple_confs(
         math.ceil(oversample * n),
         seed,
         level=level,
-        choose=lambda _, positions: representatives(full, positions, n),
+        choose=lambda _, positions, confidence: representatives(full, positions, n, confidence),
     )[0]
     for text in [*result.notes, result.problem]:
         if text:

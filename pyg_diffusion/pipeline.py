@@ -301,10 +301,12 @@ def sample_records(
     return tally
 
 
-def _representatives(chunk: list[Entry], counts: list[int], k: int, positions: np.ndarray) -> list[int]:
+def _representatives(
+    chunk: list[Entry], counts: list[int], k: int, positions: np.ndarray, confidence: np.ndarray | None
+) -> list[int]:
     mol = chunk[k].record.mol
     assert mol is not None
-    return representatives(mol, positions, counts[k])
+    return representatives(mol, positions, counts[k], confidence)
 
 
 def _chunks(entries: Iterable[Entry]) -> Iterator[tuple[int, list[Entry]]]:

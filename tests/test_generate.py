@@ -100,7 +100,7 @@ def test_confidence_counts_its_evaluations_ranks_and_can_be_left_out(shipped):
     ion, ethanol = (molecule_from_mol(Chem.AddHs(Chem.MolFromSmiles(s))) for s in ("[Na+]", "CCO"))
     sodium, result = shipped.sample([ion, ethanol], 6, seed=2)
     assert sodium.confidence.tolist() == [1.0] * 6  # nothing there can move
-    assert result.evaluations == 6 * (shipped.steps + 4) and ((result.confidence > 0) & (result.confidence < 1)).all()
+    assert result.evaluations == 6 * (shipped.steps + 2) and ((result.confidence > 0) & (result.confidence < 1)).all()
     plain = Generator(shipped.denoiser, shipped.card, device="cpu", confidence=False).sample([ion, ethanol], 6, seed=2)[1]
     assert plain.confidence is None and plain.evaluations == 6 * shipped.steps
     np.testing.assert_allclose(plain.positions, result.positions, atol=1e-4)
@@ -183,14 +183,21 @@ def test_a_molecule_too_large_for_the_memory_does_not_take_the_others_along(untr
     assert len(two.positions) == 0 and "not enough memory for its 19 atoms" in two.problem
 
 
-def test_only_what_is_chosen_is_given_a_confidence(untrained, molecules, monkeypatch):
+def test_a_choice_sees_positions_and_confidence_and_all_draws_are_counted(untrained, molecules, monkeypatch):
     monkeypatch.setattr(untrained, "confidence", True)
     all_of_them = untrained.sample(molecules[:2], 3)
-    chosen = untrained.sample(molecules[:2], 3, choose=lambda k, positions: [len(positions) - 1])
+    seen = {}
+
+    def last(k, positions, confidence):
+        seen[k] = confidence
+        return [len(positions) - 1]
+
+    chosen = untrained.sample(molecules[:2], 3, choose=last)
     for made, kept in zip(all_of_them, chosen, strict=True):
         np.testing.assert_array_equal(kept.positions, made.positions[-1:])
-        np.testing.assert_allclose(kept.confidence, made.confidence[-1:], rtol=1e-3)
-        assert made.evaluations - kept.evaluations == 4 * (len(made.positions) - 1)
+        np.testing.assert_array_equal(kept.confidence, made.confidence[-1:])
+        assert made.evaluations == kept.evaluations
+    assert all((seen[k] == made.confidence).all() for k, made in enumerate(all_of_them))
     assert len(all_of_them[0].positions) == 3
 
 

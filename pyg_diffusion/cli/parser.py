@@ -172,7 +172,7 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument("--compile", action="store_true", help="torch.compile the network: a minute or two once, for large jobs")
     p.add_argument("--stereo", choices=["sample", "enumerate"], default="sample", help="what to do where it is unspecified")
     p.add_argument("--max-isomers", type=at_least(1), metavar="K", help="most stereoisomers of a molecule; 32 if not given")
-    p.add_argument("--no-confidence", action="store_true", help="leave it out: four network evaluations less per conformer")
+    p.add_argument("--no-confidence", action="store_true", help="leave it out: two network evaluations less per draw")
     p.add_argument("--attempts", type=at_least(1), default=10, help="draws per conformer until its stereo is right")
     p.add_argument("--report", default=None, metavar="REPORT.json", help="write counts and seconds, for evaluate --report")
     p.add_argument("--device", choices=["cpu", "cuda"], default=None, help="cuda where there is one, if not given")

@@ -16,7 +16,7 @@ from torch import Tensor
 from ..denoise import Denoiser
 from ..spectral import DenseOperator
 
-TAUS = (0.05, 0.1, 0.2, 0.5)  # chosen on molecules, gyration radii of 2 to 5 Å
+TAUS = (0.15, 0.4)  # chosen on molecules, gyration radii of 2 to 5 Å
 
 
 def superimposed(x: Tensor, y: Tensor, weight: Tensor) -> Tensor:

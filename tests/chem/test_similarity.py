@@ -61,6 +61,15 @@ def test_representatives_gain_what_greedy_selection_promises():
     assert len(set(found)) == 3 and gain(found) >= (1 - 1 / np.e) * max(map(gain, combinations(range(9), 3)))
 
 
+def test_representatives_stand_for_the_sure_ones_first():
+    mol, positions = embedded("CCCCO", 6)
+    sure = np.array([0.01, 0.9, 0.01, 0.9, 0.9, 0.01])
+    assert set(representatives(mol, positions, 3, sure)) == {1, 3, 4}
+    assert representatives(mol, positions, 3, np.full(6, 0.3)) == representatives(mol, positions, 3)
+    unknown = np.where(sure < 0.1, np.nan, sure)  # where memory did not suffice
+    assert set(representatives(mol, positions, 3, unknown)) == {1, 3, 4}
+
+
 def test_representatives_have_no_clash_while_there_are_others():
     mol, positions = embedded("CCCCCCO", 6)
     positions[[0, 3], 6] = positions[[0, 3], 0] + 0.4  # O in the methyl carbon
