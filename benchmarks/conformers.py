@@ -118,11 +118,12 @@ def main() -> None:
         (f"ours {run}", lambda run=run: ours(ensembles, counts, args.weights, run, args.seed, args.level))
         for run in args.runs
     ]
-    jobs += [
-        ("ETKDGv3", lambda: baseline(ensembles, counts, False, args.seed)),
-        ("+ MMFF94s", lambda: baseline(ensembles, counts, True, args.seed)),
-        *((f"ETKDGv3, {m:g}x", lambda m=m: baseline(ensembles, counts, False, args.seed, m)) for m in args.etkdg_oversample),
-    ]
+    for m in [1.0, *args.etkdg_oversample]:
+        drawn = "" if m == 1 else f", {m:g}x"
+        jobs += [
+            (f"{name}{drawn}", lambda mmff=mmff, m=m: baseline(ensembles, counts, mmff, args.seed, m))
+            for name, mmff in (("ETKDGv3", False), ("+ MMFF94s", True))
+        ]
     results, extra = {}, {}
     for name, job in jobs:
         records, extra[name] = job()
