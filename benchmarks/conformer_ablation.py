@@ -145,6 +145,7 @@ def main() -> None:
     parser.add_argument("--reference", default=str(HERE.parent / "datasets" / "qm9_ensembles_20.sdf.gz"))
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS), help="the base always")
     parser.add_argument("--width", type=int, default=128)
     parser.add_argument("--resume", action="store_true", help="keep what the output holds of the same options")
     parser.add_argument("-o", "--output", type=Path, default=HERE / "results" / "conformer_ablation.json")
@@ -169,7 +170,7 @@ def main() -> None:
         result = before
     variants = result["variants"]
     for seed in range(args.seeds):
-        for name in VARIANTS:
+        for name in (name for name in VARIANTS if name == BASE or name in args.variants):
             runs = variants.setdefault(name, [])
             if len(runs) == seed and (name != "no levels" or len(levels) > 1):
                 runs.append(one_run(name, seed, args, levels, ensembles))
