@@ -4,7 +4,7 @@
 # FULL holds train/qm9.sdf.gz, train/dft8k.sdf.gz, dev/qm9_val.sdf.gz and smiles/zinc_drug_like.smi.gz. Where it does not, it is
 # made by `python datasets/fetch.py FULL`: about 110 MB of downloads and 20 minutes on one core. To keep what you evaluate on out
 # of it, run that yourself first, with --exclude FILE ...; datasets/README.md says how it differs from the files of the shipped
-# weights. Then two to three hours of ensembles on one core (`prepare` takes all there are), and 95 and 200 minutes of training;
+# weights. Then two to three hours of ensembles on one core (`prepare` takes all there are), and 95 and 260 minutes of training;
 # every step is resumed where it was interrupted.
 set -eu
 full=$1
