@@ -1,10 +1,10 @@
 """RDKit lives here: molecules in and out of files, features, stereo."""
 
-from .clashes import has_clash
 from .conformers import add_conformers, with_positions
 from .features import molecule_from_mol
 from .isomers import stereoisomers
 from .records import Record, RecordError, read_records, read_sdf, read_smiles
+from .soundness import has_clash, is_warped
 from .stereo import Stereo, check_stereo, stereo_of
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "add_conformers",
     "check_stereo",
     "has_clash",
+    "is_warped",
     "molecule_from_mol",
     "read_records",
     "read_sdf",

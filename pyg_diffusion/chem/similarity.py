@@ -7,8 +7,8 @@ import numpy as np
 from rdkit import Chem, rdBase
 from rdkit.Chem import rdMolAlign
 
-from .clashes import has_clash
 from .conformers import with_positions
+from .soundness import has_clash, is_warped
 
 MAX_MATCHES = 200  # automorphisms tried when two conformers are compared
 CONFIDENCE_POWER = 4  # chosen on QM9 molecules: a higher one finds fewer minima, a lower one more that are none
@@ -46,21 +46,25 @@ def distinct(mol: Chem.Mol, positions: np.ndarray, rmsd: float) -> list[int]:
 
 
 def representatives(mol: Chem.Mol, positions: np.ndarray, n: int, confidence: np.ndarray | None = None) -> list[int]:
-    """Indices of the n conformers `[K, N, 3]` that stand best for all K without a clash, the first the most central.
+    """Indices of the n conformers `[K, N, 3]` that stand best for all sound ones, the first the most central.
 
     S is grown greedily to minimise Σ_k w_k min_{s in S} RMSD(k, s), the recall of the K with the n: within (1 - 1/e) of
     the largest gain there is (Nemhauser, Wolsey and Fisher 1978, facility location). The weights w are a power of the
-    confidences `[K]`, or 1. Conformers with a clash are taken only where there are fewer than n without, after those; all
-    are if K <= n.
+    confidences `[K]`, or 1. Conformers with a bent double bond or aromatic ring are taken only where there are fewer than n
+    without, and after those such with a clash (`soundness`), each group by its own recall; all are if K <= n.
     """
-    weight = np.ones(len(positions)) if confidence is None else np.nan_to_num(confidence) ** CONFIDENCE_POWER
     if len(positions) <= n:
         return list(range(len(positions)))
-    clash = has_clash(mol, positions)
-    clear, clashing = np.flatnonzero(~clash), np.flatnonzero(clash)
-    if len(clear) <= n:
-        return clear.tolist() + clashing[_central(mol, positions[clashing], n - len(clear), weight[clashing])].tolist()
-    return clear[_central(mol, positions[clear], n, weight[clear])].tolist()
+    weight = np.ones(len(positions)) if confidence is None else np.nan_to_num(confidence) ** CONFIDENCE_POWER
+    fault = 2 * has_clash(mol, positions) + is_warped(mol, positions)
+    kept: list[int] = []
+    for worst in np.unique(fault):
+        group, room = np.flatnonzero(fault == worst), n - len(kept)
+        chosen = slice(None) if len(group) <= room else _central(mol, positions[group], room, weight[group])
+        kept += group[chosen].tolist()
+        if len(kept) == n:
+            break
+    return kept
 
 
 def _central(mol: Chem.Mol, positions: np.ndarray, n: int, weight: np.ndarray) -> list[int]:

@@ -9,7 +9,7 @@ import numpy as np
 import rdkit
 from rdkit import Chem, rdBase
 
-from ..chem.clashes import has_clash
+from ..chem.soundness import has_clash
 from ..chem.stereo import Stereo, check_stereo, stereo_of
 
 # Terminal O and N of carboxylates, phosphates, nitro groups: one group chemically, though one drawing tells them apart.

@@ -5,7 +5,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 from rdkit import Chem
-from rdkit.Chem import rdDistGeom, rdMolAlign
+from rdkit.Chem import rdDistGeom, rdMolAlign, rdMolTransforms
 
 from pyg_diffusion import embed_multiple_confs
 from pyg_diffusion.chem.ensembles import EnsembleOptions, ensemble
@@ -77,6 +77,17 @@ def test_representatives_have_no_clash_while_there_are_others():
     assert set(representatives(mol, positions, 4)) == {1, 2, 4, 5}
     five = representatives(mol, positions, 5)
     assert set(five[:4]) == {1, 2, 4, 5} and five[4] in (0, 3)
+
+
+def test_representatives_prefer_a_flat_double_bond_and_a_bent_one_to_a_clash():
+    mol, positions = embedded("CCCC/C=C/CCO", 6)
+    for k in (0, 2):
+        conformer = mol.GetConformer(k)
+        rdMolTransforms.SetDihedralDeg(conformer, 3, 4, 5, 6, 135)
+        positions[k] = conformer.GetPositions()
+    positions[4, 8] = positions[4, 0] + 0.4
+    assert set(representatives(mol, positions, 3)) == {1, 3, 5}
+    assert set(representatives(mol, positions, 5)) == {0, 1, 2, 3, 5}
 
 
 def test_oversampling_gives_as_many_as_asked_and_a_better_cover():

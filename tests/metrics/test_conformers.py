@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from rdkit import Chem
 
-from pyg_diffusion.chem import Record, has_clash, read_sdf, with_positions
+from pyg_diffusion.chem import Record, read_sdf, with_positions
 from pyg_diffusion.metrics import (
     Evaluation,
     MoleculeResult,
@@ -400,20 +400,6 @@ def test_bond_and_angle_errors_of_a_known_change():
     assert np.isnan(g.heavy_bond_mae) and g.conformers == 2
     line = np.array([[[-1.0, 0, 0], [0, 0, 0], [1, 0, 0]]])
     assert angle_values(np.array([[0, 1, 2]]), line)[0, 0] == pytest.approx(180)
-
-
-def test_clashes():
-    mol = embed("CCCCCC", 1)
-    pos = positions(mol)
-    folded = pos.copy()
-    folded[0, 5] = folded[0, 0] + [0.5, 0, 0]
-    close_bond = pos.copy()
-    close_bond[0, 1] = close_bond[0, 0] + [0.5, 0, 0]
-    assert not has_clash(mol, pos).any() and has_clash(mol, folded).all()
-    ethane = embed("CC", 1)  # no pair more than three bonds apart
-    assert not has_clash(ethane, positions(ethane) * 0.2).any()
-    two = embed("[Na+].[Cl-]", 1)
-    assert has_clash(two, np.array([[[0, 0, 0], [1.0, 0, 0]], [[0, 0, 0], [3.9, 0, 0]]])).tolist() == [True, False]
 
 
 def test_posebusters_after_its_stderr_was_closed(monkeypatch):
