@@ -15,7 +15,7 @@ from torch_geometric.data.collate import collate
 from torch_geometric.data.dataset import _repr, files_exist
 from torch_geometric.data.separate import separate
 
-from ..data import MoleculeData, MoleculeStore
+from ..data import MoleculeData, MoleculeStore, StoreError
 
 if TYPE_CHECKING:
     from ..chem.prepare import PrepareReport
@@ -29,7 +29,8 @@ class SDFDataset(Dataset):
     The first construction turns the SDF into `processed/store.h5` (in parallel; see `chem.prepare`); later ones read the
     store and need neither the SDF nor RDKit. Items come from the store as they are asked for. `pre_filter` is applied once
     and the choice kept in `processed/index.npy`; the results of `pre_transform` are kept in `processed/items.pt`, which is
-    mapped, not read. A change of the files or of the repr of `pre_transform` or `pre_filter` processes anew.
+    mapped, not read. A change of the files or of the repr of `pre_transform` or `pre_filter` processes anew, as does a store
+    of another version.
     Molecules without conformers (SMILES) give no items; `store` still holds them.
 
     Args:
@@ -63,7 +64,7 @@ class SDFDataset(Dataset):
         self._items: list[tuple[MoleculeData, dict]] | None = None
         self.root = os.path.expanduser(os.fspath(root))
         self.pre_transform, self.pre_filter = pre_transform, pre_filter
-        stale = self._recorded("made_from.json") != self._made_from()
+        stale = self._recorded("made_from.json") != self._made_from() or not (self._uses_store or self._readable())
         super().__init__(self.root, transform, pre_transform, pre_filter, log, force_reload or stale)
         self.store = MoleculeStore(self._store_path)
         self._index = np.load(os.path.join(self.processed_dir, "index.npy"), allow_pickle=False)
@@ -89,13 +90,21 @@ class SDFDataset(Dataset):
     def _store_path(self) -> str:
         return self.raw_paths[0] if self._uses_store else os.path.join(self.processed_dir, "store.h5")
 
+    def _readable(self) -> bool:
+        """Whether the store is there, whole, and of the version that this program reads."""
+        try:
+            MoleculeStore(self._store_path)
+        except StoreError:
+            return False
+        return True
+
     def download(self) -> None:
         """There is nothing to download from.
 
         Raises:
             FileNotFoundError: naming the absent files, unless they were processed already and are needed no more.
         """
-        if self._uses_store or not os.path.exists(self._store_path):
+        if self._uses_store or not self._readable():
             missing = [p for p in self.raw_paths if not os.path.exists(p)]
             raise FileNotFoundError(f"{', '.join(missing)}: no such file; pass path= or put SDF files into {self.raw_dir}")
 
@@ -121,7 +130,7 @@ class SDFDataset(Dataset):
         (folder / "made_from.json").unlink(missing_ok=True)  # written last: its presence says that all is whole
         read = self._recorded("report.json")
         if not self._uses_store and (
-            self._read_anew or read is None or read["files"] != made_from["files"] or not os.path.exists(self._store_path)
+            self._read_anew or read is None or read["files"] != made_from["files"] or not self._readable()
         ):
             self._read_files(made_from["files"])
         self._read_anew = False

@@ -6,6 +6,7 @@ import shutil
 import warnings
 from pathlib import Path
 
+import h5py
 import pytest
 import torch
 from torch_geometric.data import InMemoryDataset
@@ -96,6 +97,19 @@ def test_changed_or_other_files_are_read(tmp_path, sdf, texts):
     assert len(dataset(tmp_path, other)) == 13
     both = dataset(tmp_path, [sdf, other])
     assert len(both) == 43 and both.report.records == 43
+
+
+def test_a_store_of_another_version_is_made_anew(tmp_path, sdf):
+    path = dataset(tmp_path, sdf).store.path
+    with h5py.File(path, "a") as file:
+        file.attrs["version"] = 1
+    assert len(dataset(tmp_path, sdf)) == 40
+    path.write_bytes(path.read_bytes()[:5000])  # cut off
+    assert len(dataset(tmp_path, sdf)) == 40
+    path.write_bytes(path.read_bytes()[:5000])
+    sdf.unlink()
+    with pytest.raises(FileNotFoundError, match=sdf.name):
+        dataset(tmp_path, sdf)
 
 
 def test_force_reload_reads_anew(tmp_path, sdf):
