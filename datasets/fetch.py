@@ -40,7 +40,8 @@ from rdkit import Chem, rdBase
 from rdkit.Chem import rdDetermineBonds
 from tqdm import tqdm
 
-from pyg_diffusion.chem.records import RecordError, read_records, record_from_block, split_sdf
+from pyg_diffusion.chem import RecordError, read_records
+from pyg_diffusion.chem.sdf import record_from_block, split_sdf
 from pyg_diffusion.chem.splits import connectivity, uniform
 
 

@@ -27,24 +27,17 @@ from .chem import (
     with_positions,
 )
 from .chem.finish import Finish
+from .chem.formats import SUFFIXES, format_of, stdin_records
 from .chem.isomers import most_stereoisomers, stereoisomers
-from .chem.records import (
-    is_3d,
-    open_text,
-    record_from_block,
-    record_from_smiles,
-    split_sdf,
-    split_smiles,
-    split_smiles_lines,
-)
+from .chem.sdf import is_3d
 from .chem.similarity import representatives
+from .chem.smiles import record_from_smiles, split_smiles
 from .chem.stereo import signed_volume
 from .data import Molecule
 from .generate import OVERSAMPLE, Generator
 from .metrics import Comparison, Ensemble, Evaluation, compare, etkdg, evaluate, group_records, records_of
 from .terms import bind
 
-FILE_SUFFIXES = (".sdf", ".sd", ".mol", ".smi", ".smiles", ".txt")  # each also with .gz; any other input is a SMILES
 CHUNK = 64  # molecules sampled together; results are written after each chunk
 
 
@@ -101,25 +94,15 @@ class Entry:
     fixed: np.ndarray | None = None
 
 
-def _stdin_records() -> Iterator[Record]:
-    """SDF or SMILES lines from stdin, plain or gzipped, told apart by their content."""
-    with open_text("-") as stream:
-        lines = stream.read().splitlines(keepends=True)
-    if any(line.startswith(("$$$$", "M  END")) for line in lines):
-        yield from (record_from_block(k, block, False) for k, block in enumerate(split_sdf(lines, "stdin")))
-    else:
-        yield from (record_from_smiles(k, *pair) for k, pair in enumerate(split_smiles_lines(lines, "stdin")))
-
-
 def input_records(inputs: Iterable[str]) -> Iterator[Record]:
     """Records of SMILES strings, .smi and .sdf files, and "-" for stdin."""
     for k, text in enumerate(inputs):
         if text == "-":
-            yield from _stdin_records()
-        elif text.lower().removesuffix(".gz").endswith(FILE_SUFFIXES):
+            yield from stdin_records()
+        elif format_of(text) is not None:
             yield from read_records(text, need_3d=False)
         elif os.path.exists(text):
-            raise RecordError(f"{text}: not a SMILES and not named as a file of a known kind ({', '.join(FILE_SUFFIXES)})")
+            raise RecordError(f"{text}: not a SMILES and not named as a file of a known kind ({', '.join(SUFFIXES)})")
         else:
             yield record_from_smiles(k, *split_smiles(text))
 

@@ -2,8 +2,9 @@
 
 from .conformers import add_conformers, with_positions
 from .features import molecule_from_mol
+from .formats import read_records, read_sdf, read_smiles
 from .isomers import stereoisomers
-from .records import Record, RecordError, read_records, read_sdf, read_smiles
+from .records import Record, RecordError
 from .soundness import has_clash, is_warped
 from .stereo import Stereo, check_stereo, stereo_of
 

@@ -33,7 +33,8 @@ from ..data import schema
 from ..data.store import VERSION, Molecule, MoleculeStore, StoreError, merge_stores, write_store
 from .ensembles import EnsembleOptions, ensemble
 from .features import molecule_from_mol
-from .records import RecordError, is_sdf_name, record_from_block, record_from_smiles, sdf_blocks, smiles_lines
+from .formats import SDF, format_of, raw_records
+from .records import RecordError
 from .relax import RELAX, require
 from .splits import Split
 
@@ -121,7 +122,7 @@ class _Found(NamedTuple):
 
 
 class _Chunk(NamedTuple):
-    """Consecutive records of one file, unparsed: SDF texts, or (SMILES, name) pairs."""
+    """Consecutive records of one file, unparsed (`formats.raw_records`)."""
 
     file: str
     start: int
@@ -207,19 +208,15 @@ def _check_inputs(inputs: Sequence[str], outputs: Sequence[Path]) -> None:
             for output in outputs:
                 if output.exists() and os.path.samefile(name, output):
                     raise StoreError(f"{output}: is also an input")
-            next(_texts(name))
+            next(raw_records(name))
         elif name != "-" and (not Path(name).exists() or Path(name).is_dir()):
             raise RecordError(f"{name}: no such file")
 
 
-def _texts(name: str) -> Iterator[str] | Iterator[tuple[str, str]]:
-    return sdf_blocks(name) if is_sdf_name(name) else smiles_lines(name)
-
-
 def _chunks(inputs: Sequence[str], size: int) -> Iterator[_Chunk]:
     for name in inputs:
-        texts, start = _texts(name), 0
-        while records := list(islice(texts, size)):
+        raws, start = raw_records(name), 0
+        while records := list(islice(raws, size)):
             yield _Chunk(name, start, records)
             start += len(records)
 
@@ -346,8 +343,9 @@ def _parse(chunk: _Chunk, task: _Task) -> tuple[dict, list[Molecule]]:
     notes: Counter[str] = Counter()
     options = task.ensembles
     own = options is None
-    for k, text in enumerate(chunk.records, chunk.start):
-        record = record_from_block(k, text, need_3d=own) if isinstance(text, str) else record_from_smiles(k, *text)
+    kind = format_of(chunk.file) or SDF
+    for k, raw in enumerate(chunk.records, chunk.start):
+        record = kind.parse(k, raw, own)
         problem = record.problem
         if record.mol is not None:
             try:

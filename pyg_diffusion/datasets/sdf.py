@@ -73,8 +73,9 @@ class SDFDataset(Dataset):
     def raw_file_names(self) -> list[str]:
         if self._paths is not None:
             return self._paths
-        names = (".sdf", ".sdf.gz", ".sd", ".sd.gz")
-        return sorted(f.name for f in Path(self.raw_dir).glob("*") if f.name.lower().endswith(names)) or ["*.sdf"]
+        from ..chem.formats import SDF, format_of
+
+        return sorted(f.name for f in Path(self.raw_dir).glob("*") if format_of(f.name) is SDF) or ["*.sdf"]
 
     @property
     def processed_file_names(self) -> list[str]:

@@ -9,7 +9,7 @@ from rdkit import Chem
 from rdkit.Chem import AllChem
 
 from pyg_diffusion.chem import RecordError, molecule_from_mol, read_records, read_sdf, read_smiles
-from pyg_diffusion.chem.records import is_sdf_name
+from pyg_diffusion.chem.formats import SDF, SMILES, format_of
 from pyg_diffusion.data.schema import ATOM_FEATURES, ELEMENTS
 
 
@@ -296,5 +296,6 @@ def test_damaged_and_empty_smiles_files_are_refused(tmp_path):
 
 
 def test_the_name_tells_the_kind():
-    assert [is_sdf_name(n) for n in ("a.sdf", "A.SDF.GZ", "a.mol", "-", "a.h5")] == [True] * 5
-    assert [is_sdf_name(n) for n in ("a.smi", "a.SMI.gz", "a.smiles", "a.txt.gz")] == [False] * 4
+    assert [format_of(n) for n in ("a.sdf", "A.SDF.GZ", "a.mol")] == [SDF] * 3
+    assert [format_of(n) for n in ("a.smi", "a.SMI.gz", "a.smiles", "a.txt.gz")] == [SMILES] * 4
+    assert [format_of(n) for n in ("-", "a.h5", "CCO")] == [None] * 3

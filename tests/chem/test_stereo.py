@@ -4,7 +4,8 @@ from rdkit import Chem
 from rdkit.Chem import AllChem
 
 from pyg_diffusion.chem import Stereo, check_stereo, stereo_of
-from pyg_diffusion.chem.records import record_from_block, record_from_smiles
+from pyg_diffusion.chem.sdf import record_from_block
+from pyg_diffusion.chem.smiles import record_from_smiles
 from pyg_diffusion.chem.stereo import cis_cosine, signed_volume
 
 MIRROR = np.array([1.0, 1.0, -1.0])

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from rdkit import Chem
 
-from pyg_diffusion.chem.records import read_sdf
+from pyg_diffusion.chem import read_sdf
 from pyg_diffusion.chem.splits import connectivity, uniform
 
 DATASETS = Path(__file__).parents[2] / "datasets"
