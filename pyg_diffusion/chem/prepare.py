@@ -18,7 +18,7 @@ from collections import Counter, deque
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from multiprocessing.connection import wait
@@ -293,7 +293,9 @@ def _results(
         for item in chain(head, chunks, [None]):
             if item is not None:
                 k, chunk = item
-                pending.append((*chunk[:2], _finished(parts, k, report) or pool.submit(_make_part, parts, k, chunk, task)))
+                done = _finished(parts, k, report)
+                with _interrupts_held():  # the first call starts the workers
+                    pending.append((*chunk[:2], done or pool.submit(_make_part, parts, k, chunk, task)))
             while len(pending) > (3 * workers if item else 0):
                 file, start, result = pending.popleft()
                 yield result.result() if isinstance(result, Future) else result
@@ -304,6 +306,19 @@ def _results(
         ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Ctrl-C waits, and processes started here inherit that, so that it does not hit one on its way to `_start_worker`."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows, where Ctrl-C is another thing
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _start_worker() -> None:

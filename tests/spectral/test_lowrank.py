@@ -152,12 +152,11 @@ LARGE = {
 @pytest.mark.parametrize("normalized", [False, True])
 @pytest.mark.parametrize("name", LARGE)
 def test_modes_by_arpack(name, normalized, monkeypatch):
-    """The eigenvalues of a dense `eigh`, copies of multiple ones included, twice the same, and f(L) where f levels off."""
+    """The eigenvalues of a dense `eigh`, copies of multiple ones included, and f(L), twice the same where f levels off."""
     monkeypatch.setattr(lowrank, "_DENSE", 0)
     laplacian = sparse([LARGE[name]], normalized)
     k = laplacian.num_components + 12
     operator = LowRankOperator.from_laplacian(laplacian, k)
-    assert torch.equal(operator.eigenvectors, LowRankOperator.from_laplacian(laplacian, k).eigenvectors)
     matrix, bound, u = laplacian.matrix.to_dense(), float(laplacian.bound), operator.eigenvectors
     lam = torch.linalg.eigvalsh(matrix)
     torch.testing.assert_close(operator.eigenvalues[0], lam[:k].clamp_min(0), rtol=1e-9, atol=1e-14 * len(lam) * bound)
@@ -166,7 +165,10 @@ def test_modes_by_arpack(name, normalized, monkeypatch):
     cut = operator.eigenvalues[:, -1:]
     flat = lambda lam: torch.exp(-torch.minimum(lam, cut) / cut)  # noqa: E731
     x = torch.randn(len(lam), 2, dtype=torch.float64)
-    torch.testing.assert_close(operator.apply(flat, x), matrix_function(matrix, flat) @ x, rtol=0, atol=1e-8)
+    expected = matrix_function(matrix, flat) @ x
+    # modes of a multiple eigenvalue are any basis of its space, which rounding turns; f(L) x does not see which
+    for again in (operator, LowRankOperator.from_laplacian(laplacian, k)):
+        torch.testing.assert_close(again.apply(flat, x), expected, rtol=0, atol=1e-8)
     assert (operator.error_bound(flat) == 0).all()
 
 
