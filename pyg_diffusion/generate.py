@@ -16,6 +16,7 @@ from rdkit import Chem
 from torch_geometric.data import Batch
 
 from .chem import Stereo, add_conformers, check_stereo, molecule_from_mol
+from .chem.conformers import coincident
 from .chem.similarity import distinct, representatives
 from .data import Molecule, MoleculeData, laplacian_operator
 from .data.schema import ATOM_FEATURES, ELEMENTS
@@ -24,6 +25,7 @@ from .pretrained import SHIPPED, Card, compile_network, load_pretrained
 from .sample import Ancestral, Inpainted, ParticleGuided, Sampler, steer, time_grid
 from .sample.confidence import TAUS, uncertainty
 from .spectral import DenseOperator, LaplacianOperator
+from .spectral.cg import ConvergenceError
 
 DEFAULT_STEPS = 8  # of every draw, and two for its confidence
 OVERSAMPLE = 2.0  # draws for each conformer that is kept, where there is a choice
@@ -64,6 +66,7 @@ class _Job:
     data: MoleculeData
     position: np.ndarray | None = None
     confidence: float = float("nan")
+    problem: str = ""  # why it cannot be made
 
     @property
     def size(self) -> int:
@@ -188,8 +191,8 @@ class Generator:
             energy: called with (L, batch), gives a function E of positions `[num_nodes, 3]` in Å, in kT, per graph or
                 summed; samples follow exp(-E) (`sample.EnergyGuided`). `partial(terms.bind, {"clashes": 10.0})` is one.
             energy_limit: largest move of an atom by the energy per evaluation, in Å.
-            fixed: for each molecule None, or positions `[N, 3]` of atoms to keep with NaN at those to generate
-                (`sample.Inpainted`).
+            fixed: for each molecule None, or positions `[N, 3]` of atoms to keep, anywhere in space, with NaN at those to
+                generate (`sample.Inpainted`). Two atoms in one place are an error.
             level: of theory that the geometries should have, one of `levels`; the first of them if None.
             diversity: w in kT of a repulsion between the conformers of each molecule, over heavy atoms
                 (`sample.ParticleGuided`); 0 draws them independently. With it they depend on one another, so on n and
@@ -211,7 +214,7 @@ class Generator:
             raise ValueError("guidance needs a condition to follow")
         if not 0 <= diversity < float("inf"):
             raise ValueError(f"diversity must be finite and >= 0, got {diversity}")
-        known = self._known(fixed, molecules)
+        known, origins = self._known(fixed, molecules)
         if level is not None and level not in self.levels:
             there_are = f"it knows {', '.join(self.levels)}" if self.levels else "it was trained without any"
             raise ValueError(f"the model has no level of theory {level!r}; {there_are}")
@@ -235,8 +238,8 @@ class Generator:
                 steering = replace(steering, diversity=0.0)
             sampled = partial(self._run, seed=seed, first=first, attempt=attempt, steering=steering)
             for batch in self._batches(waiting, together=steering.diversity > 0):
-                for job in self._within_memory(batch, sampled):
-                    results[job.molecule].problem = f"not enough memory for its {job.size} atoms"
+                for job in self._in_parts(batch, sampled):
+                    results[job.molecule].problem = job.problem
                 for job in batch:
                     if job.position is None:
                         continue
@@ -254,7 +257,7 @@ class Generator:
         jobs = [job for job in jobs if job.position is not None]
         if self.confidence:
             for batch in self._batches(jobs):
-                self._within_memory(batch, partial(self._rate, seed=seed, first=first))
+                self._in_parts(batch, partial(self._rate, seed=seed, first=first))
         drawn: list[list[_Job]] = [[] for _ in molecules]
         for job in jobs:
             drawn[job.molecule].append(job)
@@ -269,6 +272,7 @@ class Generator:
                 chosen = list(choose(k, result.positions, result.confidence))
                 result.positions = result.positions[chosen]
                 result.confidence = None if result.confidence is None else result.confidence[chosen]
+            result.positions = result.positions + origins[k]
         return results
 
     def _asked(
@@ -293,20 +297,35 @@ class Generator:
         return table
 
     @staticmethod
-    def _known(fixed: Sequence[np.ndarray | None] | None, molecules: Sequence[Molecule]) -> list[torch.Tensor] | None:
-        """Positions of kept atoms, `[N, 3]` each, NaN at the others."""
+    def _known(
+        fixed: Sequence[np.ndarray | None] | None, molecules: Sequence[Molecule]
+    ) -> tuple[list[torch.Tensor] | None, list[np.ndarray | float]]:
+        """Positions of kept atoms about their centre, `[N, 3]` each, NaN at the others; and the centres.
+
+        Centred before it is cast: single precision has too few digits for a shape far from the origin.
+        """
+        origins: list[np.ndarray | float] = [0.0] * len(molecules)
         if fixed is None:
-            return None
+            return None, origins
         if len(fixed) != len(molecules):
             raise ValueError(f"{len(fixed)} fixed for {len(molecules)} molecules; give None for those without any")
         known = []
-        for molecule, positions in zip(molecules, fixed, strict=True):
+        for k, (molecule, positions) in enumerate(zip(molecules, fixed, strict=True)):
             shape = len(molecule.z), 3
-            values = np.full(shape, np.nan) if positions is None else np.asarray(positions, dtype=float)
+            values = np.full(shape, np.nan) if positions is None else np.array(positions, dtype=float)
             if values.shape != shape:
                 raise ValueError(f"{molecule.name or molecule.smiles!r}: fixed must be {shape}, got {values.shape}")
+            kept = np.isfinite(values).all(1)
+            if kept.any():
+                if pair := coincident(values[kept]):
+                    one, other = np.flatnonzero(kept)[list(pair)]
+                    raise ValueError(
+                        f"{molecule.name or molecule.smiles!r}: atoms {one + 1} and {other + 1} to keep lie in one place"
+                    )
+                origins[k] = values[kept].mean(0)
+                values -= origins[k]
             known.append(torch.from_numpy(values).float())
-        return known
+        return known, origins
 
     def _batches(self, jobs: list[_Job], together: bool = False) -> list[list[_Job]]:
         """Jobs of like size in one batch, each within the budget of atom pairs; `together`: a molecule's, where they fit."""
@@ -321,19 +340,25 @@ class Generator:
                 batches += [piece[k : k + most] for k in range(0, len(piece), most)]
         return batches
 
-    def _within_memory(self, jobs: list[_Job], work: Callable[[list[_Job]], None]) -> list[_Job]:
-        """Do the work, in halves where the memory does not suffice; returns the jobs that do not fit even alone."""
+    def _in_parts(self, jobs: list[_Job], work: Callable[[list[_Job]], None]) -> list[_Job]:
+        """Do the work, in halves where it cannot be done at once; returns the jobs that cannot be done even alone.
+
+        So it is where the memory does not suffice, or where what to keep of one job cannot be reached.
+        """
         try:
             work(jobs)
         except RuntimeError as error:  # torch.OutOfMemoryError on CUDA; the CPU's allocator has no class of its own
-            if "memory" not in str(error):
+            if not isinstance(error, ConvergenceError) and "memory" not in str(error):
                 raise
             if len(jobs) == 1:
+                unreached = "the atoms to keep could not be kept: their positions fit no shape of the molecule"
+                memory = f"not enough memory for its {jobs[0].size} atoms"
+                jobs[0].problem = unreached if isinstance(error, ConvergenceError) else memory
                 return jobs
         else:
             return []
         half = len(jobs) // 2  # outside the handler, which would keep the failed tensors alive
-        return [job for part in (jobs[:half], jobs[half:]) for job in self._within_memory(part, work)]
+        return [job for part in (jobs[:half], jobs[half:]) for job in self._in_parts(part, work)]
 
     def _together(self, jobs: list[_Job]) -> tuple[Batch, DenseOperator, Any]:
         """The jobs' molecules in one batch, its operator, and what the network makes of it."""

@@ -26,6 +26,7 @@ from .chem import (
     stereo_of,
     with_positions,
 )
+from .chem.conformers import coincident
 from .chem.finish import Finish
 from .chem.formats import SUFFIXES, format_of, stdin_records
 from .chem.isomers import most_stereoisomers, stereoisomers
@@ -137,16 +138,29 @@ def _with_kept(entries: Iterable[Entry], keep: Chem.Mol, skip: Callable[[str, st
         mol = entry.record.mol
         assert mol is not None
         match = list(mol.GetSubstructMatch(keep))
-        placed = mol.GetNumConformers() > 0 and mol.GetConformer().Is3D()
-        if not match or not placed:
-            skip(
-                entry.record.name,
-                "has no atoms that match what to keep" if placed else "has no 3D coordinates to keep atoms of",
-            )
+        if reason := _nothing_to_keep(mol, match):
+            skip(entry.record.name, reason)
             continue
         entry.fixed = np.full((mol.GetNumAtoms(), 3), np.nan)
         entry.fixed[match] = mol.GetConformer().GetPositions()[match]
         yield entry
+
+
+def _nothing_to_keep(mol: Chem.Mol, match: list[int]) -> str:
+    """Why the matched atoms have no coordinates to keep, "" where they have."""
+    if not mol.GetNumConformers() or not mol.GetConformer().Is3D():
+        return "has no 3D coordinates to keep atoms of"
+    if not match:
+        return "has no atoms that match what to keep"
+    positions = mol.GetConformer().GetPositions()
+    if not np.isfinite(positions[match]).all():
+        return "has atoms to keep whose coordinates are no finite numbers"
+    if len(positions) > 1 and not np.ptp(positions, axis=0).any():
+        return "has no coordinates to keep: all its atoms lie in one place"
+    if pair := coincident(positions[match]):
+        one, other = (f"{mol.GetAtomWithIdx(match[k]).GetSymbol()}{match[k] + 1}" for k in pair)
+        return f"has no coordinates to keep: its atoms {one} and {other} lie in one place"
+    return ""
 
 
 def _settled(mol: Chem.Mol, isomer: Chem.Mol) -> bool:

@@ -15,6 +15,13 @@ def add_conformers(mol: Chem.Mol, positions: np.ndarray) -> list[int]:
     return ids
 
 
+def coincident(positions: np.ndarray, nearest: float = 0.1) -> tuple[int, int] | None:
+    """The first two of `[N, 3]` positions closer than `nearest` Å, no bond being shorter than 0.7 Å; None if there are none."""
+    gaps = np.linalg.norm(positions[:, None] - positions, axis=-1)
+    pairs = np.argwhere(np.triu(gaps < nearest, 1))
+    return (int(pairs[0, 0]), int(pairs[0, 1])) if len(pairs) else None
+
+
 def with_positions(mol: Chem.Mol, positions: np.ndarray) -> Chem.Mol:
     """A copy of the molecule with these conformers `[k, N, 3]` (ids 0 to k-1) in place of its own."""
     copy = Chem.Mol(mol)

@@ -69,7 +69,8 @@ class Inpainted(Steered):
             seen = self.observe(operator, operator.from_work(self.project(operator, spread(v))))
             return seen + self.error**2 * v
 
-        gap = self.observe(operator, values.to(w.dtype) - operator.from_work(w))
+        # Centered in the type that y was given in: far from the origin a narrower one has not enough digits.
+        gap = self.observe(operator, self.observe(operator, values).to(w.dtype) - operator.from_work(w))
         tol = 1e-5 if w.dtype == torch.float32 else 1e-11
         weights = conjugate_gradients(product, gap, operator.graph_sum, operator.on_nodes, tol, self.max_iterations)
         return w + self.project(operator, spread(weights))
@@ -88,7 +89,7 @@ class Inpainted(Steered):
         return self.condition(operator, d, lambda lam: c_out(lam) ** 2, self.values)
 
     def place(self, operator: LaplacianOperator, x: Tensor) -> Tensor:
-        """Each graph moved so that its known nodes lie on y in the mean."""
-        count = operator.graph_sum(self.known.to(x.dtype)).clamp_min(1)
-        gap = torch.where(self.known, self.values.to(x.dtype) - x, 0.0)
+        """Each graph moved so that its known nodes lie on y in the mean; in the wider type of x and y."""
+        gap = torch.where(self.known, self.values - x, 0.0)
+        count = operator.graph_sum(self.known.to(gap.dtype)).clamp_min(1)
         return x + operator.on_nodes(operator.graph_sum(gap) / count)

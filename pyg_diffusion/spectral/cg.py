@@ -6,6 +6,10 @@ import torch
 from torch import Tensor
 
 
+class ConvergenceError(RuntimeError):
+    """A linear system that was not solved, and what might help."""
+
+
 def conjugate_gradients(
     product: Callable[[Tensor], Tensor],
     b: Tensor,
@@ -25,14 +29,14 @@ def conjugate_gradients(
         on_nodes: the way back, `[num_graphs, C] -> [num_nodes, C]`.
 
     Raises:
-        RuntimeError: no convergence.
+        ConvergenceError: no convergence.
     """
     tiny = torch.finfo(b.dtype).tiny
     y, r = torch.zeros_like(b), b.clone()
     p, rr = r.clone(), per_graph(r.square())
     target = rr
     for _ in range(max_iterations):
-        active = rr > tol**2 * target
+        active = ~(rr <= tol**2 * target)  # so that NaN is not taken for solved
         if not bool(active.any()):
             return y
         ap = product(p)
@@ -42,7 +46,7 @@ def conjugate_gradients(
         rr, before = per_graph(r.square()), rr
         p = r + on_nodes(torch.where(active, rr / before.clamp_min(tiny), 0.0)) * p
     worst = float((rr / target.clamp_min(tiny)).max().sqrt())
-    raise RuntimeError(
+    raise ConvergenceError(
         f"conjugate gradients: residual {worst:.1e} > {tol:.1e} after {max_iterations} iterations; "
         "use float64, a larger tol, or a better conditioned system (λ₀ > 0)"
     )

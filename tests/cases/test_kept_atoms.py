@@ -1,0 +1,98 @@
+"""`--keep` anywhere in space: in a crystal's frame as at the origin; what has no coordinates is named, and ends nothing."""
+
+import io
+
+import numpy as np
+import pytest
+from rdkit import Chem
+from rdkit.Chem import rdDistGeom
+
+from pyg_diffusion.chem import molecule_from_mol, with_positions
+from pyg_diffusion.generate import Generator
+from pyg_diffusion.pipeline import sample_records, sdf_text
+from pyg_diffusion.sample import Inpainted
+
+RING = Chem.MolFromSmarts("[R]~[R]~[R]")
+
+
+@pytest.fixture(scope="module")
+def generator() -> Generator:
+    return Generator.from_pretrained()
+
+
+def embedded(smiles: str) -> Chem.Mol:
+    mol = Chem.AddHs(Chem.MolFromSmiles(smiles))
+    rdDistGeom.EmbedMolecule(mol, randomSeed=1)
+    mol.SetProp("_Name", smiles)
+    return mol
+
+
+def sampled(generator: Generator, path, mols, n=2) -> tuple[list[Chem.Mol], dict[str, str], list[str]]:
+    """(what was written, what was skipped, remarks) for a file of these molecules."""
+    path.write_text("".join(sdf_text(mol, 0) for mol in mols))
+    out, skipped, said = io.StringIO(), {}, []
+    sample_records(generator, [str(path)], n, False, out, skipped.__setitem__, said.append, keep=RING, progress=False)
+    supplier = Chem.SDMolSupplier()
+    supplier.SetData(out.getvalue(), removeHs=False)
+    return list(supplier), skipped, said
+
+
+def positions(mol: Chem.Mol) -> np.ndarray:
+    return mol.GetConformer().GetPositions()
+
+
+def test_a_moved_file_gives_the_moved_conformers(generator, tmp_path):
+    mols = [embedded("CCC1CC1C"), embedded("OCc1ccc[nH]1")]
+    here, _, _ = sampled(generator, tmp_path / "here.sdf", mols)
+    assert len(here) == 4
+    for shift in ([8.0, 8.0, 8.0], [15.0, 60.0, 33.0], [-900.0, 2000.0, 700.0]):
+        moved = [with_positions(mol, positions(mol)[None] + shift) for mol in mols]
+        there, skipped, _ = sampled(generator, tmp_path / "there.sdf", moved)
+        assert not skipped and len(there) == len(here)
+        for a, b in zip(here, there, strict=True):
+            np.testing.assert_allclose(positions(b) - shift, positions(a), rtol=0, atol=1e-3)
+        match = list(mols[0].GetSubstructMatch(RING))
+        np.testing.assert_allclose(positions(there[0])[match], positions(moved[0])[match], rtol=0, atol=2e-3)
+
+
+def test_positions_far_from_the_origin_are_kept_by_the_generator(generator):
+    mol = embedded("CCC1CC1C")
+    match = list(mol.GetSubstructMatch(RING))
+    fixed = np.full((mol.GetNumAtoms(), 3), np.nan)
+    fixed[match] = positions(mol)[match]
+    near, far = (generator.sample([molecule_from_mol(mol)], 2, fixed=[fixed + shift])[0] for shift in (0.0, 1e6))
+    assert len(near.positions) == len(far.positions) == 2 and far.right_at_once == near.right_at_once
+    np.testing.assert_allclose(far.positions - 1e6, near.positions, rtol=0, atol=1e-3)
+    fixed[match[1]] = fixed[match[0]]
+    with pytest.raises(ValueError, match=rf"atoms {match[0] + 1} and {match[1] + 1} to keep lie in one place"):
+        generator.sample([molecule_from_mol(mol)], 1, fixed=[fixed])
+
+
+def test_what_cannot_be_kept_is_named_and_ends_nothing(generator, tmp_path):
+    zero, twice, chain, good = (embedded(s) for s in ("C1CC1", "CC1CC1", "CCO", "NC1CCC1"))
+    zero = with_positions(zero, np.zeros((1, zero.GetNumAtoms(), 3)))
+    one, other = twice.GetSubstructMatch(RING)[:2]
+    pos = positions(twice)
+    pos[other] = pos[one]
+    twice = with_positions(twice, pos[None])
+    flat = embedded("FC1CC1")
+    flat = with_positions(flat, positions(flat)[None] * [1, 1, 0])
+    flat.GetConformer().Set3D(False)
+    written, skipped, _ = sampled(generator, tmp_path / "mixed.sdf", [zero, twice, chain, flat, good])
+    assert {mol.GetProp("_Name") for mol in written} == {"NC1CCC1"} and len(written) == 2
+    assert skipped["C1CC1"] == "has no coordinates to keep: all its atoms lie in one place"
+    assert skipped["CC1CC1"] == f"has no coordinates to keep: its atoms C{one + 1} and C{other + 1} lie in one place"
+    assert skipped["CCO"] == "has no atoms that match what to keep"
+    assert skipped["FC1CC1"] == "has no 3D coordinates to keep atoms of"
+    assert len(skipped) == 4
+
+
+def test_a_system_that_is_not_solved_costs_its_own_molecule_only(generator, monkeypatch):
+    """With no iteration allowed nothing can be kept, and nothing needs to be of the molecule that is free."""
+    monkeypatch.setattr(Inpainted, "max_iterations", 1)
+    mol, free = embedded("CCC1CC1C"), embedded("CCO")
+    fixed = positions(mol).copy()
+    fixed[8:] = np.nan
+    kept, other = generator.sample([molecule_from_mol(m) for m in (mol, free)], 2, fixed=[fixed, None])
+    assert len(kept.positions) == 0 and "could not be kept" in kept.problem
+    assert len(other.positions) == 2 and not other.problem
