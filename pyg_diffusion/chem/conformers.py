@@ -16,7 +16,7 @@ def add_conformers(mol: Chem.Mol, positions: np.ndarray) -> list[int]:
 
 
 def coincident(positions: np.ndarray, nearest: float = 0.1) -> tuple[int, int] | None:
-    """The first two of `[N, 3]` positions closer than `nearest` Å, no bond being shorter than 0.7 Å; None if there are none."""
+    """The first two of `[N, 3]` positions closer than `nearest` Å, which no bond is; None if there are none."""
     gaps = np.linalg.norm(positions[:, None] - positions, axis=-1)
     pairs = np.argwhere(np.triu(gaps < nearest, 1))
     return (int(pairs[0, 0]), int(pairs[0, 1])) if len(pairs) else None
