@@ -74,8 +74,8 @@ CASES = {
 }
 
 
-def diffusion(source: str, case: Case, count: int) -> Tensor:
-    """Samples `[count, N, C]` of a trained run, FOLDER[@SAMPLER], which must be of the case's law and of enough of it."""
+def diffusion(source: str, case: Case) -> FieldGenerator:
+    """Of a trained run, FOLDER[@SAMPLER], which must be of the case's law and of enough of it."""
     run_dir, _, sampler = source.partition("@")
     generator = FieldGenerator.from_pretrained(run_dir, sampler=SAMPLERS[sampler]())
     facts = generator.card.data
@@ -85,7 +85,7 @@ def diffusion(source: str, case: Case, count: int) -> Tensor:
         raise SystemExit(f"{run_dir}: trained on {wrong}, but the case has { ({k: wanted[k] for k in wrong}) }")
     if facts["num_samples"] < 10 * case.samples:
         raise SystemExit(f"{run_dir}: trained on {facts['num_samples']} fields; the case needs {10 * case.samples} or more")
-    return generator.sample(count)
+    return generator
 
 
 def score(made: Tensor, reference: Tensor, train: Tensor, operator: ExactOperator) -> dict[str, list[float]]:
@@ -113,8 +113,9 @@ def run_case(case: Case, store: Path, runs: dict[str, str]) -> dict:
     }
     for name, make in BASELINES.items():
         methods[name] = lambda make=make: make(known, count)  # type: ignore[misc]
-    for name, source in runs.items():
-        methods[name] = lambda source=source: diffusion(source, case, count)  # type: ignore[misc]
+    generators = {name: diffusion(source, case) for name, source in runs.items()}
+    for name, generator in generators.items():
+        methods[name] = lambda generator=generator: generator.sample(count)  # type: ignore[misc]
     result: dict[str, Any] = {"samples": case.samples, "train": case.train, "blocks": case.blocks, "law": case.law}
     result |= {"shape": case.shape, "kinds": case.kinds, "parameters": case.parameters, "methods": {}}
     bands = operator.eigenvalues[0].argsort().tensor_split(min(256, operator.num_nodes))
@@ -130,6 +131,7 @@ def run_case(case: Case, store: Path, runs: dict[str, str]) -> dict:
         seconds = (time.perf_counter() - start) / count
         row: dict[str, Any] = score(made, reference.fields, known, operator)
         row["seconds_per_sample"] = None if name == FLOOR else seconds
+        row["evaluations_per_sample"] = generators[name].evaluations if name in generators else None
         row["spectrum_by_band"] = by_band(power_spectrum(made, operator).mean(1))
         result["methods"][name] = row
     return result
@@ -140,14 +142,15 @@ def show(name: str, case: dict) -> None:
     shape = "x".join(map(str, case["shape"]))
     print(f"\n{name}: {case['law']} on {shape} ({case['kinds']}), blocks of {case['samples']}, {case['train']} to train on")
     titles = [title.replace("_", " ").replace("wasserstein", "W2") for title in (*ERRORS, *FIGURES)]
-    print(f"{'':>14} " + " ".join(f"{title:>15}" for title in titles) + f" {'s / sample':>11}")
+    print(f"{'':>14} " + " ".join(f"{title:>15}" for title in titles) + f" {'s / sample':>11} {'evaluations':>11}")
     floor = case["methods"][FLOOR]
     for method, row in case["methods"].items():
         errors = [f"{row[k][0] / floor[k][0]:.2f} ± {row[k][1] / floor[k][0]:.2f}" for k in ERRORS]
         figures = [f"{row[k][0]:.4g}" for k in FIGURES]
         spent = row["seconds_per_sample"]
         cells = " ".join(f"{cell:>15}" for cell in (*errors, *figures))
-        print(f"{method:>14} {cells} {'-' if spent is None else f'{spent:.2g}':>11}")
+        asked = row.get("evaluations_per_sample")
+        print(f"{method:>14} {cells} {'-' if spent is None else f'{spent:.2g}':>11} {asked or '-':>11}")
     print("floor itself:  " + ", ".join(f"{k} {floor[k][0]:.4g}" for k in ERRORS))
 
 

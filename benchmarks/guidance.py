@@ -67,7 +67,8 @@ def references(path: str, limit: int) -> list[Reference]:
 
 
 def generate(generator: Generator, data: list[Reference], asked: list[np.ndarray], weight: float, each: int, seed: int):
-    """Generated R `[asks, each]` per molecule, NaN for missing conformers; mean |bond - reference's| over all bonds."""
+    """Generated R `[asks, each]` per molecule, NaN for missing conformers; mean |bond - reference's| over all bonds; network
+    evaluations per conformer."""
     pairs = [(item, r) for item, radii in zip(data, asked, strict=True) for r in radii]
     wishes = [{"radius_of_gyration": float(r)} for _, r in pairs]
     results = generator.sample([item.molecule for item, _ in pairs], each, seed, condition=wishes, guidance=weight)
@@ -76,7 +77,8 @@ def generate(generator: Generator, data: list[Reference], asked: list[np.ndarray
         row[: len(result.positions)] = radius(result.positions)
         bonds.append(abs(lengths(result.positions, item.bonds) - item.lengths).mean())
     ends = np.cumsum([0, *map(len, asked)])
-    return [made[a:b] for a, b in pairwise(ends)], float(np.nanmean(bonds))
+    evaluations = sum(result.evaluations for result in results) / max(1, sum(len(result.positions) for result in results))
+    return [made[a:b] for a, b in pairwise(ends)], float(np.nanmean(bonds)), evaluations
 
 
 def measures(made: list[np.ndarray], asked: list[np.ndarray], chosen: np.ndarray) -> np.ndarray:
@@ -131,7 +133,7 @@ def main() -> None:
     rows = []
     for name, asked in (("references", inside), ("outside", outside)):
         for weight in WEIGHTS:
-            made, bonds = generate(generator, data, asked, weight, args.each, args.seed)
+            made, bonds, evaluations = generate(generator, data, asked, weight, args.each, args.seed)
             everything = np.arange(len(data))
             value = measures(made, asked, everything)
             rng = np.random.default_rng(0)
@@ -142,6 +144,7 @@ def main() -> None:
                 "guidance": weight,
                 "missing": float(np.mean(np.isnan(np.concatenate(made)))),
                 "bonds": bonds,
+                "evaluations per conformer": evaluations,
             }
             for k, key in enumerate(("mean_error", "slope", "correlation")):
                 row[key] = [float(value[k]), float(spread[k])]
@@ -156,10 +159,11 @@ def main() -> None:
             rows.append(row)
     spread = np.concatenate([r - r.mean() for r in inside]).std()
     print(f"{len(data)} molecules, {sum(map(len, inside))} references, R within a molecule varies by {spread:.3f} Å (std)")
-    print(f"{'asked':>11} {'w':>4} {'mean |R - asked|':>20} {'slope':>14} {'correlation':>14} {'bonds':>9} {'missing':>8}")
+    cost = f"{'bonds':>9} {'missing':>8} {'evaluations':>11}"
+    print(f"{'asked':>11} {'w':>4} {'mean |R - asked|':>20} {'slope':>14} {'correlation':>14} {cost}")
     for r in rows:
         cells = [f"{r[k][0]:.3f} ± {r[k][1]:.3f}" for k in ("mean_error", "slope", "correlation")]
-        cost = f"{r['bonds']:>7.4f} Å {100 * r['missing']:>6.1f} %"
+        cost = f"{r['bonds']:>7.4f} Å {100 * r['missing']:>6.1f} % {r['evaluations per conformer']:>11.1f}"
         print(f"{r['asked']:>11} {r['guidance']:>4g} {cells[0]:>20} {cells[1]:>14} {cells[2]:>14} {cost}")
     args.out.parent.mkdir(exist_ok=True)
     plot(rows, args.out.with_suffix(".png"))

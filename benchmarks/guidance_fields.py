@@ -52,9 +52,12 @@ def main() -> None:
         )
         known = scales(law.fields)  # of amplitude 1; the law is linear in it
     rows = {}
-    print(f"{'w':>4} {'error':>7} {'slope':>7} {'spread':>7}  rms at " + " ".join(f"{a:6.2f}" for a in ASKED))
     print(
-        f"{'law':>4} {'':>7} {1.0:7.3f} {1.0:7.2f}         "
+        f"{'w':>4} {'error':>7} {'slope':>7} {'spread':>7} {'evaluations':>11}  rms at "
+        + " ".join(f"{a:6.2f}" for a in ASKED)
+    )
+    print(
+        f"{'law':>4} {'':>7} {1.0:7.3f} {1.0:7.2f} {'':>11}         "
         + " ".join(f"{a * np.sqrt((known**2).mean()):6.3f}" for a in ASKED)
     )
     for w in WEIGHTS:
@@ -69,10 +72,11 @@ def main() -> None:
                 np.mean([m.std() / (a * known.std()) for m, a in zip(made, ASKED, strict=True)][: int(inside.sum())])
             ),
             "rms": rms.tolist(),
+            "evaluations per field": generator.evaluations,
         }
         rows[str(w)] = row
         print(
-            f"{w:4.1f} {row['error']:7.3f} {row['slope']:7.3f} {row['spread']:7.2f}         "
+            f"{w:4.1f} {row['error']:7.3f} {row['slope']:7.3f} {row['spread']:7.2f} {generator.evaluations:>11}         "
             + " ".join(f"{v:6.3f}" for v in rms)
         )
     result = {"machine": machine(), "asked": ASKED, "each": args.each, "law": data, "weights": rows}

@@ -64,6 +64,7 @@ from pyg_diffusion.metrics import compare, evaluate, group_records, records_of
 from pyg_diffusion.sample import (
     DDIM,
     Ancestral,
+    Counted,
     Exponential,
     PredictorCorrector,
     ProbabilityFlow,
@@ -145,23 +146,6 @@ class OnGrid(Sampler):
         return super().iterate(denoiser, operator, self.grid, noise, context, temperature)
 
 
-class Counted:
-    """A denoiser that counts its calls."""
-
-    def __init__(self, denoiser: Denoiser):
-        self.denoiser, self.sde, self.calls = denoiser, denoiser.sde, 0
-        self.parts, self.project, self.start, self.centered = (
-            denoiser.parts,
-            denoiser.project,
-            denoiser.start,
-            denoiser.centered,
-        )
-
-    def denoise(self, *args, **kwargs) -> Tensor:
-        self.calls += 1
-        return self.denoiser.denoise(*args, **kwargs)
-
-
 def steps_within(sampler: Sampler, evaluations: int) -> int:
     """The largest number of steps within so many network calls; 0 where there is none."""
     starter = isinstance(sampler, Exponential) and sampler.order == 3
@@ -192,8 +176,8 @@ def sweep(
                 continue
             counted = Counted(denoiser)
             found = measure(make(), counted, time_grid(steps, *ends).double())
-            assert counted.calls <= budget, f"{name}: {counted.calls} evaluations within {budget}"
-            rows[name][str(budget)] = {**found, "steps": steps, "evaluations": counted.calls}
+            assert counted.evaluations <= budget, f"{name}: {counted.evaluations} evaluations within {budget}"
+            rows[name][str(budget)] = {**found, "steps": steps, "evaluations": counted.evaluations}
     return rows
 
 
@@ -428,16 +412,6 @@ def paths(generator: Generator, molecules: list, each: int, budgets: Sequence[in
     return out
 
 
-class AtomCount:
-    """Forward hook that counts the atoms a network is evaluated on."""
-
-    def __init__(self):
-        self.count = 0
-
-    def __call__(self, net: nn.Module, inputs: tuple, out: list[Tensor]) -> None:
-        self.count += out[-1].size(0)
-
-
 def ensembles(
     generator: Generator, references: list, molecules: list, counts: list[int], runs: list, attempts: int, seed: int
 ):
@@ -448,13 +422,10 @@ def ensembles(
         if not steps:
             continue
         generator.sampler, generator.steps = sampler, steps + 1
-        seen = AtomCount()
-        hook = generator.denoiser.net.register_forward_hook(seen)
         start = time.perf_counter()
         found = generator.sample(molecules, counts, seed, max_attempts=attempts)
         seconds = time.perf_counter() - start
-        hook.remove()
-        records, atoms = [], sum(n * len(m.z) for n, m in zip(counts, molecules, strict=True))
+        records = []
         for reference, result in zip(references, found, strict=True):
             if len(result.positions):
                 records += records_of(with_positions(reference.mol, result.positions), reference.name)
@@ -464,7 +435,7 @@ def ensembles(
         extra[key] = {
             "sampler": name,
             "budget": budget,
-            "evaluations per conformer": seen.count / atoms,  # a mean over atoms; retries included
+            "evaluations per conformer": sum(r.evaluations for r in found) / asked,  # retries included
             "right at once": sum(r.right_at_once for r in found) / asked,
             "seconds per conformer": seconds / asked,
         }

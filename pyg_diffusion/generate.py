@@ -22,8 +22,8 @@ from .data import Molecule, MoleculeData, laplacian_operator
 from .data.schema import ATOM_FEATURES, ELEMENTS
 from .denoise import Denoiser
 from .pretrained import SHIPPED, Card, compile_network, load_pretrained
-from .sample import Ancestral, Inpainted, ParticleGuided, Sampler, steer, time_grid
-from .sample.confidence import TAUS, uncertainty
+from .sample import Ancestral, Counted, Inpainted, ParticleGuided, Sampler, steer, time_grid
+from .sample.confidence import uncertainty
 from .spectral import DenseOperator, LaplacianOperator
 from .spectral.cg import ConvergenceError
 
@@ -67,6 +67,7 @@ class _Job:
     position: np.ndarray | None = None
     confidence: float = float("nan")
     problem: str = ""  # why it cannot be made
+    evaluations: int = 0  # of the network, of the latest draw or of its rating
 
     @property
     def size(self) -> int:
@@ -98,7 +99,8 @@ class Generator:
     Args:
         denoiser, card: as `load_pretrained` returns them.
         sampler: any `Sampler`; ancestral by default, the best in precision by benchmarks/conformers.py.
-        steps: network evaluations of every draw (sampler steps plus the final denoising).
+        steps: times of every draw (sampler steps plus the final denoising), each of them a network evaluation; some
+            samplers take more (`Sampler.calls`), and so does guidance. What was spent is counted.
         device: "cpu", "cuda"; CUDA where there is one, by default.
         max_pairs: a batch holds no more than this many padded atom pairs; bounds the memory (about 2 kB each).
         compile: torch.compile the network: a minute or two once, for large jobs.
@@ -244,7 +246,7 @@ class Generator:
                     if job.position is None:
                         continue
                     right = bool(np.isfinite(job.position).all() and check_stereo(stereo[job.molecule], job.position))
-                    results[job.molecule].evaluations += self.steps * (1 if guidance in (0, 1) else 2)
+                    results[job.molecule].evaluations += job.evaluations
                     results[job.molecule].right_at_once += right and attempt == 0
                     if not right:
                         job.position = None
@@ -266,7 +268,7 @@ class Generator:
                 continue
             result.positions = np.stack([job.position for job in made if job.position is not None])
             if self.confidence:
-                result.evaluations += len(TAUS) * len(made)
+                result.evaluations += sum(job.evaluations for job in made)
                 result.confidence = np.array([job.confidence for job in made])
             if choose is not None:
                 chosen = list(choose(k, result.positions, result.confidence))
@@ -385,13 +387,14 @@ class Generator:
         grid = time_grid(self.steps - 1, start, end) if start > end else time_grid(self.steps - 1)
         energy = None if steering.energy is None else steering.energy(operator, batch)
         alone, fixed = context.without_condition(), batch.get("fixed")
+        counted = Counted(self.denoiser)
         if steering.diversity:
             member = torch.tensor([job.molecule for job in jobs], device=self.device)
             heavy = (batch.z > 1).float()
-            denoiser = steer(self.denoiser, steering.guidance, alone)
+            denoiser = steer(counted, steering.guidance, alone)
             denoiser = ParticleGuided(denoiser, member, heavy, steering.diversity, energy=energy, limit=steering.limit)
         else:
-            denoiser = steer(self.denoiser, steering.guidance, alone, energy, steering.limit)
+            denoiser = steer(counted, steering.guidance, alone, energy, steering.limit)
         if fixed is not None:
             denoiser = Inpainted(denoiser, torch.isfinite(fixed).all(1), fixed)
         noise = self._noise(jobs, attempt, seed=seed, first=first)
@@ -400,7 +403,7 @@ class Generator:
             sampled = denoiser.place(operator, sampled)
         positions = np.split(sampled.float().cpu().numpy(), np.cumsum([job.size for job in jobs])[:-1])
         for job, position in zip(jobs, positions, strict=True):
-            job.position = position
+            job.position, job.evaluations = position, counted.evaluations
 
     @torch.no_grad()
     def _rate(self, jobs: list[_Job], seed: int, first: int) -> None:
@@ -411,9 +414,10 @@ class Generator:
         some = torch.zeros(len(jobs), device=self.device).index_add(0, batch.batch, heavy)
         weight = torch.where(some[batch.batch] > 0, heavy, 1.0)
         noise = self._noise(jobs, 0, 1, seed=seed, first=first)  # another than any attempt had
-        move = uncertainty(self.denoiser, operator, x, context, noise, weight)
+        counted = Counted(self.denoiser)
+        move = uncertainty(counted, operator, x, context, noise, weight)
         for job, value in zip(jobs, (1 / (1 + move / CONFIDENCE_SCALE)).tolist(), strict=True):
-            job.confidence = value
+            job.confidence, job.evaluations = value, counted.evaluations
 
 
 _default: list[Generator] = []  # the shipped weights, loaded once

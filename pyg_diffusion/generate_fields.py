@@ -13,7 +13,7 @@ from .data.field_file import grid_of
 from .denoise import Denoiser
 from .nn import without_condition
 from .pretrained import Card, compile_network, load_pretrained
-from .sample import Exponential, Sampler, steer, time_grid
+from .sample import Counted, Exponential, Sampler, steer, time_grid
 from .spectral import LaplacianOperator
 
 Energy = Callable[[LaplacianOperator, Batch], Callable[[Tensor], Tensor]]
@@ -26,11 +26,17 @@ class FieldGenerator:
         denoiser, card: as `load_pretrained` returns them.
         sampler: any `Sampler`; `Exponential(2)` by default. At 50 steps ancestral sampling loses a quarter of the variance
             of a Gaussian field, since it takes D for S_0 over long steps, the exponential integrator 2 %.
-        steps: network evaluations per field (sampler steps plus the final denoising).
+        steps: times of every field (sampler steps plus the final denoising), each of them a network evaluation; some
+            samplers take more (`Sampler.calls`), and so does guidance.
         device: "cpu", "cuda"; CUDA where there is one, by default.
         max_nodes: a batch holds no more than this many nodes; bounds the memory.
         compile: torch.compile the network: a minute or two once, for large jobs.
+
+    Attributes:
+        evaluations: network evaluations that every field of the latest `sample` took.
     """
+
+    evaluations: int = 0
 
     def __init__(
         self,
@@ -136,8 +142,9 @@ class FieldGenerator:
             drawn = [d.standard_normal((nodes, channels), dtype=np.float32) for d in draws]
             return torch.from_numpy(np.concatenate(drawn)).to(self.device)
 
+        counted = Counted(self.denoiser)
         denoiser = steer(
-            self.denoiser,
+            counted,
             guidance,
             without_condition(batch),
             None if energy is None else energy(operator, batch),
@@ -145,4 +152,5 @@ class FieldGenerator:
             None if known is None else known.repeat(len(numbers), 1).to(self.device),
         )
         x = self.sampler.sample(denoiser, operator, time_grid(self.steps - 1), noise, batch)
+        self.evaluations = counted.evaluations
         return x.float().cpu().view(len(numbers), nodes, channels)

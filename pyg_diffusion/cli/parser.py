@@ -133,7 +133,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--seed", type=at_least(0), default=0, help="same seed, same conformers")
     p.add_argument("--weights", default=None, metavar="FILE", help="weights or run folder; the shipped ones if not given")
-    p.add_argument("--steps", type=at_least(2), default=None, help="network evaluations of every draw; 8 for molecules")
+    p.add_argument("--steps", type=at_least(2), default=None, help="times of every draw; 8 for molecules")
     p.add_argument("--sampler", choices=SAMPLERS, default=None, help="ancestral for molecules, exponential2 for fields")
     p.add_argument("--eta", type=share, default=0.0, help="of the ddim sampler")
     p.add_argument("--ask", type=wish, action="append", default=[], metavar="NAME=VALUE", help="a property to condition on")

@@ -2,6 +2,7 @@
 
 from .ancestral import Ancestral
 from .corrector import PredictorCorrector
+from .counted import Counted
 from .ddim import DDIM
 from .exponential import Exponential
 from .flow import ProbabilityFlow
@@ -18,6 +19,7 @@ __all__ = [
     "DDIM",
     "Ancestral",
     "ClassifierFree",
+    "Counted",
     "EnergyGuided",
     "Exponential",
     "Inpainted",

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..denoise import Denoiser
 from ..spectral import DenseOperator
+from .guidance import Steered
 
 TAUS = (0.15, 0.4)  # chosen on molecules, gyration radii of 2 to 5 Å
 
@@ -36,7 +37,7 @@ def superimposed(x: Tensor, y: Tensor, weight: Tensor) -> Tensor:
 
 @torch.no_grad()
 def uncertainty(
-    denoiser: Denoiser,
+    denoiser: Denoiser | Steered,
     operator: DenseOperator,
     x: Tensor,
     context: Any,

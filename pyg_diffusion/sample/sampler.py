@@ -47,7 +47,8 @@ class Sampler(ABC):
     """S_t, D(S_t, t) -> S_s, repeated over a grid of times; the last D is the sample.
 
     Attributes:
-        calls: network calls of one step, that for D(S_t, t) included; the last time takes one more.
+        calls: network calls of one step, that for D(S_t, t) included; the last time takes one more. What a sample took is
+            counted (`Counted`): a first step may need more, and guidance doubles it.
         memory: how many earlier estimates a step wants to see.
     """
 

@@ -12,7 +12,7 @@ from .inpainting import Inpainted
 
 
 def steer(
-    denoiser: Denoiser,
+    denoiser: Denoiser | Steered,
     guidance: float = 1.0,
     unconditional: Any = None,
     energy: Callable[[Tensor], Tensor] | None = None,

@@ -1,0 +1,25 @@
+"""How many network evaluations does a sample take? Counted where the network is asked, whatever samples or steers."""
+
+from typing import Any
+
+from torch import Tensor
+
+from ..denoise import Denoiser
+from ..spectral import LaplacianOperator
+from .guidance import Steered
+
+
+class Counted(Steered):
+    """A denoiser that counts how often it is asked for D; put beneath what steers it, that is every network evaluation.
+
+    Attributes:
+        evaluations: so far; one is of the whole batch, so each of its graphs has had as many.
+    """
+
+    def __init__(self, denoiser: Denoiser | Steered):
+        super().__init__(denoiser)
+        self.evaluations = 0
+
+    def denoise(self, operator: LaplacianOperator, w_t: Tensor, t: Tensor, context: Any = None) -> Tensor:
+        self.evaluations += 1
+        return self.denoiser.denoise(operator, w_t, t, context)
