@@ -67,7 +67,7 @@ class _Job:
     position: np.ndarray | None = None
     confidence: float = float("nan")
     problem: str = ""  # why it cannot be made
-    evaluations: int = 0  # of the network, of the latest draw or of its rating
+    evaluations: int = 0  # of the network, all draws and the rating
 
     @property
     def size(self) -> int:
@@ -246,7 +246,6 @@ class Generator:
                     if job.position is None:
                         continue
                     right = bool(np.isfinite(job.position).all() and check_stereo(stereo[job.molecule], job.position))
-                    results[job.molecule].evaluations += job.evaluations
                     results[job.molecule].right_at_once += right and attempt == 0
                     if not right:
                         job.position = None
@@ -256,10 +255,12 @@ class Generator:
             waiting = [job for job in waiting if job.position is None and not results[job.molecule].problem]
             if not waiting:
                 break
-        jobs = [job for job in jobs if job.position is not None]
+        everything, jobs = jobs, [job for job in jobs if job.position is not None]
         if self.confidence:
             for batch in self._batches(jobs):
                 self._in_parts(batch, partial(self._rate, seed=seed, first=first))
+        for job in everything:
+            results[job.molecule].evaluations += job.evaluations
         drawn: list[list[_Job]] = [[] for _ in molecules]
         for job in jobs:
             drawn[job.molecule].append(job)
@@ -268,7 +269,6 @@ class Generator:
                 continue
             result.positions = np.stack([job.position for job in made if job.position is not None])
             if self.confidence:
-                result.evaluations += sum(job.evaluations for job in made)
                 result.confidence = np.array([job.confidence for job in made])
             if choose is not None:
                 chosen = list(choose(k, result.positions, result.confidence))
@@ -403,7 +403,8 @@ class Generator:
             sampled = denoiser.place(operator, sampled)
         positions = np.split(sampled.float().cpu().numpy(), np.cumsum([job.size for job in jobs])[:-1])
         for job, position in zip(jobs, positions, strict=True):
-            job.position, job.evaluations = position, counted.evaluations
+            job.position = position
+            job.evaluations += counted.evaluations
 
     @torch.no_grad()
     def _rate(self, jobs: list[_Job], seed: int, first: int) -> None:
@@ -417,7 +418,8 @@ class Generator:
         counted = Counted(self.denoiser)
         move = uncertainty(counted, operator, x, context, noise, weight)
         for job, value in zip(jobs, (1 / (1 + move / CONFIDENCE_SCALE)).tolist(), strict=True):
-            job.confidence, job.evaluations = value, counted.evaluations
+            job.confidence = value
+            job.evaluations += counted.evaluations
 
 
 _default: list[Generator] = []  # the shipped weights, loaded once
