@@ -5,6 +5,7 @@ from rdkit import Chem
 
 from ..data.schema import BOND_TYPES, ELEMENTS, HYBRIDIZATIONS
 from ..data.store import Molecule
+from .records import indefinite, set_maps_aside
 from .stereo import stereo_of
 
 _ELEMENT = {z: k for k, z in enumerate(ELEMENTS)}
@@ -43,12 +44,20 @@ def atom_features(mol: Chem.Mol) -> np.ndarray:
 
 
 def molecule_from_mol(mol: Chem.Mol, name: str = "", conformers: bool = True) -> Molecule:
-    """Arrays of a sanitized molecule with explicit hydrogens; atom order is kept.
+    """Arrays of a sanitized molecule with explicit hydrogens; atom order is kept. Atom map numbers make no difference.
 
     Args:
         name: defaults to the molecule's `_Name`.
         conformers: take the molecule's conformers along.
+
+    Raises:
+        ValueError: it has a dummy or query atom or bond, or more atoms than a store takes.
     """
+    if reason := indefinite(mol):
+        raise ValueError(f"{name or 'molecule'}: {reason}; it has no geometry")
+    if any(atom.GetAtomMapNum() for atom in mol.GetAtoms()):
+        mol = Chem.Mol(mol)
+        set_maps_aside(mol)
     if mol.GetNumAtoms() > np.iinfo(np.uint16).max:
         raise ValueError(f"{mol.GetNumAtoms()} atoms; the store takes at most 65535")
     bonds, types = [], []

@@ -1,8 +1,14 @@
 """What readers of files give: records, so that nothing is lost; one that cannot be used comes with its reason."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from rdkit import Chem
+
+from .rdkit_log import rdkit_log
+
+_MAP = "_atomMap"  # an atom's map number while it is set aside
 
 
 class RecordError(ValueError):
@@ -31,3 +37,83 @@ class Record:
     def own_name(self) -> str:
         """The record's name, "" where the reader only numbered it."""
         return "" if self.name == f"record {self.index + 1}" else self.name
+
+
+def indefinite(mol: Chem.Mol) -> str:
+    """Which atom or bond leaves open what the molecule is, "" where none does: dummies, R groups and queries have no
+    geometry. Atoms count from 1, as in a file."""
+    for atom in mol.GetAtoms():
+        place = f"at {atom.GetIdx() + 1} of {mol.GetNumAtoms()} atoms"
+        if atom.GetAtomicNum() == 0 and (not atom.HasQuery() or atom.GetSmarts() == "*"):
+            return f"dummy atom ({atom.GetSymbol()}) {place}"
+        if atom.HasQuery():
+            return f"query atom ({atom.GetSmarts()}) {place}"
+    for bond in mol.GetBonds():
+        ends = f"between atoms {bond.GetBeginAtomIdx() + 1} and {bond.GetEndAtomIdx() + 1}"
+        if bond.HasQuery():
+            return f"query bond ({Chem.Bond.GetSmarts(bond) or 'of several orders'}) {ends}"
+        if bond.HasProp("_MolFileBondEndPts"):
+            return f"bond to several atoms {ends}"
+    if mol.HasProp("_molLinkNodes"):
+        return "link node: a chain of variable length"
+    return ""
+
+
+def why_unsound(mol: Chem.Mol) -> str:
+    """RDKit's reasons for not sanitizing a molecule, "" where it does.
+
+    Where a ring with nitrogen cannot be kekulized, the usual cause is named.
+    """
+    with rdkit_log():
+        problems = Chem.DetectChemistryProblems(mol)
+    texts = []
+    for problem in problems:
+        text = " ".join(problem.Message().split())
+        text += " (counted from 0)" if "tom" in text else ""
+        if problem.GetType() == "KekulizeException":
+            atoms = [mol.GetAtomWithIdx(k) for k in problem.GetAtomIndices()]
+            if any(a.GetAtomicNum() == 7 and a.GetDegree() == 2 and not a.GetNumExplicitHs() for a in atoms):
+                text += "; an aromatic nitrogen may lack its hydrogen: [nH]"
+        if text not in texts:
+            texts.append(text)
+    return "; ".join(texts)
+
+
+def set_maps_aside(mol: Chem.Mol) -> None:
+    """Take the atom map numbers off a molecule, in place: they are labels, and RDKit tells atoms apart by them."""
+    for atom in mol.GetAtoms():
+        if number := atom.GetAtomMapNum():
+            atom.SetIntProp(_MAP, number)
+            atom.SetAtomMapNum(0)
+
+
+def with_maps(mol: Chem.Mol) -> Chem.Mol:
+    """The molecule with the map numbers it was read with; itself where it had none."""
+    if not any(atom.HasProp(_MAP) for atom in mol.GetAtoms()):
+        return mol
+    mapped = Chem.Mol(mol)
+    for atom in mapped.GetAtoms():
+        if atom.HasProp(_MAP):
+            atom.SetAtomMapNum(atom.GetIntProp(_MAP))
+    return mapped
+
+
+def reason_of(error: Exception) -> str:
+    """An exception in one line: RDKit's and torch's texts run over many, of which one says what happened."""
+    lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()]
+    telling = [line for line in lines if not line.startswith(("****", "Pre-condition", "Invariant", "Stacktrace", "-----"))]
+    return (telling or lines or [type(error).__name__])[0]
+
+
+@contextmanager
+def guarded(name: str, skip: Callable[[str, str], None]) -> Iterator[None]:
+    """One record never ends the job: what goes wrong with it inside is its reason, told to `skip(name, reason)`.
+
+    Files that cannot be read or written are not the record's fault, and go on as they are.
+    """
+    try:
+        yield
+    except (RecordError, OSError, MemoryError):
+        raise
+    except Exception as error:  # RDKit, torch and scipy raise what they like on a molecule they cannot do
+        skip(name, reason_of(error))
