@@ -6,13 +6,14 @@ from .formats import read_records, read_sdf, read_smiles
 from .isomers import stereoisomers
 from .records import Record, RecordError
 from .soundness import has_clash, is_warped
-from .stereo import Stereo, check_stereo, stereo_of
+from .stereo import Stereo, assign_stereo_from_3d, check_stereo, stereo_of
 
 __all__ = [
     "Record",
     "RecordError",
     "Stereo",
     "add_conformers",
+    "assign_stereo_from_3d",
     "check_stereo",
     "has_clash",
     "is_warped",

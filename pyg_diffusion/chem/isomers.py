@@ -1,17 +1,19 @@
 """The stereoisomers that a molecule with unspecified stereo stands for."""
 
 from collections.abc import Iterator
-from itertools import islice
+from itertools import islice, product
 from typing import Any
 
 from rdkit import Chem, rdBase
 from rdkit.Chem.EnumerateStereoisomers import EnumerateStereoisomers, GetStereoisomerCount, StereoEnumerationOptions
 
+from .axial import Axis, axes, axial_key, label, labelled, sign
+
 _NONE = Chem.Atom.NOATOM
 
 
 def stereoisomers(mol: Chem.Mol, limit: int = 32) -> list[Chem.Mol]:
-    """The different molecules, `limit` at most, that specifying every unspecified stereocentre and double bond gives.
+    """The different molecules, `limit` at most, that specifying every unspecified stereocentre, double bond and axis gives.
 
     What is specified stays. Explicit hydrogens may be there and make no difference: stereo that RDKit would not see without
     them, as at C=N-H, is left open. Isomers that the rings of the molecule forbid are among them.
@@ -30,9 +32,15 @@ def stereoisomers(mol: Chem.Mol, limit: int = 32) -> list[Chem.Mol]:
 
 
 def most_stereoisomers(mol: Chem.Mol) -> int:
-    """2^(unspecified centres and double bonds): how many stereoisomers there are unless some of them are alike."""
+    """2^(unspecified centres, double bonds and axes): how many stereoisomers there are unless some of them are alike."""
     with rdBase.BlockLogs():
-        return GetStereoisomerCount(Chem.RemoveHs(mol))
+        return GetStereoisomerCount(Chem.RemoveHs(mol)) * 2 ** len(open_axes(mol))
+
+
+def open_axes(mol: Chem.Mol) -> list[Axis]:
+    """The allenes and hindered biaryls of no specified hand."""
+    full = Chem.AddHs(mol)
+    return [axis for axis in axes(full) if not labelled(full, axis)]
 
 
 def _isomers(mol: Chem.Mol) -> Iterator[Chem.Mol]:
@@ -43,6 +51,11 @@ def _isomers(mol: Chem.Mol) -> Iterator[Chem.Mol]:
     left_open = [info for place, info in _unspecified(numbered).items() if place not in seen_without_hydrogens]
     for info in left_open:  # specified for as long as the others are enumerated
         _set(work, info, True)
+    full = Chem.AddHs(mol)
+    handed = axes(full)
+    hands = [[sign(full, axis)] if labelled(full, axis) else [True, False] for axis in handed]
+    for axis in handed:  # RDKit would drop some
+        label(work, axis, None)
     seen = set()
     for isomer in EnumerateStereoisomers(work, StereoEnumerationOptions(maxIsomers=0)):
         for info in left_open:
@@ -52,9 +65,13 @@ def _isomers(mol: Chem.Mol) -> Iterator[Chem.Mol]:
                 bond.SetBondDir(Chem.BondDir.NONE)
             Chem.SetDoubleBondNeighborDirections(isomer)
         text = Chem.MolToSmiles(isomer)
-        if text not in seen:
-            seen.add(text)
-            yield isomer
+        for chosen in product(*hands):
+            one = Chem.Mol(isomer)
+            for axis, positive in zip(handed, chosen, strict=True):
+                label(one, axis, positive)
+            if (key := (text, axial_key(one))) not in seen:
+                seen.add(key)
+                yield one
 
 
 def _unspecified(mol: Chem.Mol) -> dict[frozenset[int], Any]:

@@ -7,6 +7,7 @@ import numpy as np
 from rdkit import Chem, rdBase
 
 from .records import Record, RecordError
+from .stereo import assign_stereo_from_3d
 
 _DAMAGED = "(the file is damaged here: "
 
@@ -92,7 +93,7 @@ def record_from_block(index: int, text: str, need_3d: bool) -> Record:
         if added:
             record.notes.append(f"{added} missing hydrogens added")
         if spatial:
-            Chem.AssignStereochemistryFrom3D(mol)
+            assign_stereo_from_3d(mol)
         else:
             Chem.AssignChiralTypesFromBondDirs(mol)
             Chem.AssignStereochemistry(mol, cleanIt=True, force=True)

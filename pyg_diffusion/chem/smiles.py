@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 
 from rdkit import Chem, rdBase
 
+from .axial import label_allenes
 from .records import Record, RecordError
 
 
@@ -17,6 +18,7 @@ def record_from_smiles(index: int, smiles: str, name: str = "") -> Record:
             record.problem = f"not a valid SMILES: {smiles!r}"
             return record
         mol = Chem.AddHs(mol)
+        label_allenes(mol, smiles)
     mol.SetProp("_Name", record.name)
     record.mol = mol
     return record

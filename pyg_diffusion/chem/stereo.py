@@ -1,4 +1,4 @@
-"""Stereo as geometry: signed volumes of stereocentres, cis/trans of double bonds, and the check that they hold."""
+"""Stereo as geometry: signed volumes of stereocentres and axes, cis/trans of double bonds, and the check that they hold."""
 
 from typing import NamedTuple
 
@@ -6,7 +6,9 @@ import numpy as np
 from rdkit import Chem
 
 from ..data.schema import CIS, TRANS
+from .axial import axes, label_axes_from_3d, labelled, row
 
+MIN_VOLUME = 0.1  # normalised; an ideal tetrahedron has .71, an allene .44, a biaryl at 90° .6
 _CCW = {Chem.ChiralType.CHI_TETRAHEDRAL_CCW: True, Chem.ChiralType.CHI_TETRAHEDRAL_CW: False}
 _SIDE = {
     Chem.BondStereo.STEREOZ: CIS,
@@ -28,10 +30,11 @@ class Stereo(NamedTuple):
 
 
 def stereo_of(mol: Chem.Mol) -> Stereo:
-    """The specified stereo of a molecule with explicit hydrogens, from its chiral tags and double-bond labels.
+    """The specified stereo of a molecule with explicit hydrogens, from its chiral tags, double-bond and axial labels.
 
     RDKit's CCW tag: seen from the first neighbour (in bond order), the others run counter-clockwise, which is
     det(n₀-n₃, n₁-n₃, n₂-n₃) > 0. With three neighbours the lone pair takes the last place and the centre stands in for it.
+    An axis is a centre with its four ends for neighbours (`axial`).
     """
     tetra, ez, ez_type = [], [], []
     for atom in mol.GetAtoms():
@@ -45,6 +48,7 @@ def stereo_of(mol: Chem.Mol) -> Stereo:
         if not _CCW[atom.GetChiralTag()]:
             near[0], near[1] = near[1], near[0]
         tetra.append([atom.GetIdx(), *near])
+    tetra += [row(mol, axis) for axis in axes(mol) if labelled(mol, axis)]
     for bond in mol.GetBonds():
         if bond.GetStereo() not in _SIDE:
             continue
@@ -55,6 +59,45 @@ def stereo_of(mol: Chem.Mol) -> Stereo:
     return Stereo(
         np.array(tetra, np.uint16).reshape(-1, 5), np.array(ez, np.uint16).reshape(-1, 4), np.array(ez_type, np.uint8)
     )
+
+
+def assign_stereo_from_3d(mol: Chem.Mol, conformer: int = -1) -> None:
+    """Set the stereo labels of a molecule with explicit hydrogens to what its coordinates show, in place.
+
+    RDKit's `AssignStereochemistryFrom3D`, and what it leaves open by our own signed volumes: centres at P, As and at the
+    nitrogen of an aziridine or of a bridgehead, allenes, hindered biaryls. What it says of coordination beyond the
+    tetrahedron goes: in a distorted SF₆ it sees one of thirty stereoisomers.
+    """
+    Chem.AssignStereochemistryFrom3D(mol, conformer, replaceExistingTags=True)
+    for atom in mol.GetAtoms():
+        if atom.GetChiralTag() not in _CCW:
+            atom.SetChiralTag(Chem.ChiralType.CHI_UNSPECIFIED)
+    pos = mol.GetConformer(conformer).GetPositions()
+    while _label_open_centres(mol, pos):
+        Chem.AssignStereochemistry(mol, cleanIt=True, force=True)
+    label_axes_from_3d(mol, pos, MIN_VOLUME)
+
+
+def _label_open_centres(mol: Chem.Mol, pos: np.ndarray) -> int:
+    """Label the centres that RDKit calls possible but left open, where they are not flat; how many.
+
+    Not a nitrogen with a hydrogen, which turns over.
+    """
+    count = 0
+    for info in Chem.FindPotentialStereo(mol):
+        if info.type != Chem.StereoType.Atom_Tetrahedral or info.specified == Chem.StereoSpecified.Specified:
+            continue
+        atom = mol.GetAtomWithIdx(info.centeredOn)
+        near = [b.GetOtherAtomIdx(atom.GetIdx()) for b in atom.GetBonds()]
+        if len(near) == 3:
+            near.append(atom.GetIdx())
+        if len(near) != 4 or (atom.GetAtomicNum() == 7 and atom.GetTotalNumHs(includeNeighbors=True)):
+            continue
+        volume = float(signed_volume(np.array([[atom.GetIdx(), *near]]), pos)[0])
+        if abs(volume) > MIN_VOLUME:
+            atom.SetChiralTag(Chem.ChiralType.CHI_TETRAHEDRAL_CCW if volume > 0 else Chem.ChiralType.CHI_TETRAHEDRAL_CW)
+            count += 1
+    return count
 
 
 def signed_volume(tetra: np.ndarray, pos: np.ndarray) -> np.ndarray:
@@ -75,7 +118,7 @@ def cis_cosine(ez: np.ndarray, pos: np.ndarray) -> np.ndarray:
     return (u * v).sum(-1) / np.maximum(np.linalg.norm(u, axis=-1) * np.linalg.norm(v, axis=-1), 1e-9)
 
 
-def check_stereo(stereo: Stereo, pos: np.ndarray, min_volume: float = 0.1) -> np.ndarray:
+def check_stereo(stereo: Stereo, pos: np.ndarray, min_volume: float = MIN_VOLUME) -> np.ndarray:
     """Whether every centre and double bond is the one asked for: coordinates `[..., N, 3]` -> booleans `[...]`.
 
     A centre flatter than `min_volume` (normalised; an ideal tetrahedron has .71) counts as wrong: it carries no parity.

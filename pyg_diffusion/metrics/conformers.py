@@ -22,6 +22,7 @@ import numpy as np
 from rdkit import Chem, rdBase
 from rdkit.Chem import rdDistGeom, rdForceFieldHelpers, rdMolAlign
 
+from ..chem.axial import axial_key
 from ..chem.conformers import with_positions
 from ..chem.records import Record
 from ..chem.relax import require
@@ -65,8 +66,8 @@ class Ensemble:
 
 
 def isomeric_smiles(mol: Chem.Mol) -> str:
-    """Canonical SMILES with the stereo the molecule is tagged with."""
-    return Chem.MolToSmiles(Chem.RemoveHs(mol))
+    """Canonical SMILES with the stereo the molecule is tagged with, axial stereo after a blank."""
+    return f"{Chem.MolToSmiles(Chem.RemoveHs(mol))} {axial_key(mol)}".strip()
 
 
 def flat_smiles(mol: Chem.Mol) -> str:

@@ -7,7 +7,9 @@ from rdkit import Chem
 from rdkit.Chem import rdDepictor
 
 from pyg_diffusion.chem import stereo_of, stereoisomers
+from pyg_diffusion.chem.axial import axial_key
 from pyg_diffusion.chem.isomers import most_stereoisomers
+from pyg_diffusion.chem.smiles import record_from_smiles
 from pyg_diffusion.cli import main
 
 # SMILES -> number of isomers
@@ -29,7 +31,12 @@ COUNTS = {
     "N=C(N)NCCCC(N)C(=O)O": 2,
     "CC1CN1": 2,
     "CC1NC1C": 3,
-    "CC=C=CC": 1,  # axial stereo is not told
+    "CC=C=CC": 2,
+    "CC=[C@]=CC": 1,
+    "CC=C=CC(O)C": 4,
+    "CC=C=CCC=C=CC": 3,  # one is meso
+    "Oc1ccc2ccccc2c1-c1c(O)ccc2ccccc12": 2,  # BINOL
+    "Cc1ccccc1-c1ccccc1C": 1,  # turns over
 }
 
 
@@ -39,12 +46,12 @@ def bare(mol: Chem.Mol) -> str:
 
 @pytest.mark.parametrize("smiles", COUNTS)
 def test_isomers_are_all_different_specified_and_the_molecule(smiles):
-    mol = Chem.AddHs(Chem.MolFromSmiles(smiles))
+    mol = record_from_smiles(0, smiles).mol
     isomers = stereoisomers(mol)
-    texts = [bare(m) for m in isomers]
+    texts = [f"{bare(m)} {axial_key(m)}" for m in isomers]
     assert len(set(texts)) == len(isomers) == COUNTS[smiles] <= most_stereoisomers(mol)
-    assert sorted(texts) == sorted(bare(m) for m in stereoisomers(Chem.MolFromSmiles(smiles)))
-    assert sorted(texts) == sorted(Chem.MolToSmiles(Chem.MolFromSmiles(t)) for t in texts)
+    if "@]=" not in smiles:  # which RDKit would forget
+        assert sorted(texts) == sorted(f"{bare(m)} {axial_key(m)}" for m in stereoisomers(Chem.MolFromSmiles(smiles)))
     if len(isomers) == 1:
         assert isomers[0] is mol
         return
