@@ -20,14 +20,17 @@ class ConfigError(ValueError):
 @dataclass
 class MoleculesConfig:
     """store: paths of prepared stores; repeat: passes over each store in one epoch; val_store: held-out store, or
-    `val_fraction` of the molecules (at least 1) is held out; batch_size: conformers per step, of all processes together;
-    max_pairs: a batch holds no more than this many padded atom pairs; workers: loader processes (0: in the main process)."""
+    `val_fraction` of the molecules (at least 1) is held out; hydrogens: "first", with the atoms they are bound to, or
+    "second", drawn when those are known, so that the graph is the skeleton (`chem.skeleton`); batch_size: conformers per
+    step, of all processes together; max_pairs: a batch holds no more than this many padded atom pairs; workers: loader
+    processes (0: in the main process)."""
 
     kind: str = "molecules"
     store: list[str] = field(default_factory=list)
     repeat: list[int] = field(default_factory=list)
     val_store: str = ""
     val_fraction: float = 0.02
+    hydrogens: str = "first"
     batch_size: int = 128
     max_pairs: int = 80_000
     workers: int = 0
@@ -213,6 +216,7 @@ FITTING = {  # models of each kind of data
     "fields": ("graph", "eps", "score", "mlp", "energy"),
     "matrices": ("matrix_energy", "matrix_mlp_energy"),
 }
+HYDROGENS = ("first", "second")
 TIME_SAMPLING = ("lognormal", "uniform", "importance")
 
 
@@ -301,6 +305,8 @@ def _check(config: Config) -> Config:
             raise ConfigError(f"data.repeat has {len(data.repeat)} entries for {len(data.store)} stores")
         if not 0 < data.val_fraction < 1:
             raise ConfigError(f"data.val_fraction must lie in (0, 1), got {data.val_fraction}")
+        if data.hydrogens not in HYDROGENS:
+            raise ConfigError(f"data.hydrogens must be one of {', '.join(HYDROGENS)}, got {data.hydrogens!r}")
         positive["data.max_pairs"] = data.max_pairs
         unknown = sorted(set(model.conditions) - set(PROPERTIES))
         if unknown:

@@ -10,6 +10,7 @@ from torch.utils.data import Dataset
 from torch_geometric.data import Batch
 from torch_geometric.utils import to_dense_batch
 
+from ..chem.skeleton import skeleton, skeleton_sizes
 from ..data import MoleculeData, MoleculeStore, laplacian_operator, schema
 from ..data.properties import properties
 from ..spectral import DenseOperator, LaplacianOperator, PowerSpectrum
@@ -18,24 +19,28 @@ from .datamodule import Draws, SignalDataModule
 
 
 class ConformerItems(Dataset):
-    """Conformers of several stores as `MoleculeData`; entry k of `index` is (store, molecule, conformer)."""
+    """Conformers of several stores as `MoleculeData`; entry k of `index` is (store, molecule, conformer).
 
-    def __init__(self, stores: list[MoleculeStore], index: np.ndarray):
-        self.stores, self.index = stores, index
+    With `skeletons` they lack the hydrogens that are drawn second.
+    """
+
+    def __init__(self, stores: list[MoleculeStore], index: np.ndarray, skeletons: bool = False):
+        self.stores, self.index, self.skeletons = stores, index, skeletons
 
     def __len__(self) -> int:
         return len(self.index)
 
     def __getitem__(self, k: int) -> MoleculeData:
         store, molecule, conformer = self.index[k]
-        return self.stores[store][int(molecule)].data(int(conformer))
+        found = self.stores[store][int(molecule)]
+        return (skeleton(found).molecule if self.skeletons else found).data(int(conformer))
 
     def sizes(self) -> np.ndarray:
         """Atoms of each entry."""
         sizes = np.zeros(len(self.index), int)
         for k, store in enumerate(self.stores):
             mine = self.index[:, 0] == k
-            sizes[mine] = store.sizes()[self.index[mine, 1]]
+            sizes[mine] = (skeleton_sizes(store) if self.skeletons else store.sizes())[self.index[mine, 1]]
         return sizes
 
 
@@ -70,6 +75,7 @@ class ConformerDataModule(SignalDataModule):
         if not config.store:
             raise ConfigError("data.store: name at least one store; 'pyg-diffusion prepare INPUT -o STORE.h5' makes one")
         self.stores = [MoleculeStore(path) for path in config.store]
+        second = config.hydrogens == "second"
         tables = []
         for k, store in enumerate(self.stores):
             table = store.conformer_index()
@@ -79,7 +85,7 @@ class ConformerDataModule(SignalDataModule):
             raise ConfigError(f"{', '.join(config.store)}: no conformers to train on")
         if config.val_store:
             held = MoleculeStore(config.val_store)
-            self.val = ConformerItems([held], np.insert(held.conformer_index(), 0, 0, axis=1))
+            self.val = ConformerItems([held], np.insert(held.conformer_index(), 0, 0, axis=1), second)
         else:  # by SMILES, so that no molecule is on both sides, whatever its atom order or store
             names = [np.array(store.smiles()) for store in self.stores]
             smiles = np.concatenate([name[table[:, 1]] for name, table in zip(names, tables, strict=True)])
@@ -89,12 +95,12 @@ class ConformerDataModule(SignalDataModule):
             mine = np.isin(smiles, chosen)
             if mine.all():
                 raise ConfigError("one molecule alone cannot be split into training and validation; give data.val_store")
-            self.val = ConformerItems(self.stores, index[mine])
+            self.val = ConformerItems(self.stores, index[mine], second)
             index = index[~mine]
         if not len(self.val):
             raise ConfigError(f"{config.val_store}: no conformers to validate on")
         repeat = np.array(config.repeat or [1] * len(self.stores))
-        self.train = ConformerItems(self.stores, np.repeat(index, repeat[index[:, 0]], axis=0))
+        self.train = ConformerItems(self.stores, np.repeat(index, repeat[index[:, 0]], axis=0), second)
 
     def elements(self) -> list[int]:
         """Atomic numbers in the training conformers, sorted."""
@@ -103,7 +109,8 @@ class ConformerDataModule(SignalDataModule):
     def domain(self) -> dict[str, Any]:
         """Atoms of the largest training molecule, and the formal charges of atoms in the training conformers, sorted."""
         charges = self._trained_atoms("atom/x")[:, list(schema.ATOM_FEATURES).index("charge")].astype(int) - 2
-        return {"max_atoms": int(self.train.sizes().max()), "charges": np.unique(charges).tolist()}
+        whole = ConformerItems(self.stores, self.train.index)
+        return {"max_atoms": int(whole.sizes().max()), "charges": np.unique(charges).tolist()}
 
     def _trained_atoms(self, column: str) -> np.ndarray:
         """A column of the stores, for the atoms of the molecules that are trained on."""
@@ -125,7 +132,8 @@ class ConformerDataModule(SignalDataModule):
         return {}
 
     def card_facts(self) -> dict[str, Any]:
-        return {"elements": self.elements(), "data": {"kind": "molecules"}, "domain": self.domain()}
+        data = {"kind": "molecules", "hydrogens": self.config.hydrogens}
+        return {"elements": self.elements(), "data": data, "domain": self.domain()}
 
     def present(self, batch: Batch, draws: Draws) -> tuple[LaplacianOperator, Tensor, Batch]:
         turn = rotations(draws.graph_normal(4))

@@ -27,7 +27,7 @@ def finetune_recipe(
     if model.get("levels"):
         model["levels"] = [level, *(name for name in model["levels"] if name != level)]
     values: dict[str, Any] = {
-        "data": {"store": [store], "val_fraction": 0.1},
+        "data": {"store": [store], "val_fraction": 0.1, "hydrogens": card.data.get("hydrogens", "first")},
         "process": card.process,
         "model": model,
         "optimizer": {"lr": 3e-4, "muon_lr": 3e-3, "warmup": 20, "ema": 0.99},

@@ -1,0 +1,115 @@
+r"""Heavy atoms first: which hydrogens are drawn second, the molecule without them, and the way back. Needs no RDKit.
+
+A hydrogen is a leaf of the graph, bound to its parent by an edge of weight w. Eliminating the leaves H from L by the Schur
+complement,
+
+    L_KK - L_KH L_HH⁻¹ L_HK,      L_HH = diag(w),
+
+takes from L_ii exactly the w that each leaf of i had put there: what is left is the Laplacian of the skeleton K. The
+marginal on K of N(0, L⁻¹), up to the global translation, is therefore the same law written for the smaller graph, and the
+hydrogens given their parents are N(parent, 1/w): the harmonic prior factors.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..data.store import Molecule, MoleculeStore
+
+
+def goes_second(z: np.ndarray, bonds: np.ndarray, tetra: np.ndarray, ez: np.ndarray, molecule: np.ndarray) -> np.ndarray:
+    """Which atoms are hydrogens that can be drawn when all other atoms are known, `[N]` bool.
+
+    That is every hydrogen bound to one atom, which is none itself, except where stereo needs it (an end of a double bond's
+    label; a centre that would lose more than one of its four places), and except in molecules with fewer than two other
+    atoms, of which hydrogens are the geometry.
+
+    Args:
+        z: atomic numbers, `[N]`, of one molecule or of many, one after the other.
+        bonds `[B, 2]`, tetra `[T, 5]`, ez `[Z, 4]`: as in `data.store.Molecule`, with indices into z.
+        molecule: number of the molecule of each atom, `[N]`.
+    """
+    hydrogen = z == 1
+    second = hydrogen & (np.bincount(bonds.ravel(), minlength=len(z)) == 1)
+    second[bonds[hydrogen[bonds].all(1)]] = False
+    second[ez[:, [0, 3]]] = False
+    centres, ends = tetra[:, :1], tetra[:, 1:]
+    places = hydrogen[ends].sum(1) + (ends == centres).sum(1)  # that the centre itself would stand in
+    needed = ends[places > 1]
+    second[needed[hydrogen[needed]]] = False
+    others = np.bincount(molecule, weights=~hydrogen)
+    return second & (others[molecule] >= 2)
+
+
+@dataclass(frozen=True)
+class Skeleton:
+    """A molecule without the hydrogens that are drawn second.
+
+    Features are those of the whole molecule, so that degree and hybridisation tell how many hydrogens there were. Where a
+    stereocentre has lost a hydrogen, the centre stands in for it in the same place of the order, which keeps the sign of the
+    determinant.
+
+    Attributes:
+        molecule: the skeleton, with its part of every conformer.
+        kept: its atoms in the whole molecule, `[M]`.
+        hydrogens, parents: the others and what they are bound to, in the whole molecule, `[H]` each.
+    """
+
+    molecule: Molecule
+    kept: np.ndarray
+    hydrogens: np.ndarray
+    parents: np.ndarray
+
+    def whole(self, kept: np.ndarray, hydrogens: np.ndarray) -> np.ndarray:
+        """Positions of the whole molecule, `[..., N, 3]`, from those of the skeleton and of the hydrogens."""
+        pos = np.empty((*kept.shape[:-2], len(self.kept) + len(self.hydrogens), 3), kept.dtype)
+        pos[..., self.kept, :] = kept
+        pos[..., self.hydrogens, :] = hydrogens
+        return pos
+
+
+def skeleton(molecule: Molecule) -> Skeleton:
+    """The skeleton of a molecule with explicit hydrogens."""
+    bonds, tetra, ez = (a.astype(np.int64) for a in (molecule.bond_index, molecule.tetra, molecule.ez))
+    second = goes_second(molecule.z, bonds, tetra, ez, np.zeros(len(molecule.z), np.int64))
+    kept = np.flatnonzero(~second)
+    number = np.cumsum(~second) - 1
+    leaving = second[bonds]
+    inside = ~leaving.any(1)
+    cut, first = bonds[~inside], leaving[~inside, 0]
+    order = np.argsort(np.where(first, cut[:, 0], cut[:, 1]))
+    tetra = np.where(second[tetra], tetra[:, :1], tetra)
+    return Skeleton(
+        Molecule(
+            z=molecule.z[kept],
+            x=molecule.x[kept],
+            bond_index=number[bonds[inside]].astype(np.uint16),
+            bond_type=molecule.bond_type[inside],
+            tetra=number[tetra].astype(np.uint16),
+            ez=number[ez].astype(np.uint16),
+            ez_type=molecule.ez_type,
+            name=molecule.name,
+            smiles=molecule.smiles,
+            pos=[p[kept] for p in molecule.pos],
+            levels=molecule.levels,
+            energies=molecule.energies,
+        ),
+        kept,
+        np.flatnonzero(second),
+        np.where(first, cut[:, 1], cut[:, 0])[order],
+    )
+
+
+def skeleton_sizes(store: MoleculeStore) -> np.ndarray:
+    """Number of atoms of the skeleton of each molecule of a store, `[num_molecules]`."""
+    arrays = store.arrays
+    start = arrays["molecule/atom_ptr"][:-1]
+
+    def indices(column: str) -> np.ndarray:
+        """Of atoms, into the atoms of the whole store."""
+        count = np.diff(arrays[f"molecule/{column}_ptr"])
+        return arrays[f"{column}/index"].astype(np.int64) + np.repeat(start, count)[:, None]
+
+    molecule = np.repeat(np.arange(len(store)), store.sizes())
+    second = goes_second(arrays["atom/z"], indices("bond"), indices("tetra"), indices("ez"), molecule)
+    return np.bincount(molecule[~second], minlength=len(store))
