@@ -10,11 +10,11 @@ from rdkit import Chem, rdBase
 from rdkit.Chem import rdDistGeom
 
 from .conformers import with_positions
-from .relax import relax_mmff, relax_xtb
+from .relax import MMFF_LEVELS, RELAX, relax_mmff, relax_xtb
 from .similarity import distinct
 from .stereo import check_stereo, stereo_of
 
-LEVELS = ("ETKDGv3", "MMFF94s", "GFN2-xTB")
+LEVELS = ("ETKDGv3", *RELAX)
 XTB_GRADIENT = 5e-4  # Hartree/Bohr: a few thousandths of an Å from the minimum
 
 
@@ -73,9 +73,9 @@ def ensemble(mol: Chem.Mol, options: EnsembleOptions, notes: Counter[str] | None
     stereo = stereo_of(work)
     found = [Conformer(work.GetConformer(k).GetPositions(), float("nan")) for k in ids]
     if options.level != "ETKDGv3":
-        relaxed = [_relaxed(work, k, relax_mmff) for k in ids]
-        if options.level == "MMFF94s":
-            notes["starts that MMFF94s could not relax"] += relaxed.count(None)
+        relaxed = [_relaxed(work, k, RELAX[options.level] if options.level in MMFF_LEVELS else relax_mmff) for k in ids]
+        if options.level in MMFF_LEVELS:
+            notes[f"starts that {options.level} could not relax"] += relaxed.count(None)
             found = [c for c in relaxed if c is not None]
         else:  # as a start, an unrelaxed embedding will do
             found = [c or raw for c, raw in zip(relaxed, found, strict=True)]

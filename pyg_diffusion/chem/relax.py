@@ -1,6 +1,7 @@
-"""Relaxation to the nearest minimum of an energy surface: MMFF94s (RDKit) or GFN2-xTB (tblite, an optional dependency)."""
+"""Relaxation to the nearest minimum of an energy surface: MMFF94s (RDKit), in vacuum or with a dielectric constant, or GFN2-xTB (tblite, an optional dependency)."""
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from importlib.util import find_spec
 from typing import Any, NamedTuple
 
@@ -27,26 +28,31 @@ class Relaxed(NamedTuple):
     strain: float
 
 
-def _mmff_field(mol: Chem.Mol) -> Any:
+def _mmff_field(mol: Chem.Mol, dielectric: float) -> Any:
     """MMFF94s on the only conformer of a molecule, whose aromaticity it rewrites; None without parameters.
 
     The field points into the molecule and must not outlive it.
     """
     properties = rdForceFieldHelpers.MMFFGetMoleculeProperties(mol, mmffVariant="MMFF94s")
+    if properties is not None:
+        properties.SetMMFFDielectricConstant(dielectric)
     field = None if properties is None else rdForceFieldHelpers.MMFFGetMoleculeForceField(mol, properties)
     if field is not None:
         field.Initialize()
     return field
 
 
-def relax_mmff(mol: Chem.Mol, conformer: int = -1) -> Relaxed | None:
+def relax_mmff(mol: Chem.Mol, conformer: int = -1, dielectric: float = 1.0) -> Relaxed | None:
     """The MMFF94s minimum below a conformer of a molecule with explicit hydrogens.
+
+    Charges interact through a medium of the given dielectric constant; in vacuum (1) polar groups fold onto each other, as
+    they do neither in proteins nor in crystals.
 
     None where MMFF94s has no parameters for an atom, or the minimisation does not converge.
     """
     work = Chem.Mol(mol, confId=conformer)
     with rdBase.BlockLogs():
-        field = _mmff_field(work)
+        field = _mmff_field(work, dielectric)
         before = float("nan") if field is None else field.CalcEnergy()
         if field is None or not np.isfinite(before):
             return None
@@ -121,20 +127,24 @@ def relax_xtb(mol: Chem.Mol, conformer: int = -1, gradient: float = XTB_GRADIENT
     return Relaxed(pos, HARTREE * (before + float(found.fun)), 0.0 - HARTREE * float(found.fun))
 
 
-RELAX: dict[str, Callable[..., Relaxed | None]] = {"MMFF94s": relax_mmff, "GFN2-xTB": relax_xtb}
+MMFF_LEVELS = {"MMFF94s": 1.0, "MMFF94s(eps=4)": 4.0}  # dielectric constant of each
+RELAX: dict[str, Callable[..., Relaxed | None]] = {
+    **{name: partial(relax_mmff, dielectric=constant) for name, constant in MMFF_LEVELS.items()},
+    "GFN2-xTB": relax_xtb,
+}
 
 
 def energy(mol: Chem.Mol, level: str, conformer: int = -1) -> float | None:
-    """Energy of a conformer with explicit hydrogens on "MMFF94s" or "GFN2-xTB", kcal/mol; None where it has none.
+    """Energy of a conformer with explicit hydrogens on one of `RELAX`'s surfaces, kcal/mol; None where it has none.
 
     Raises:
         ValueError: another level, or tblite is not installed.
     """
     require((level,))
-    if level == "MMFF94s":
+    if level in MMFF_LEVELS:
         with rdBase.BlockLogs():
             work = Chem.Mol(mol, confId=conformer)
-            field = _mmff_field(work)
+            field = _mmff_field(work, MMFF_LEVELS[level])
             value = None if field is None else field.CalcEnergy()
     else:
         found = _xtb_singlepoint(mol, conformer)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from .. import __version__
 
-SURFACES = ["MMFF94s", "GFN2-xTB"]
+SURFACES = ["MMFF94s", "MMFF94s(eps=4)", "GFN2-xTB"]
 KINDS_OF_SPLIT = ["inchikey", "scaffold"]
 SAMPLERS = ["ancestral", "ddim", "exponential1", "exponential2", "exponential3"]
 

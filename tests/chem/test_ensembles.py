@@ -10,7 +10,7 @@ from rdkit.Chem import rdMolTransforms
 from pyg_diffusion.chem import check_stereo, stereo_of, with_positions
 from pyg_diffusion.chem.ensembles import EnsembleOptions, ensemble
 from pyg_diffusion.chem.prepare import NothingUsable, prepare
-from pyg_diffusion.chem.relax import BOHR, relax_mmff
+from pyg_diffusion.chem.relax import BOHR, energy, relax_mmff
 from pyg_diffusion.chem.similarity import distinct
 from pyg_diffusion.data import MoleculeStore
 
@@ -47,6 +47,26 @@ def test_members_are_minima_of_right_stereo_apart_and_the_same_each_time():
     assert [c.energy for c in found] == sorted(c.energy for c in found) and found[0].energy == 0 and found[-1].energy <= 6
     assert distinct(mol, positions, options.rmsd) == list(range(len(found)))
     np.testing.assert_array_equal(positions, np.stack([c.pos for c in ensemble(mol, options)]))
+
+
+def test_a_dielectric_constant_unfolds_what_charges_hold_together():
+    """4-aminobutanoic acid's zwitterion: in vacuum the salt bridge is far below all else, with eps = 4 less so."""
+    mol = molecule("[NH3+]CCCC(=O)[O-]")
+    nitrogen, oxygens = 0, [5, 6]
+    gaps, spread = [], []
+    for level in ("MMFF94s", "MMFF94s(eps=4)"):
+        found = ensemble(mol, EnsembleOptions(30, level, window=200.0))
+        reach = np.array([min(np.linalg.norm(c.pos[nitrogen] - c.pos[o]) for o in oxygens) for c in found])
+        energies = np.array([c.energy for c in found])
+        assert reach[0] < 3.2  # the lowest has the bridge
+        gaps.append(energies[reach > 4.5].min())
+        spread.append(energies.max())
+    assert gaps[0] > 3 * gaps[1] > 0  # a Coulomb energy is inverse to the constant
+    assert spread[0] > spread[1]
+    placed = with_positions(mol, np.stack([c.pos for c in found]))
+    assert all(relax_mmff(placed, c.GetId(), dielectric=4.0).strain < 1e-3 for c in placed.GetConformers())
+    values = [energy(placed, "MMFF94s(eps=4)", k) for k in range(len(found))]
+    assert np.subtract(values, values[0]) == pytest.approx([c.energy for c in found], abs=1e-3)
 
 
 def test_gfn2_members_have_no_force_left():
