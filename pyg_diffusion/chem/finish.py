@@ -27,7 +27,7 @@ class Finish:
     """Conformers come out by energy where there are energies, else by confidence, the best first.
 
     Attributes:
-        relax: one of the surfaces of `chem.relax`: move each to the nearest minimum. What cannot be relaxed, or would lose its stereo,
+        relax: a surface of `chem.relax`: move each to the nearest minimum. What cannot be relaxed, or would lose its stereo,
             stays as it was, and is counted.
         energies: of which surface; that of `relax` where only that is given.
         prune: conformers nearer than this many Å (best RMSD over heavy atoms and polar hydrogens) to a better one are left

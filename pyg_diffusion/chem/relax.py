@@ -1,4 +1,4 @@
-"""Relaxation to the nearest minimum of an energy surface: MMFF94s (RDKit), in vacuum or with a dielectric constant, or GFN2-xTB (tblite, an optional dependency)."""
+"""Relaxation to the nearest minimum: MMFF94s (RDKit), in vacuum or a dielectric, or GFN2-xTB (tblite, optional)."""
 
 from collections.abc import Callable, Iterable
 from functools import partial

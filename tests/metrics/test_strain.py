@@ -159,7 +159,7 @@ def test_nothing_in_the_input_is_modified(xtb, method):
 
 
 def test_unknown_methods_and_missing_tblite_are_said_at_once(monkeypatch):
-    with pytest.raises(ValueError, match="no energy surface 'AM1'; there are MMFF94s, MMFF94s.eps=4., GFN2-xTB"):
+    with pytest.raises(ValueError, match=r"no energy surface 'AM1'; there are MMFF94s, MMFF94s\(eps=4\), GFN2-xTB"):
         evaluate([], [], strain=("AM1",))
     monkeypatch.setattr(relax, "find_spec", lambda name: None)
     require(["MMFF94s"])
