@@ -1,8 +1,9 @@
 """The molecules that benchmarks/soundness.py judges, as lists of SMILES: `python benchmarks/soundness_sets.py FULL OUTPUT`.
 
-FULL holds smiles/zinc_drug_like.smi.gz, smiles/moleculenet.smi.gz and dev/platinum_diverse.sdf.gz. Into OUTPUT go, 300 each,
-zinc.smi, platinum.smi and salts.smi. A salt is a molecule of either list of SMILES with counter-ions until nothing is charged,
-or, where nothing is, with one to three molecules of water; half of them have charges. benchmarks/odd_100.smi is the fourth set.
+FULL holds smiles/zinc_drug_like.smi.gz, smiles/moleculenet.smi.gz and dev/platinum_diverse.sdf.gz. Into OUTPUT go zinc.smi,
+platinum.smi and salts.smi, 300 each. A salt is a molecule of either list of SMILES with counter-ions until nothing is
+charged, or, where nothing is, with one to three molecules of water; half of them have charges. benchmarks/odd_100.smi is the
+fourth set.
 """
 
 import gzip
