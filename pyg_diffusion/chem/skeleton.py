@@ -21,7 +21,7 @@ def goes_second(z: np.ndarray, bonds: np.ndarray, tetra: np.ndarray, ez: np.ndar
     """Which atoms are hydrogens that can be drawn when all other atoms are known, `[N]` bool.
 
     That is every hydrogen bound to one atom, which is none itself, except where stereo needs it (an end of a double bond's
-    label; a centre that would lose more than one of its four places), and except in molecules with fewer than two other
+    label; a centre, two of whose four places its parent would take), and except in molecules with fewer than two other
     atoms, of which hydrogens are the geometry.
 
     Args:
@@ -33,12 +33,20 @@ def goes_second(z: np.ndarray, bonds: np.ndarray, tetra: np.ndarray, ez: np.ndar
     second = hydrogen & (np.bincount(bonds.ravel(), minlength=len(z)) == 1)
     second[bonds[hydrogen[bonds].all(1)]] = False
     second[ez[:, [0, 3]]] = False
-    centres, ends = tetra[:, :1], tetra[:, 1:]
-    places = hydrogen[ends].sum(1) + (ends == centres).sum(1)  # that the centre itself would stand in
-    needed = ends[places > 1]
+    ends = tetra[:, 1:]
+    places = np.sort(standing_in(second, bonds)[ends], axis=1)
+    needed = ends[(places[:, 1:] == places[:, :-1]).any(1)]
     second[needed[hydrogen[needed]]] = False
     others = np.bincount(molecule, weights=~hydrogen)
     return second & (others[molecule] >= 2)
+
+
+def standing_in(second: np.ndarray, bonds: np.ndarray) -> np.ndarray:
+    """Each atom itself, or for one that goes second what it is bound to, `[N]`."""
+    found = np.arange(len(second))
+    for a, b in (bonds.T, bonds.T[::-1]):
+        found[a[second[a]]] = b[second[a]]
+    return found
 
 
 @dataclass(frozen=True)
@@ -46,8 +54,8 @@ class Skeleton:
     """A molecule without the hydrogens that are drawn second.
 
     Features are those of the whole molecule, so that degree and hybridisation tell how many hydrogens there were. Where a
-    stereocentre has lost a hydrogen, the centre stands in for it in the same place of the order, which keeps the sign of the
-    determinant.
+    stereocentre, or a chiral axis, has lost a hydrogen, what that was bound to stands in for it in the same place of the
+    order, which keeps the sign of the determinant.
 
     Attributes:
         molecule: the skeleton, with its part of every conformer.
@@ -72,20 +80,17 @@ def skeleton(molecule: Molecule) -> Skeleton:
     """The skeleton of a molecule with explicit hydrogens."""
     bonds, tetra, ez = (a.astype(np.int64) for a in (molecule.bond_index, molecule.tetra, molecule.ez))
     second = goes_second(molecule.z, bonds, tetra, ez, np.zeros(len(molecule.z), np.int64))
-    kept = np.flatnonzero(~second)
+    instead = standing_in(second, bonds)
+    kept, gone = np.flatnonzero(~second), np.flatnonzero(second)
     number = np.cumsum(~second) - 1
-    leaving = second[bonds]
-    inside = ~leaving.any(1)
-    cut, first = bonds[~inside], leaving[~inside, 0]
-    order = np.argsort(np.where(first, cut[:, 0], cut[:, 1]))
-    tetra = np.where(second[tetra], tetra[:, :1], tetra)
+    inside = ~second[bonds].any(1)
     return Skeleton(
         Molecule(
             z=molecule.z[kept],
             x=molecule.x[kept],
             bond_index=number[bonds[inside]].astype(np.uint16),
             bond_type=molecule.bond_type[inside],
-            tetra=number[tetra].astype(np.uint16),
+            tetra=number[instead[tetra]].astype(np.uint16),
             ez=number[ez].astype(np.uint16),
             ez_type=molecule.ez_type,
             name=molecule.name,
@@ -95,8 +100,8 @@ def skeleton(molecule: Molecule) -> Skeleton:
             energies=molecule.energies,
         ),
         kept,
-        np.flatnonzero(second),
-        np.where(first, cut[:, 1], cut[:, 0])[order],
+        gone,
+        instead[gone],
     )
 
 
