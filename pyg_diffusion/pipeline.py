@@ -111,8 +111,9 @@ def input_records(inputs: Iterable[str]) -> Iterator[Record]:
 def unique_molecules(
     records: Iterable[Record], skip: Callable[[str, str], None], say: Callable[[str], None]
 ) -> Iterator[Entry]:
-    """Usable molecules, each once per name: further conformers of one molecule raise `copies` of its entry."""
-    seen: dict[tuple[str, bytes], Entry] = {}
+    """Usable molecules, each once per name: further conformers of one molecule, whatever their atom order, raise `copies` of
+    its entry."""
+    seen: dict[tuple[str, str], Entry] = {}
     repeated = 0
     for record in records:
         if record.mol is None:
@@ -121,7 +122,7 @@ def unique_molecules(
         molecule = molecule_from_mol(record.mol, record.name, conformers=False)
         for note in record.notes:
             say(f"{record.name}: {note}")
-        key = (record.own_name, molecule.topology())
+        key = (record.own_name, molecule.smiles)
         if key in seen:
             seen[key].copies += 1
             repeated += 1
@@ -138,7 +139,7 @@ def _with_kept(entries: Iterable[Entry], keep: Chem.Mol, skip: Callable[[str, st
         mol = entry.record.mol
         assert mol is not None
         match = list(mol.GetSubstructMatch(keep))
-        if reason := _nothing_to_keep(mol, match):
+        if reason := _nothing_to_keep(mol, match) or entry.record.fault:
             skip(entry.record.name, reason)
             continue
         entry.fixed = np.full((mol.GetNumAtoms(), 3), np.nan)
@@ -179,7 +180,7 @@ def _enumerated(entries: Iterable[Entry], limit: int, say: Callable[[str], None]
         record = entry.record
         assert record.mol is not None
         isomers = stereoisomers(record.mol, limit + 1)
-        if len(isomers) == 1 or (is_3d(record.mol) and _settled(record.mol, isomers[0])):
+        if len(isomers) == 1 or (is_3d(record.mol) and not record.fault and _settled(record.mol, isomers[0])):
             yield entry
             continue
         if len(isomers) > limit:

@@ -39,6 +39,7 @@ from .relax import RELAX, require
 from .splits import Split
 
 CHUNK = 1000  # records per part: about half a second of work
+NAMED = 5  # records that a note names
 ENSEMBLE_CHUNK = 20  # where ensembles are made: seconds to minutes
 
 
@@ -63,7 +64,8 @@ class PrepareReport:
         molecules, conformers: written to the store.
         held_out_molecules, held_out_conformers: written to the held-out store.
         skipped: records left out.
-        notes: what was done, such as "records with hydrogens added", and how often.
+        notes: what was done, such as "missing hydrogens added", and how often.
+        named: the first records of a note, where it is about records.
         seconds: wall time.
         resumed: chunks of an interrupted run that were found and kept.
     """
@@ -75,6 +77,7 @@ class PrepareReport:
     held_out_conformers: int = 0
     skipped: list[Skipped] = field(default_factory=list)
     notes: dict[str, int] = field(default_factory=dict)
+    named: dict[str, list[str]] = field(default_factory=dict)
     seconds: float = 0.0
     resumed: int = 0
 
@@ -83,12 +86,21 @@ class PrepareReport:
         if self.held_out_molecules:
             made += f" and, held out, {self.held_out_molecules} with {self.held_out_conformers}"
         lines = [f"{made} from {self.records} records in {self.seconds:.1f} s"]
-        lines += [f"{note}: {count}" for note, count in self.notes.items()]
+        lines += self.remarks()
         if self.skipped:
             lines.append(f"skipped: {len(self.skipped)} records")
             reasons = Counter(s.reason for s in self.skipped)
             lines += [f"  {count} x {reason}" for reason, count in reasons.most_common(10)]
         return "\n".join(lines)
+
+    def remarks(self) -> list[str]:
+        """A line for every note, with the names of the first records that it is about."""
+        lines = []
+        for note, count in self.notes.items():
+            names = self.named.get(note, [])
+            shown = f" ({', '.join(names)}{', ...' if count > len(names) else ''})" if names else ""
+            lines.append(f"{note}: {count}{shown}")
+        return lines
 
 
 class NothingUsable(RecordError):
@@ -270,6 +282,8 @@ def _run(
             report.skipped += [Skipped(*s) for s in result["skipped"]]
             for note, count in result["notes"].items():
                 report.notes[note] = report.notes.get(note, 0) + count
+            for note, names in result["named"].items():
+                report.named[note] = (report.named.get(note, []) + names)[:NAMED]
             sides = zip(result["digests"], result["held_out"], strict=True)
             found += [_Found(part, i, digest, held_out) for i, (digest, held_out) in enumerate(sides)]
             bar.update(result["records"])
@@ -356,13 +370,14 @@ def _parse(chunk: _Chunk, task: _Task) -> tuple[dict, list[Molecule]]:
     sides: list[bool] = []
     skipped: list[Skipped] = []
     notes: Counter[str] = Counter()
+    named: dict[str, list[str]] = {}
     options = task.ensembles
     own = options is None
-    kind = format_of(chunk.file) or SDF
+    parse = (format_of(chunk.file) or SDF).parse
     for k, raw in enumerate(chunk.records, chunk.start):
-        record = kind.parse(k, raw, own)
-        problem = record.problem
-        if record.mol is not None:
+        record = parse(k, raw, own)
+        problem = record.problem or (record.fault if own else "")
+        if record.mol is not None and not problem:
             try:
                 molecule = molecule_from_mol(record.mol, record.name, conformers=own)
                 first = molecules.get(molecule.topology())
@@ -382,11 +397,13 @@ def _parse(chunk: _Chunk, task: _Task) -> tuple[dict, list[Molecule]]:
                 else:
                     first.pos += molecule.pos
                     first.levels += molecule.levels
-                notes.update(["records with hydrogens added"] if record.notes else [])
+                for kind in {note.partition(": ")[0]: None for note in record.notes}:
+                    notes[kind] += 1
+                    named[kind] = [*named.get(kind, []), record.name][:NAMED]
         if problem:
             skipped.append(Skipped(chunk.file, k + 1, record.name, problem))
     digests = [hashlib.blake2b(topology, digest_size=16).hexdigest() for topology in molecules]
-    facts = {"digests": digests, "held_out": sides, "skipped": skipped, "notes": +notes}
+    facts = {"digests": digests, "held_out": sides, "skipped": skipped, "notes": +notes, "named": named}
     return {"records": len(chunk.records), **facts}, list(molecules.values())
 
 

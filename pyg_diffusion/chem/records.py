@@ -24,7 +24,8 @@ class Record:
         name: the record's name, or "record N" / the SMILES where it has none.
         mol: the molecule with explicit hydrogens in the input's atom order (added ones last), or None.
         problem: why `mol` is None.
-        notes: what was done to it, such as hydrogens added.
+        notes: what was done to it or guessed, each "KIND: details", such as "missing hydrogens added: 6".
+        fault: why the coordinates of `mol` are no geometry to learn from or to keep, "" where they are one.
     """
 
     index: int
@@ -32,6 +33,7 @@ class Record:
     mol: Chem.Mol | None
     problem: str = ""
     notes: list[str] = field(default_factory=list)
+    fault: str = ""
 
     @property
     def own_name(self) -> str:

@@ -1,68 +1,44 @@
-"""SDF: the blocks of a file, and a block as a molecule."""
+"""SDF: a record as a molecule. `sdf_text` tells where it begins and ends, `coordinates` what its geometry is worth."""
 
-import zlib
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Collection
 
 import numpy as np
 from rdkit import Chem, rdBase
 
-from .records import Record, RecordError
+from .coordinates import are_places, fault_of, is_3d, is_drawing
+from .rdkit_log import rdkit_log
+from .records import Record, indefinite, set_maps_aside, why_unsound
+from .sdf_text import Block, read_block, split_sdf
 from .stereo import assign_stereo_from_3d
 
-_DAMAGED = "(the file is damaged here: "
+__all__ = ["is_3d", "record_from_block", "split_sdf", "with_hydrogens"]
+
+_AMBIGUOUS = re.compile(r"ambiguous stereochemistry - (.*?)\s*-? at atom (\d+) ignored")
+_UP_DOWN, _EITHER, _CROSSED = (1, 6), 4, 3  # bond stereo of a V2000 block
+_FROM_V3000 = {1: 1, 2: 4, 3: 6}
 
 
-def split_sdf(stream: Iterable[str], path: str) -> Iterator[str]:
-    """The text of each SDF record in lines of text; `path` is for messages."""
-    lines: list[str] = []
-    seen = False
-    try:
-        for line in stream:
-            if line.startswith("$$$$"):
-                seen = True
-                yield "".join(lines)
-                lines = []
-            else:
-                lines.append(line)
-    except (EOFError, OSError, zlib.error) as error:  # a truncated, foreign or corrupted gzip
-        if not seen:
-            raise RecordError(f"{path}: cannot be read: {error}") from error
-        lines.append(f"{_DAMAGED}{error})\n")
-    rest = "".join(lines)
-    if rest.strip():
-        if not seen and "M  END" not in rest:
-            raise RecordError(f"{path}: not an SDF file (it holds neither 'M  END' nor '$$$$')")
-        yield rest
-    elif not seen:
-        raise RecordError(f"{path}: empty file")
-
-
-def _parse_block(text: str) -> tuple[Chem.Mol | None, str]:
-    """(molecule with its properties, "") or (None, RDKit's reason)."""
-    supplier = Chem.SDMolSupplier()
-    with rdBase.BlockLogs():
-        supplier.SetData(text.rstrip("\n") + "\n\n$$$$\n", sanitize=False, removeHs=False)
-        mol = next(iter(supplier), None)
+def _parse(block: Block) -> tuple[Chem.Mol | None, str, list[str]]:
+    """(molecule with its data fields, "", RDKit's warnings) or (None, RDKit's reason, [])."""
+    with rdkit_log() as said:
+        try:
+            mol = Chem.MolFromMolBlock(block.mol, sanitize=False, removeHs=False)
+        except SystemError:  # it complains of a column that cuts a character of several bytes, and fails at that
+            mol = Chem.MolFromMolBlock(block.mol.encode("ascii", "replace").decode(), sanitize=False, removeHs=False)
         if mol is None:
-            return None, "RDKit cannot parse this record"
+            return None, f"RDKit cannot parse this record: {said[-1] if said else 'no reason given'}", []
+        warnings = list(said)
+        if reason := indefinite(mol):
+            return None, f"{reason}: no molecule", []
         try:
             Chem.SanitizeMol(mol)
         except ValueError as error:
-            return None, f"RDKit cannot sanitize it: {str(error).strip().splitlines()[0]}"
-    return mol, ""
-
-
-def is_3d(mol: Chem.Mol) -> bool:
-    """Whether the first conformer holds usable 3D coordinates.
-
-    A flat conformer is accepted where the file marks it as 3D; all-zero, non-finite or absurd coordinates never are.
-    """
-    if mol.GetNumConformers() == 0:
-        return False
-    pos = mol.GetConformer(0).GetPositions()
-    if not (np.abs(pos) < 1e5).all() or (len(pos) > 1 and np.ptp(pos, axis=0).max() < 1e-6):
-        return False
-    return mol.GetConformer(0).Is3D() or len(pos) == 1
+            return None, f"RDKit cannot sanitize it: {why_unsound(mol) or error}", []
+    set_maps_aside(mol)
+    for name, value in block.fields.items():
+        mol.SetProp(name, value)
+    return mol, "", warnings
 
 
 def with_hydrogens(mol: Chem.Mol, coordinates: bool) -> tuple[Chem.Mol, int]:
@@ -72,30 +48,158 @@ def with_hydrogens(mol: Chem.Mol, coordinates: bool) -> tuple[Chem.Mol, int]:
 
 
 def record_from_block(index: int, text: str, need_3d: bool) -> Record:
-    """Parse, perceive stereo from 3D (else from the record's wedges), add missing hydrogens."""
-    first = text.split("\n", 1)[0].strip()
-    record = Record(index, first if first and not first.startswith(_DAMAGED) else f"record {index + 1}", None)
-    if _DAMAGED in text:
-        record.problem = text[text.rindex(_DAMAGED) :].strip("()\n")
+    """Parse, perceive stereo from 3D (else from the record's wedges), add missing hydrogens.
+
+    Coordinates that are flat though the molecule cannot be are a drawing's. Others that are not its geometry stay, with
+    `Record.fault`; stereo is read from them as far as they show it.
+    """
+    block = read_block(text)
+    record = Record(index, block.name or f"record {index + 1}", None)
+    if block.damage:
+        record.problem = block.damage
         return record
-    mol, record.problem = _parse_block(text)
+    mol, record.problem, warnings = _parse(block)
     if mol is None:
         return record
     if mol.GetNumAtoms() == 0:
         record.problem = "no atoms"
         return record
+    record.notes += [f"data fields: {remark}" for remark in block.remarks]
     spatial = is_3d(mol)
-    if need_3d and not spatial:
-        record.problem = "no 3D coordinates (2D-only or missing)"
+    flat = spatial and is_drawing(mol)
+    if need_3d and (flat or not spatial):
+        record.problem = "flat coordinates, as of a drawing, though marked as 3D" if flat else _no_coordinates(mol)
         return record
-    with rdBase.BlockLogs():
-        mol, added = with_hydrogens(mol, coordinates=spatial)
-        if added:
-            record.notes.append(f"{added} missing hydrogens added")
-        if spatial:
-            assign_stereo_from_3d(mol)
-        else:
-            Chem.AssignChiralTypesFromBondDirs(mol)
-            Chem.AssignStereochemistry(mol, cleanIt=True, force=True)
+    if flat:
+        record.notes.append("read as a drawing: flat coordinates, though marked as 3D, of a molecule that is not flat")
+    if spatial and not flat:
+        mol = _from_geometry(mol, record)
+    elif are_places(mol.GetConformer().GetPositions()):
+        mol = _from_drawing(mol, record, warnings, flat)
+    else:
+        mol = _from_nowhere(mol, record)
     record.mol = mol
     return record
+
+
+def _no_coordinates(mol: Chem.Mol) -> str:
+    pos = mol.GetConformer().GetPositions()
+    if not np.isfinite(pos).all():
+        return "coordinates that are no numbers"
+    if not are_places(pos):
+        return "no 3D coordinates (all atoms at one place, or absurd ones)"
+    return "no 3D coordinates (2D-only or missing)"
+
+
+def _completed(mol: Chem.Mol, record: Record, coordinates: bool) -> Chem.Mol:
+    with rdBase.BlockLogs():
+        full, added = with_hydrogens(mol, coordinates)
+    if added:
+        record.notes.append(f"missing hydrogens added: {added}")
+    return full
+
+
+def _from_geometry(mol: Chem.Mol, record: Record) -> Chem.Mol:
+    """Completed, with the stereo that its coordinates show: in whatever unit, and not where they are broken."""
+    fault = fault_of(mol)
+    scale = fault.scale if fault else 1.0
+    _scale(mol, scale)
+    mol = _completed(mol, record, coordinates=True)
+    with rdBase.BlockLogs():
+        assign_stereo_from_3d(mol)
+    if fault:
+        record.fault = fault.text
+        _scale(mol, 1 / scale)
+        _leave_open(mol, fault.atoms)
+        if len(Chem.FindPotentialStereo(mol)):
+            record.notes.append(f"stereo read from coordinates that are not its geometry: {fault.text}")
+    return mol
+
+
+def _scale(mol: Chem.Mol, factor: float) -> None:
+    if factor != 1:
+        mol.GetConformer().SetPositions(mol.GetConformer().GetPositions() * factor)
+
+
+def _leave_open(mol: Chem.Mol, atoms: Collection[int]) -> None:
+    """Take the stereo away that these atoms, in no place of their own, take part in: as centre, as two of its neighbours."""
+    for atom in mol.GetAtoms():
+        if atom.GetIdx() in atoms or sum(n.GetIdx() in atoms for n in atom.GetNeighbors()) > 1:
+            atom.SetChiralTag(Chem.ChiralType.CHI_UNSPECIFIED)
+    for bond in mol.GetBonds():
+        ends = (bond.GetBeginAtomIdx(), bond.GetEndAtomIdx(), *bond.GetStereoAtoms())
+        if any(k in atoms for k in ends) and bond.GetStereo() != Chem.BondStereo.STEREONONE:
+            bond.SetStereo(Chem.BondStereo.STEREONONE)
+
+
+def _from_nowhere(mol: Chem.Mol, record: Record) -> Chem.Mol:
+    """Completed, without any stereo, as there are no places to read it from."""
+    _leave_open(mol, range(mol.GetNumAtoms()))
+    for bond in mol.GetBonds():
+        bond.SetBondDir(Chem.BondDir.NONE)
+    mol = _completed(mol, record, coordinates=False)
+    if len(Chem.FindPotentialStereo(mol)):
+        record.notes.append("stereo left open: no usable coordinates")
+    return mol
+
+
+def _from_drawing(mol: Chem.Mol, record: Record, warnings: list[str], marked_3d: bool) -> Chem.Mol:
+    """Completed, with the stereo of its wedges and of the sides of its double bonds; a remark where they give none."""
+    with rdkit_log() as said:
+        if marked_3d:  # RDKit has not looked at them yet
+            mol.GetConformer().Set3D(False)
+            Chem.ReapplyMolBlockWedging(mol)
+            Chem.DetectBondStereoChemistry(mol, mol.GetConformer())
+        Chem.AssignChiralTypesFromBondDirs(mol)
+        Chem.AssignStereochemistry(mol, cleanIt=True, force=True)
+    unclear = _unclear_marks(mol)
+    for text in dict.fromkeys([*warnings, *said]):
+        if found := _AMBIGUOUS.search(text):
+            unclear[f"atom {int(found[2]) + 1}"] = found[1]
+        else:
+            record.notes.append(f"RDKit: {text}")
+    if unclear:
+        places = ", ".join(f"{place} ({reason})" if reason else place for place, reason in unclear.items())
+        record.notes.append(f"ambiguous stereochemistry left open: {places}")
+    return _completed(mol, record, coordinates=False)
+
+
+def _unclear_marks(mol: Chem.Mol) -> dict[str, str]:
+    """Places of a drawing with a mark but no stereo from it, and double bonds whose sides it does not show; with reasons.
+
+    A wavy or crossed bond alone says that stereo is open, and is no such place.
+    """
+    marks = {b.GetIdx(): mark for b in mol.GetBonds() if (mark := _mark(b))}
+    open_atoms, open_bonds = set(), set()
+    for info in Chem.FindPotentialStereo(mol):
+        if info.specified != Chem.StereoSpecified.Specified:
+            kind = info.type
+            if kind == Chem.StereoType.Atom_Tetrahedral:
+                open_atoms.add(info.centeredOn)
+            elif kind == Chem.StereoType.Bond_Double:
+                open_bonds.add(info.centeredOn)
+    unclear = {}
+    for index, mark in marks.items():
+        bond = mol.GetBondWithIdx(index)
+        begin, end = bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()
+        if mark not in _UP_DOWN:
+            continue
+        if begin in open_atoms:
+            wavy = any(marks.get(b.GetIdx()) == _EITHER for b in bond.GetBeginAtom().GetBonds())
+            unclear[f"atom {begin + 1}"] = "wedge and wavy bond" if wavy else "wedges that contradict each other"
+        elif end in open_atoms and bond.GetBeginAtom().GetChiralTag() == Chem.ChiralType.CHI_UNSPECIFIED:
+            unclear.setdefault(f"atom {end + 1}", "it is at the wide end of the wedge")
+    for index in open_bonds:
+        bond = mol.GetBondWithIdx(index)
+        near = [b for atom in (bond.GetBeginAtom(), bond.GetEndAtom()) for b in atom.GetBonds()]
+        if not any(marks.get(b.GetIdx()) in (_EITHER, _CROSSED) for b in near):
+            unclear[f"double bond {bond.GetBeginAtomIdx() + 1}-{bond.GetEndAtomIdx() + 1}"] = "its sides are not drawn"
+    return unclear
+
+
+def _mark(bond: Chem.Bond) -> int:
+    """The stereo mark of a bond in its file: 1 up, 6 down, 4 wavy, 3 crossed, 0 none."""
+    if bond.HasProp("_MolFileBondStereo"):
+        return bond.GetIntProp("_MolFileBondStereo")
+    mark = _FROM_V3000.get(bond.GetIntProp("_MolFileBondCfg"), 0) if bond.HasProp("_MolFileBondCfg") else 0
+    return _CROSSED if mark == _EITHER and bond.GetBondType() == Chem.BondType.DOUBLE else mark

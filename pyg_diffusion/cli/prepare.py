@@ -26,8 +26,8 @@ def run_prepare(args: argparse.Namespace) -> int:
         report = error.report
     for row in report.skipped:
         skipped.add(f"{row.name} ({row.file}, record {row.record})", row.reason)
-    for note, count in report.notes.items():
-        say(f"{note}: {count}")
+    for line in report.remarks():
+        say(line)
     skipped.summary(report.records - len(report.skipped), "records")
     if not report.molecules:
         say("nothing usable; no store was written")

@@ -49,6 +49,8 @@ def run_finetune(args: argparse.Namespace) -> int:
         skipped = Skipped()
         for row in report.skipped:
             skipped.add(f"{row.name} ({row.file}, record {row.record})", row.reason)
+        for line in report.remarks():
+            say(line)
         skipped.summary(report.records - len(report.skipped), "records")
         say(f"{store}: {report.molecules} molecules, {report.conformers} conformers")
     return _train(config, args, f"finetune {' '.join(args.inputs)}")

@@ -44,7 +44,8 @@ class SDFDataset(Dataset):
     Attributes:
         store: the `MoleculeStore`.
 
-    Skipped records are warned about once and stand in `report.skipped` and `processed/skipped.txt`.
+    Skipped records, and notes on others, are warned about once; the former stand in `report.skipped` and
+    `processed/skipped.txt`.
     """
 
     def __init__(
@@ -156,6 +157,8 @@ class SDFDataset(Dataset):
             first = "; ".join(str(s) for s in report.skipped[:5])
             more = f"; and {len(report.skipped) - 5} more in {folder / 'skipped.txt'}" if len(report.skipped) > 5 else ""
             warnings.warn(f"{len(report.skipped)} of {report.records} records skipped: {first}{more}", stacklevel=2)
+        if report.notes:
+            warnings.warn("; ".join(report.remarks()), stacklevel=2)
 
     def _write_items(self, store: MoleculeStore, index: np.ndarray, pre_transform: Callable[[MoleculeData], Data]) -> None:
         blocks = []

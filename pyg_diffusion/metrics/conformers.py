@@ -94,6 +94,8 @@ def group_records(records: Iterable[Record]) -> tuple[list[Ensemble], list[Skipp
             skipped.append(Skipped(record.index, record.name, record.problem or "no molecule"))
         elif _usable_position(record.mol) is None:
             skipped.append(Skipped(record.index, record.name, "no usable coordinates"))
+        elif record.fault:
+            skipped.append(Skipped(record.index, record.name, record.fault))
         else:
             groups[record.own_name, isomeric_smiles(record.mol)].append(record)
     ensembles = []

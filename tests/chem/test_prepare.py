@@ -108,8 +108,9 @@ def test_added_hydrogens_are_said(tmp_path):
     path = tmp_path / "heavy.sdf"
     path.write_text(Chem.MolToMolBlock(mol) + "$$$$\n" + blocks()[0])
     report = run(str(path), tmp_path / "heavy.h5")
-    assert report.notes == {"records with hydrogens added": 1}
-    assert "records with hydrogens added: 1" in str(report)
+    name = blocks()[0].split("\n", 1)[0]
+    assert report.notes == {"missing hydrogens added": 1}
+    assert f"missing hydrogens added: 1 ({name})" in str(report)
 
 
 def test_smiles_give_molecules_without_conformers(tmp_path):

@@ -161,7 +161,7 @@ def test_salts_fragments_single_atoms_ions_and_rare_elements(sdf, smiles, atoms)
 def test_missing_hydrogens_are_added_last_with_coordinates_and_said(sdf):
     text = block("CCO", hydrogens=False)
     record = only(sdf(text))
-    assert record.notes == ["6 missing hydrogens added"]
+    assert record.notes == ["missing hydrogens added: 6"]
     assert [a.GetAtomicNum() for a in record.mol.GetAtoms()] == [6, 6, 8] + [1] * 6
     pos = record.mol.GetConformer().GetPositions()
     np.testing.assert_array_equal(pos[:3], Chem.MolFromMolBlock(text).GetConformer().GetPositions())

@@ -1,0 +1,106 @@
+"""What the coordinates of an input are worth: a drawing or a geometry, in which unit, of a whole molecule or not."""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+from rdkit import Chem
+from scipy.spatial import cKDTree
+
+LENGTHS = (0.6, 1.5)  # of the sum of the covalent radii; in QM9, DFT8K and the Platinum set a bond has .67 to 1.18
+UNIT_LENGTHS = (0.75, 1.35)  # of the median bond; there it has .88 to 1.03
+UNITS = {"nm": 0.1, "Bohr": 1.8897, "pm": 100.0}  # how long an Å is in them
+NEAREST = 0.5  # Å; two atoms of H2 are .74 apart
+FLAT = 1e-3  # Å
+FARTHEST = 1e5  # Å; coordinates beyond are none
+_NO_BONDS = (Chem.BondType.ZERO, Chem.BondType.HYDROGEN, Chem.BondType.IONIC)
+_TETRAHEDRAL = (5, 6, 7, 14, 15, 16, 32, 33, 34)  # elements that four neighbours never surround in one plane
+
+
+class Fault(NamedTuple):
+    """What is wrong with a geometry.
+
+    Attributes:
+        text: for the user, atoms counted from 1.
+        scale: where the whole molecule is too large or too small, the factor that mends it, else 1.
+        atoms: at whose places nothing can be read.
+    """
+
+    text: str
+    scale: float = 1.0
+    atoms: frozenset[int] = frozenset()
+
+
+def is_3d(mol: Chem.Mol) -> bool:
+    """Whether the first conformer holds usable 3D coordinates: finite, not all at one place, and meant as such.
+
+    A flat conformer is accepted where the file marks it as 3D (see `is_drawing`).
+    """
+    if mol.GetNumConformers() == 0:
+        return False
+    pos = mol.GetConformer(0).GetPositions()
+    return are_places(pos) and (mol.GetConformer(0).Is3D() or len(pos) == 1)
+
+
+def are_places(pos: np.ndarray) -> bool:
+    """Whether positions `[N, 3]` are finite, within 10 µm of the origin and not all the same."""
+    return bool((np.abs(pos) < FARTHEST).all()) and (len(pos) == 1 or np.ptp(pos, axis=0).max() > 1e-6)
+
+
+def is_drawing(mol: Chem.Mol) -> bool:
+    """Whether the coordinates are flat, of a molecule that cannot be: a drawing, whatever the file calls it.
+
+    It cannot where an atom has a tetrahedron of neighbours. With z alike everywhere one such atom will do, whether its
+    hydrogens are there or not: geometries without hydrogens lie in the plane of the paper by no chance. In another plane it
+    has to have three of its neighbours.
+
+    Args:
+        mol: sanitized, its coordinates usable.
+    """
+    pos = mol.GetConformer(0).GetPositions()
+    aligned = np.ptp(pos[:, 2]) < FLAT
+    thickness = np.linalg.svd(pos - pos.mean(0), compute_uv=False)[-1] / len(pos) ** 0.5
+    if len(pos) < 2 or (thickness > FLAT and not aligned):
+        return False
+    least = 0 if aligned else 3
+    return any(
+        a.GetAtomicNum() in _TETRAHEDRAL and a.GetTotalDegree() == 4 and a.GetDegree() >= least for a in mol.GetAtoms()
+    )
+
+
+def fault_of(mol: Chem.Mol) -> Fault | None:
+    """The worst that is wrong with the first conformer, by bounds wide enough for any method; None where nothing is.
+
+    Args:
+        mol: with usable coordinates; only its own atoms and bonds are looked at.
+    """
+    pos = mol.GetConformer(0).GetPositions()
+    table = Chem.GetPeriodicTable()
+    radius = np.array([table.GetRcovalent(a.GetAtomicNum()) for a in mol.GetAtoms()])
+    bonds = [b for b in mol.GetBonds() if b.GetBondType() not in _NO_BONDS]
+    ends = np.array([[b.GetBeginAtomIdx(), b.GetEndAtomIdx()] for b in bonds], int).reshape(-1, 2)
+    length = np.linalg.norm(pos[ends[:, 0]] - pos[ends[:, 1]], axis=1)
+    ratio = length / np.maximum(radius[ends].sum(1), 0.1)
+    if len(ratio):
+        usual = float(np.median(ratio))
+        alike = bool((ratio > LENGTHS[0] * usual).all() and (ratio < LENGTHS[1] * usual).all())
+        if usual > 0 and alike and not UNIT_LENGTHS[0] < usual < UNIT_LENGTHS[1]:
+            unit = next((f": coordinates in {name}?" for name, u in UNITS.items() if 0.85 < usual / u < 1.15), "")
+            return Fault(f"bonds are {usual:.3g} times their usual length{unit}", 1 / usual)
+    wrong = (ratio < LENGTHS[0]) | (ratio > LENGTHS[1])
+    near = cKDTree(pos).query_pairs(NEAREST, output_type="ndarray")
+    near = near[~np.isin(near @ [len(pos), 1], np.sort(ends, axis=1) @ [len(pos), 1])]
+    atoms = frozenset(np.concatenate([ends[wrong].ravel(), near.ravel()]).tolist())
+    if wrong.any():
+        worst = np.argmax(np.abs(np.log(np.maximum(ratio, 1e-9))))
+        more = f" (and {wrong.sum() - 1} more)" if wrong.sum() > 1 else ""
+        return Fault(f"a bond that is none: {_pair(mol, ends[worst])} {length[worst]:.2f} Å{more}", atoms=atoms)
+    if len(near):
+        distance = np.linalg.norm(pos[near[0, 0]] - pos[near[0, 1]])
+        more = f" (and {len(near) - 1} more)" if len(near) > 1 else ""
+        return Fault(f"two atoms at one place: {_pair(mol, near[0])} {distance:.2f} Å{more}", atoms=atoms)
+    return None
+
+
+def _pair(mol: Chem.Mol, atoms: Iterable[int]) -> str:
+    return "-".join(f"{mol.GetAtomWithIdx(int(k)).GetSymbol()}{int(k) + 1}" for k in atoms)
