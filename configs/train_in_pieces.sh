@@ -10,7 +10,11 @@ seconds=$3
 shift 3
 resume=
 if ls "$run"/last.ckpt.part-* >/dev/null 2>&1; then
-    cat "$run"/last.ckpt.part-* >"$run/last.ckpt"
+    # whole already, if the call before was killed while it cut it or took the parts away
+    if [ ! -f "$run/last.ckpt" ]; then
+        cat "$run"/last.ckpt.part-* >"$run/last.ckpt.joined"
+        mv "$run/last.ckpt.joined" "$run/last.ckpt"
+    fi
     rm "$run"/last.ckpt.part-*
 fi
 if [ -f "$run/last.ckpt" ]; then resume=--resume; fi
@@ -22,7 +26,7 @@ if [ ! -f "$run/last.ckpt" ]; then
     exit 1
 fi
 split -b 15m -d "$run/last.ckpt" "$run/last.ckpt.part-"
-rm "$run/last.ckpt"
+rm -f "$run/last.ckpt" "$run/previous.ckpt"
 case $status in
     0) exit 0 ;;
     124 | 130 | 137) exit 3 ;;

@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import math
 import os
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from importlib.resources import files
 from pathlib import Path
@@ -10,10 +12,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save_file
 
 from .data import schema
 from .denoise import Denoiser
+from .files import replacing
 from .nn import ConformerNet, EnergyNet, EpsNet, GraphNet, MatrixMLP, MatrixNet, MLPNet, ScoreNet
 from .sde import GeometricTime, LinearSDE
 from .spectral import PowerSpectrum
@@ -118,30 +121,38 @@ def compile_network(denoiser: Denoiser) -> None:
 
 
 def save_pretrained(path: str | os.PathLike, denoiser: Denoiser, card: Card) -> None:
-    """Write `path` (.safetensors, float16) and its card (.json), each moved into place when whole."""
+    """Write `path` (.safetensors, float16) and its card (.json) as one: killed at any time, it leaves a pair that loads.
+
+    Two files cannot be renamed at once. So the card is there before its weights, as `.json.new`, which a reader takes where
+    the weights are its own.
+    """
     path = Path(path)
     state = {k: v.detach().to("cpu", torch.float16).contiguous() for k, v in denoiser.net.state_dict().items()}
-    temporary = path.with_name(path.name + ".tmp")
-    save_file(state, temporary)
     spectrum = denoiser.spectrum
     assert isinstance(spectrum, PowerSpectrum)
-    text = {
-        "format": FORMAT,
-        "version": VERSION,
-        "features": schema.VERSION,
-        "sha256": hashlib.sha256(temporary.read_bytes()).hexdigest(),
-        "spectrum": {
-            "log_lambda": spectrum.log_lambda.tolist(),
-            "log_power": spectrum.log_power.tolist(),
-            "floor": spectrum.floor,
-        },
-        **asdict(card),
-    }
-    json_temporary = path.with_name(path.stem + ".json.tmp")
-    json_temporary.write_text(json.dumps(text, indent=1) + "\n")
-    temporary.chmod(json_temporary.stat().st_mode)  # safetensors writes files that only the owner can read
-    os.replace(temporary, path)
-    os.replace(json_temporary, path.with_suffix(".json"))
+    new = path.with_suffix(".json.new")
+    if path.exists() and new.exists():
+        with suppress(WeightsError):  # what an earlier save was killed before, unless these were no weights of ours
+            card_path, _ = _card_of(path, hashlib.sha256(path.read_bytes()).hexdigest())
+            os.replace(card_path, path.with_suffix(".json"))
+    with replacing(path) as temporary:
+        save_file(state, temporary)
+        text = {
+            "format": FORMAT,
+            "version": VERSION,
+            "features": schema.VERSION,
+            "sha256": hashlib.sha256(temporary.read_bytes()).hexdigest(),
+            "spectrum": {
+                "log_lambda": spectrum.log_lambda.tolist(),
+                "log_power": spectrum.log_power.tolist(),
+                "floor": spectrum.floor,
+            },
+            **asdict(card),
+        }
+        with replacing(new) as card_file:
+            card_file.write_text(json.dumps(text, indent=1) + "\n")
+        temporary.chmod(new.stat().st_mode)  # safetensors writes files that only the owner can read
+    os.replace(new, path.with_suffix(".json"))
 
 
 def load_pretrained(path: str | os.PathLike) -> tuple[Denoiser, Card]:
@@ -157,31 +168,102 @@ def load_pretrained(path: str | os.PathLike) -> tuple[Denoiser, Card]:
     path = path / "weights.safetensors" if path.is_dir() else path
     if path.suffix != ".safetensors":
         raise WeightsError(f"{path}: expected a .safetensors file or a training run's folder")
-    card_path = path.with_suffix(".json")
-    for needed in (path, card_path):
-        if not needed.is_file():
-            raise WeightsError(f"{needed}: no such file")
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such file")
+    content = path.read_bytes()
+    card_path, text = _card_of(path, hashlib.sha256(content).hexdigest())
     try:
-        text = json.loads(card_path.read_text())
-    except ValueError as error:
-        raise WeightsError(f"{card_path}: not a weights card: {error}") from error
+        state = {k: v.float() for k, v in load(content).items()}
+    except (KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
+        raise WeightsError(f"{path}: not a readable .safetensors file: {_line(error)}") from error
+    try:
+        card, spectrum = _parsed(text, state)
+        denoiser = build_denoiser(card, spectrum)
+    except (KeyError, TypeError, ValueError, ArithmeticError, RuntimeError) as error:
+        missing = f"there is no {error}" if isinstance(error, KeyError) else _line(error)
+        raise WeightsError(f"{card_path}: a damaged card, or one of another program: {missing}") from error
+    try:
+        denoiser.net.load_state_dict(state)
+    except RuntimeError as error:
+        raise WeightsError(f"{path}: weights and card do not fit together: {_line(error)}") from error
+    return denoiser.eval(), card
+
+
+def _line(error: Exception) -> str:
+    """What an error says, on one line that is not too long."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = lines[min(1, len(lines) - 1)] if lines else type(error).__name__  # torch's first line names but the class
+    return text if len(text) <= 200 else text[:197] + "..."
+
+
+def _read_card(path: Path) -> dict[str, Any]:
+    """A card of this version, its parts not yet looked at."""
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such file")
+    try:
+        text = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:  # JSONDecodeError and UnicodeDecodeError are ValueErrors
+        raise WeightsError(f"{path}: not a weights card: {_line(error)}") from error
     if not isinstance(text, dict) or text.get("format") != FORMAT:
-        raise WeightsError(f"{card_path}: not a weights card of this program")
+        raise WeightsError(f"{path}: not a weights card of this program")
     if text.get("version") != VERSION or text.get("features") != schema.VERSION:
         raise WeightsError(
-            f"{card_path}: weights version {text.get('version')} with features {text.get('features')}; "
+            f"{path}: weights version {text.get('version')} with features {text.get('features')}; "
             f"this program reads {VERSION} with {schema.VERSION}: train again, or install the matching release"
         )
-    if hashlib.sha256(path.read_bytes()).hexdigest() != text.get("sha256"):
-        raise WeightsError(f"{path}: does not match its card (damaged, or the card of other weights)")
-    try:
-        card = Card(**{k: text[k] for k in Card.__dataclass_fields__ if k in text})
-        knots = text["spectrum"]
-        spectrum = PowerSpectrum(
-            torch.tensor(knots["log_lambda"]), torch.tensor(knots["log_power"]), knots.get("floor", PowerSpectrum.FLOOR)
-        )
-        denoiser = build_denoiser(card, spectrum)
-        denoiser.net.load_state_dict({k: v.float() for k, v in load_file(path).items()})
-    except (KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
-        raise WeightsError(f"{path}: weights and card do not fit together: {error}") from error
-    return denoiser.eval(), card
+    return text
+
+
+def _card_of(path: Path, digest: str) -> tuple[Path, dict[str, Any]]:
+    """The card of the weights with this digest: beside them, or where a save left it that was killed or goes on."""
+    card, problem = path.with_suffix(".json"), None
+    for candidate in (card, path.with_suffix(".json.new"), card):  # once more: a save may have ended meanwhile
+        try:
+            text = _read_card(candidate)
+        except WeightsError as error:
+            problem = problem or error
+            continue
+        if text.get("sha256") == digest:
+            return candidate, text
+        problem = problem or WeightsError(f"{path}: does not match its card (damaged, or the card of other weights)")
+    assert problem is not None
+    raise problem
+
+
+def _parsed(text: dict[str, Any], state: dict[str, torch.Tensor]) -> tuple[Card, PowerSpectrum]:
+    """Card and spectrum from JSON, for the weights in `state`.
+
+    Raises:
+        KeyError, TypeError, ValueError: something is missing, of another type, or out of range.
+    """
+    kinds = {"process": dict, "model": dict, "bf16": bool, "elements": list, "data": dict, "domain": dict, "spectrum": dict}
+    for name, kind in (kinds | {"training": dict, "metrics": dict}).items():
+        if name in text and not isinstance(text[name], kind):
+            raise TypeError(f"{name} is {text[name]!r:.40}, not a {kind.__name__}")
+    card = Card(**{k: text[k] for k in Card.__dataclass_fields__ if k in text})
+    knots = text["spectrum"]
+    numbers = [torch.tensor(knots[name], dtype=torch.float32) for name in ("log_lambda", "log_power")]
+    floor = knots.get("floor", PowerSpectrum.FLOOR)
+    if not all(bool(values.isfinite().all()) for values in numbers) or not 0 < floor <= 1:
+        raise ValueError("the spectrum's knots must be finite, and its floor in (0, 1]")
+    if not all(math.isfinite(v) for v in card.process.values() if not isinstance(v, str)):
+        raise ValueError(f"the process must have finite numbers, has {card.process}")
+    for name in ("conditions", "levels"):
+        if not all(isinstance(v, str) for v in card.model.get(name, [])):
+            raise TypeError(f"model.{name} must be names, is {card.model[name]!r:.40}")
+    whole = [*card.elements, *card.domain.get("charges", []), card.domain.get("max_atoms", 0)]
+    if not all(type(v) is int for v in whole) or (card.domain and set(card.domain) != {"charges", "max_atoms"}):
+        raise TypeError("elements and domain must be whole numbers")
+    if card.data.get("kind") not in ("molecules", "fields", "matrices"):
+        raise ValueError(f"the data is of no known kind: {card.data.get('kind')!r:.40}")
+    if card.data["kind"] == "fields" and not {"shape", "kinds", "spacing", "channels"} <= set(card.data):
+        raise ValueError("the data of fields must have shape, kinds, spacing and channels")
+    # A network many times larger than its weights must not even be built.
+    largest = max((n for v in state.values() for n in v.shape), default=0)
+    for name, value in card.model.items():
+        sizes = value if isinstance(value, list) else [value]
+        if any(type(n) is int and n > max(largest, 64) for n in sizes) or (
+            name in ("depth", "depths") and sum(sizes) > len(state)
+        ):
+            raise ValueError(f"model.{name} is {value!r:.40}, too much for these weights")
+    return card, PowerSpectrum(*numbers, floor)

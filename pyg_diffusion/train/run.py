@@ -1,10 +1,12 @@
 """One training run: from a recipe to a folder with weights, card, logs and resume state."""
 
 import logging
+import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import torch
@@ -15,6 +17,7 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.plugins.environments import SLURMEnvironment
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from ..files import replacing
 from ..pretrained import (
     Card,
     build_denoiser,
@@ -26,6 +29,7 @@ from ..pretrained import (
 )
 from ..spectral import PowerSpectrum
 from .callbacks import RunControl, checkpoints, weight_average
+from .checkpoint import LAST, PREVIOUS, AtomicCheckpointIO, resume_state
 from .config import Config, ConfigError, load_config
 from .conformers import ConformerDataModule
 from .datamodule import SignalDataModule
@@ -33,7 +37,6 @@ from .fields import FieldDataModule
 from .matrices import MatrixDataModule
 from .module import DenoiserModule
 
-LAST = "last.ckpt"
 WEIGHTS = "weights.safetensors"
 DATA_MODULES: dict[str, Callable[..., SignalDataModule]] = {
     "molecules": ConformerDataModule,
@@ -55,9 +58,19 @@ class TrainResult:
     main: bool = True
 
 
-def _check_resume(config: Config, run_dir: Path) -> tuple[int, bool]:
-    """The step that a run is resumed at, and whether it only lacks the export, having been killed between that and its last
-    save; refused where it began with another recipe, or has ended."""
+@dataclass
+class _Resumed:
+    """What a run goes on from: file and the step it was saved at; and its state where the run only lacks the export, having
+    been killed between that and its last save."""
+
+    path: Path
+    step: int
+    ended: dict[str, Any] | None
+
+
+def _check_resume(config: Config, run_dir: Path) -> _Resumed:
+    """Where a run is resumed; refused where it began with another recipe, or has ended."""
+    path, state, remark = resume_state(run_dir)
     before = load_config(run_dir / "config.yaml").to_dict()
     now = config.to_dict()
     for recipe in (before, now):  # these may change from one machine to the next
@@ -73,21 +86,28 @@ def _check_resume(config: Config, run_dir: Path) -> tuple[int, bool]:
     for section, key in (("optimizer", "name"), ("train", "seed")):
         if before[section][key] != now[section][key]:
             raise ConfigError(f"{run_dir} began with {section}.{key}={before[section][key]}; resume with the same")
-    state = torch.load(run_dir / LAST, weights_only=True, map_location="cpu")
+    if remark:
+        print(remark, file=sys.stderr)
     step, minutes = int(state["global_step"]), float(state["minutes"])
     ended = step >= config.train.max_steps or 0 < config.train.max_minutes <= minutes
     weights = run_dir / WEIGHTS
-    exported = weights.exists() and weights.stat().st_mtime >= (run_dir / LAST).stat().st_mtime
+    exported = weights.exists() and weights.stat().st_mtime >= path.stat().st_mtime
     if ended and exported:
         raise ConfigError(
             f"{run_dir} has ended ({step} steps, {minutes:.1f} min); raise train.max_steps or train.max_minutes to go on"
         )
-    return step, ended
+    return _Resumed(path, step, state if ended else None)
 
 
-def _trainer(config: Config, run_dir: Path, piece: str, callbacks: list[L.Callback], progress: bool) -> L.Trainer:
-    """Lightning's trainer for one piece of a run; `piece` names its logs."""
+def _trainer(
+    config: Config, run_dir: Path, piece: str, callbacks: list[L.Callback], files: AtomicCheckpointIO, progress: bool
+) -> L.Trainer:
+    """Lightning's trainer for one piece of a run; `piece` names its logs, `files` keeps its resume state."""
     options = config.train
+    plugins: list[Any] = [files]
+    if SLURMEnvironment.detect():
+        # Its own requeueing would leave checkpoints where the next run picks them up; slurm/train.sbatch requeues.
+        plugins.append(SLURMEnvironment(auto_requeue=False))
     warnings.filterwarnings("ignore", ".*srun. command is available.*")  # one may well train on a login node
     try:
         return L.Trainer(
@@ -110,8 +130,7 @@ def _trainer(config: Config, run_dir: Path, piece: str, callbacks: list[L.Callba
             ],
             enable_progress_bar=progress,
             default_root_dir=run_dir,
-            # Its own requeueing would leave checkpoints where the next run picks them up; slurm/train.sbatch requeues.
-            plugins=[SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else None,
+            plugins=plugins,
             enable_model_summary=False,
             inference_mode=False,  # energies take gradients to predict, in validation as well
         )
@@ -120,24 +139,24 @@ def _trainer(config: Config, run_dir: Path, piece: str, callbacks: list[L.Callba
 
 
 def train(config: Config, run_dir: str | Path, resume: bool = False, progress: bool = True) -> TrainResult:
-    """Train, resuming from `run_dir/last.ckpt` if asked to.
+    """Train, resuming from `run_dir/last.ckpt` if asked to, or from the state saved before it where that is damaged.
 
     Raises:
-        ConfigError: the folder already holds a run and `resume` is False, or holds none and it is True.
+        ConfigError: the folder already holds a run and `resume` is False.
+        CheckpointError: `resume` is True, and there is no state to go on from, or none that can be read.
     """
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     run_dir = Path(run_dir)
     last = run_dir / LAST
-    if last.exists() and not resume:
+    if not resume and (last.exists() or (run_dir / PREVIOUS).exists()):
         raise ConfigError(f"{run_dir} already holds a run; give --resume to continue it, or another folder")
-    if resume and not last.exists():
-        raise ConfigError(f"{last}: no such file, so there is nothing to resume")
     options = config.train
     if options.threads:
         torch.set_num_threads(options.threads)
     torch.set_float32_matmul_precision("high")  # TF32 on CUDA; no effect on the CPU's float32
 
-    start, ended = _check_resume(config, run_dir) if resume else (0, False)
+    resumed = _check_resume(config, run_dir) if resume else None
+    start, ended = (resumed.step, resumed.ended) if resumed else (0, None)
     recipe = config.to_dict()
     conditioned = config.model.conditions
     data = DATA_MODULES[config.data.kind](config.data, options.seed, conditioned)
@@ -148,7 +167,8 @@ def train(config: Config, run_dir: str | Path, resume: bool = False, progress: b
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
         if not resume:
-            (run_dir / "config.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False))
+            with replacing(run_dir / "config.yaml") as temporary:
+                temporary.write_text(yaml.safe_dump(recipe, sort_keys=False))
     except OSError as error:
         raise ConfigError(f"{run_dir}: cannot be written: {error.strerror or error}") from error
     L.seed_everything(options.seed, verbose=False)
@@ -182,7 +202,8 @@ def train(config: Config, run_dir: str | Path, resume: bool = False, progress: b
     ]
     if progress:
         callbacks.append(TQDMProgressBar(refresh_rate=10))
-    trainer = _trainer(config, run_dir, f"from_step_{start:07d}", callbacks, progress)
+    files = AtomicCheckpointIO(whole=resumed is None or resumed.path == last)
+    trainer = _trainer(config, run_dir, f"from_step_{start:07d}", callbacks, files, progress)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*does not have many workers.*")
         warnings.filterwarnings("ignore", ".*exists and is not empty.*")
@@ -190,19 +211,18 @@ def train(config: Config, run_dir: str | Path, resume: bool = False, progress: b
         warnings.filterwarnings("ignore", ".*sync_dist=True.*")  # rank 0's share of the loss by noise level is enough
         warnings.filterwarnings("ignore", ".*all_gather is deprecated.*")
         try:
-            if ended:
-                state = torch.load(last, weights_only=True, map_location="cpu")
-                module.load_state_dict(state["state_dict"])
-                module.minutes = float(state["minutes"])
+            if ended is not None:
+                module.load_state_dict(ended["state_dict"])
+                module.minutes = float(ended["minutes"])
             else:
-                trainer.fit(module, data, ckpt_path=str(last) if resume else None, weights_only=True)
+                trainer.fit(module, data, ckpt_path=str(resumed.path) if resumed else None, weights_only=True)
         except SIGTERMException as error:  # before training began: a `SystemExit`, which would pass for success
             raise KeyboardInterrupt from error
 
     # The average sits in the module once fit has ended, and in the saved state.
     if "val/loss" not in trainer.callback_metrics:  # the run was shorter than val_every
         trainer.validate(module, data, verbose=False)
-    steps = start if ended else trainer.global_step
+    steps = start if ended is not None else trainer.global_step
     card.metrics = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
     sources = [Path(p).name for p in getattr(config.data, "store", [])] or [config.data.kind]
     card.training = {
