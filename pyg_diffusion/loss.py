@@ -7,15 +7,20 @@ score matching φ/σ² (Vincent 2011). The error is formed in what the network p
 
 A penalty R on the estimate D counts as far as S_t says anything of S_0: D is a mean over what is unknown, and the mean of
 good signals need not be good. It is weighted by the root mean square over modes of the known share φ c_skip.
+
+Where the clean signals that S_t may have come from are known, E[S_0 | S_t] stands in the place of S_0 (see `posterior`). A
+quadratic error has the same minimiser with either, and its gradient less noise.
 """
 
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from .denoise import Denoiser, Parts, denoised_from, gain, prediction_target
-from .spectral import Kernel, LaplacianOperator
+from .posterior import Candidates, posterior_mean
+from .spectral import DenseOperator, Kernel, LaplacianOperator
 from .spectral.operator import with_channels
 
 OBJECTIVES = ("F", "eps", "score", "x0")
@@ -37,7 +42,38 @@ def time_weight(name: str, denoiser: Denoiser, t: Tensor, parts: Parts) -> Kerne
     return lambda lam: torch.ones_like(lam)
 
 
-def denoising_loss(
+class Losses(NamedTuple):
+    """One value per graph: `exact`, what is minimised, against E[S_0 | S_t] where candidates were given; and `sampled`, the
+    same against the drawn S_0, without a gradient. Without candidates they are equal."""
+
+    exact: Tensor
+    sampled: Tensor
+
+
+def target_shift(
+    denoiser: Denoiser, operator: LaplacianOperator, s_t: Tensor, parts: Parts, candidates: Candidates
+) -> Tensor:
+    """What the target of the network changes by when E[S_0 | S_t] takes the place of S_0, in modes, formed in float64:
+    that of F by (E[S_0 | S_t] - S_0)/c_out, that of ε by -φ/σ of it.
+
+    Raises:
+        TypeError: an operator without a dense eigenbasis.
+    """
+    if not isinstance(operator, DenseOperator):
+        raise TypeError(f"exact targets need a DenseOperator (backend=DenseOperator.from_laplacian), got {operator!r}")
+    phi, sigma = operator.response(parts.phi), operator.response(parts.sigma)
+    mean = posterior_mean(operator, phi, sigma, s_t, candidates, denoiser.centered)
+    shift = denoiser.project(operator, operator.to(torch.float64).to_modes(mean - candidates.drawn.double()))
+    sign = -1.0 if denoiser.predicts == "eps" else 1.0
+    return (sign * operator.response(gain(denoiser.predicts, parts)).double() * shift).to(s_t.dtype)
+
+
+def denoising_loss(*args, **options) -> Tensor:
+    """`Losses.exact` of `denoising_losses`, `[num_graphs]`; arguments as there."""
+    return denoising_losses(*args, **options).exact
+
+
+def denoising_losses(
     denoiser: Denoiser,
     operator: LaplacianOperator,
     x_0: Tensor,
@@ -48,7 +84,8 @@ def denoising_loss(
     objectives: Mapping[str, float] | None = None,
     weight: str = "none",
     penalty: Callable[[Tensor], Tensor] | None = None,
-) -> Tensor:
+    candidates: Candidates | None = None,
+) -> Losses:
     """The weighted error of a denoiser, one value per graph (see the module).
 
     The default objective is the error of F, the preconditioned x₀ error: an untrained network that predicts F starts near 1
@@ -61,9 +98,10 @@ def denoising_loss(
         objectives: weights of "F", "eps", "score", "x0"; `{"F": 1}` if None.
         weight: name of w, see `time_weight`.
         penalty: R of a signal `[num_nodes, C]`, one value per graph; added per mode and channel, as the error is.
+        candidates: the clean signals that each graph may have come from, made of x_0; None if x_0 alone is known.
 
     Returns:
-        `[num_graphs]`; graphs without a free mode (a single centered atom) give 0.
+        `[num_graphs]` each; graphs without a free mode (a single centered atom) give 0.
     """
     objectives = {"F": 1.0} if objectives is None else objectives
     unknown = sorted(set(objectives) - set(OBJECTIVES))
@@ -73,7 +111,9 @@ def denoising_loss(
     parts, native = denoiser.parts(t), denoiser.predicts
     s_t = operator.combine((parts.phi, s_0), (parts.sigma, eps))
     on_s_0, on_eps = prediction_target(native, parts)
-    target = operator.combine((on_s_0, s_0), (on_eps, eps))
+    target = drawn = operator.combine((on_s_0, s_0), (on_eps, eps))
+    if candidates is not None:
+        target = drawn + target_shift(denoiser, operator, s_t, parts, candidates)
     count = (operator.sizes - int(denoiser.centered)).clamp_min(1) * x_0.size(-1)
 
     def kappa(lam: Tensor) -> Tensor:
@@ -84,18 +124,24 @@ def denoising_loss(
 
     plain = weight == "none" and dict(objectives) == {native: 1.0}
 
-    def loss(out: Tensor) -> Tensor:
-        error = out - target
-        return operator.square_sum(error if plain else operator.combine((kappa, error))) / count
+    def weighted(target: Tensor) -> Tensor:
+        *early, last = [
+            operator.square_sum(error if plain else operator.combine((kappa, error))) / count
+            for error in (out - target for out in predictions)
+        ]
+        for part in early:
+            last = last + stage_weight * part
+        return last
 
     predictions = denoiser.predictions(operator, s_t, t, parts, context)
-    *early, last = [loss(out) for out in predictions]
-    for part in early:
-        last = last + stage_weight * part
+    loss = weighted(target)
+    with torch.no_grad():
+        sampled = weighted(drawn)
     if penalty is not None:
         on_s_t, on_out = denoised_from(native, parts)
         d = operator.from_work(operator.combine((on_s_t, s_t), (on_out, predictions[-1])))
         filtered = operator.combine((lambda lam: parts.phi(lam) * parts.c_skip(lam), eps))
         known = operator.square_sum(filtered) / operator.square_sum(eps).clamp_min(1e-12)
-        last = last + known.sqrt() * penalty(d) / count
-    return last
+        penalized = known.sqrt() * penalty(d) / count
+        loss, sampled = loss + penalized, sampled + penalized.detach()
+    return Losses(loss, sampled)

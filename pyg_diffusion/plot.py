@@ -30,7 +30,7 @@ def plot_run(run_dir: Path, target: Path) -> Path:
     """Loss of training and validation, validation by noise level, learning rate."""
     series = read_metrics(run_dir)
     figure, axes = plt.subplots(1, 3, figsize=(13, 3.8), layout="constrained")
-    for name, colour in (("train/loss", "#bbbbbb"), ("val/loss", OURS)):
+    for name, colour in (("train/loss", "#bbbbbb"), ("val/loss", OURS), ("val/loss_exact", REFERENCE)):
         if name in series:
             axes[0].plot(*np.array(series[name]).T, color=colour, label=name, marker="." if "val" in name else None)
     axes[0].set(title="loss per mode and channel (training adds earlier stages)", xlabel="step", yscale="log")

@@ -166,7 +166,11 @@ class TrainConfig:
     log τ; "importance", by the loss seen at each noise level so far. objectives, time_weight: see `loss.denoising_loss`;
     without objectives, that of what the network predicts. regularizers: weights of terms (see `terms.bind`) on the
     estimate; "energy" and "alignment" compare it with the truth. stage_weight: weight of intermediate estimates. log_floor:
-    if > 0, minimise the mean of log(loss + log_floor), for losses that span decades. miner, miner_weight, miner_options:
+    if > 0, minimise the mean of log(loss + log_floor), for losses that span decades. exact_targets: what is averaged out of
+    the target in closed form (see `posterior`), some of "rotations", "mirror" (images, of molecules without a stereocentre),
+    "labels" (of equivalent atoms) and "ensemble" (all conformers of the molecule at its level in the store); "auto" alone:
+    the first three for molecules, rotations alone with model.conditions, nothing with log_floor or other data; [] for the
+    drawn signal as it is. miner, miner_weight, miner_options:
     negatives for energies (`mining.MINERS`), the weight of their loss, their arguments. condition_dropout: how often a
     condition, or the level of theory, is withheld. init_from: weights to begin with (a file or a run's folder; "shipped":
     the package's own), of the same process and model but for further levels. threads: CPU threads (0: torch's choice).
@@ -184,6 +188,7 @@ class TrainConfig:
     regularizers: dict[str, float] = field(default_factory=dict)
     stage_weight: float = 0.25
     log_floor: float = 0.0
+    exact_targets: list[str] = field(default_factory=lambda: ["auto"])
     miner: str = "none"
     miner_weight: float = 0.01
     miner_options: dict[str, float] = field(default_factory=dict)
@@ -218,6 +223,7 @@ FITTING = {  # models of each kind of data
 }
 HYDROGENS = ("first", "second")
 TIME_SAMPLING = ("lognormal", "uniform", "importance")
+EXACT_TARGETS = ("rotations", "mirror", "labels", "ensemble")
 
 
 @dataclass
@@ -232,6 +238,33 @@ class Config:
 
     def to_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
+
+
+def exact_targets(config: Config) -> tuple[str, ...]:
+    """What the targets of this recipe average over, "auto" resolved."""
+    if config.train.exact_targets != ["auto"]:
+        return tuple(config.train.exact_targets)
+    if config.data.kind != "molecules" or config.train.log_floor:
+        return ()
+    return ("rotations",) if config.model.conditions else ("rotations", "mirror", "labels")
+
+
+def _check_exact_targets(config: Config) -> None:
+    train, asked = config.train, exact_targets(config)
+    where = f"train.exact_targets: {', '.join(asked)}:"
+    if unknown := sorted(set(asked) - set(EXACT_TARGETS)):
+        raise ConfigError(f'{where} there are {", ".join(EXACT_TARGETS)}, or "auto" alone, not {unknown[0]!r}')
+    if asked and config.data.kind != "molecules":
+        raise ConfigError(f"{where} of {config.data.kind} only the drawn signal is known; leave it [] or auto")
+    if asked and train.log_floor:
+        raise ConfigError(f"{where} the loss must be quadratic in the target; set train.log_floor to 0")
+    if asked and "rotations" not in asked:
+        raise ConfigError(f"{where} conformers are shown in random orientation, so name rotations as well")
+    if set(asked) - {"rotations"} and config.model.conditions:
+        raise ConfigError(
+            f"{where} what the network is told ({', '.join(config.model.conditions)}) tells one conformer from another; "
+            "name rotations alone"
+        )
 
 
 def _kind_of(values: Any, kinds: dict[str, Any], default: str, where: str) -> Any:
@@ -342,6 +375,7 @@ def _check(config: Config) -> Config:
         MINERS[train.miner](**train.miner_options)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"train.miner_options: {error}") from error
+    _check_exact_targets(config)
     terms = (*GRAPH_TERMS, *TARGET_TERMS, *(MOLECULE_TERMS if data.kind == "molecules" else ()))
     if set(train.regularizers) - set(terms):
         raise ConfigError(f"train.regularizers: {data.kind} have {', '.join(terms)}, got {train.regularizers}")

@@ -13,6 +13,8 @@ from torch_geometric.utils import to_dense_batch
 from ..chem.skeleton import skeleton, skeleton_sizes
 from ..data import MoleculeData, MoleculeStore, laplacian_operator, schema
 from ..data.properties import properties
+from ..data.symmetry import automorphisms
+from ..posterior import Candidates
 from ..spectral import DenseOperator, LaplacianOperator, PowerSpectrum
 from .config import ConfigError, MoleculesConfig
 from .datamodule import Draws, SignalDataModule
@@ -22,18 +24,39 @@ class ConformerItems(Dataset):
     """Conformers of several stores as `MoleculeData`; entry k of `index` is (store, molecule, conformer).
 
     With `skeletons` they lack the hydrogens that are drawn second.
+
+    For exact targets an item also holds what else its coordinates may have been (see `posterior.Candidates`): with "labels"
+    in `exact`, `label_index [P·N]`, the permutations of `automorphisms` one after the other, and `label_batch [P]`, 0 that
+    becomes the number of the graph in a batch; with "ensemble", `ensemble_pos [K·N, 3]` and `ensemble_batch [K]`, all
+    conformers of the molecule at its level in the store.
     """
 
-    def __init__(self, stores: list[MoleculeStore], index: np.ndarray, skeletons: bool = False):
-        self.stores, self.index, self.skeletons = stores, index, skeletons
+    def __init__(
+        self, stores: list[MoleculeStore], index: np.ndarray, skeletons: bool = False, exact: Sequence[str] = ()
+    ):
+        self.stores, self.index, self.skeletons, self.exact = stores, index, skeletons, tuple(exact)
+        self._labels: dict[tuple[int, int], Tensor] = {}  # found once per molecule and process
 
     def __len__(self) -> int:
         return len(self.index)
 
     def __getitem__(self, k: int) -> MoleculeData:
-        store, molecule, conformer = self.index[k]
-        found = self.stores[store][int(molecule)]
-        return (skeleton(found).molecule if self.skeletons else found).data(int(conformer))
+        store, molecule, conformer = self.index[k].tolist()
+        found = self.stores[store][molecule]
+        if self.skeletons:
+            found = skeleton(found).molecule
+        data = found.data(conformer)
+        if "labels" in self.exact:
+            if (store, molecule) not in self._labels:
+                self._labels[store, molecule] = automorphisms(data).to(torch.int16)
+            labels = self._labels[store, molecule].long()
+            data.label_index, data.label_batch = labels.flatten(), labels.new_zeros(len(labels))
+        if "ensemble" in self.exact:
+            level = found.levels[conformer]
+            alike = [pos for pos, theirs in zip(found.pos, found.levels, strict=True) if theirs == level]
+            data.ensemble_pos = torch.from_numpy(np.concatenate(alike).astype(np.float32))
+            data.ensemble_batch = torch.zeros(len(alike), dtype=torch.long)
+        return data
 
     def sizes(self) -> np.ndarray:
         """Atoms of each entry."""
@@ -63,15 +86,16 @@ class ConformerDataModule(SignalDataModule):
 
     Args:
         conditioned: properties that the model is conditioned on.
+        exact: what exact targets average over (`TrainConfig.exact_targets`).
     """
 
     centered = True
     train: ConformerItems
     val: ConformerItems
 
-    def __init__(self, config: MoleculesConfig, seed: int, conditioned: Sequence[str] = ()):
+    def __init__(self, config: MoleculesConfig, seed: int, conditioned: Sequence[str] = (), exact: Sequence[str] = ()):
         super().__init__(config, seed)
-        self.conditioned = list(conditioned)
+        self.conditioned, self.exact = list(conditioned), tuple(exact)
         if not config.store:
             raise ConfigError("data.store: name at least one store; 'pyg-diffusion prepare INPUT -o STORE.h5' makes one")
         self.stores = [MoleculeStore(path) for path in config.store]
@@ -85,7 +109,7 @@ class ConformerDataModule(SignalDataModule):
             raise ConfigError(f"{', '.join(config.store)}: no conformers to train on")
         if config.val_store:
             held = MoleculeStore(config.val_store)
-            self.val = ConformerItems([held], np.insert(held.conformer_index(), 0, 0, axis=1), second)
+            self.val = ConformerItems([held], np.insert(held.conformer_index(), 0, 0, axis=1), second, exact)
         else:  # by SMILES, so that no molecule is on both sides, whatever its atom order or store
             names = [np.array(store.smiles()) for store in self.stores]
             smiles = np.concatenate([name[table[:, 1]] for name, table in zip(names, tables, strict=True)])
@@ -95,12 +119,12 @@ class ConformerDataModule(SignalDataModule):
             mine = np.isin(smiles, chosen)
             if mine.all():
                 raise ConfigError("one molecule alone cannot be split into training and validation; give data.val_store")
-            self.val = ConformerItems(self.stores, index[mine], second)
+            self.val = ConformerItems(self.stores, index[mine], second, exact)
             index = index[~mine]
         if not len(self.val):
             raise ConfigError(f"{config.val_store}: no conformers to validate on")
         repeat = np.array(config.repeat or [1] * len(self.stores))
-        self.train = ConformerItems(self.stores, np.repeat(index, repeat[index[:, 0]], axis=0), second)
+        self.train = ConformerItems(self.stores, np.repeat(index, repeat[index[:, 0]], axis=0), second, exact)
 
     def elements(self) -> list[int]:
         """Atomic numbers in the training conformers, sorted."""
@@ -144,9 +168,28 @@ class ConformerDataModule(SignalDataModule):
         swapped = batch.tetra_index[[0, 2, 1, 3, 4]]
         told = batch.clone()
         told.tetra_index = torch.where(reflected, swapped, batch.tetra_index)
+        if "ensemble" in self.exact:
+            hand = torch.where(mirror[batch.ensemble_batch], -1.0, 1.0)
+            length = batch.ptr.diff()[batch.ensemble_batch]
+            rows = hand.repeat_interleave(length, output_size=batch.ensemble_pos.size(0))
+            told.ensemble_pos = batch.ensemble_pos * rows[:, None]
         if self.conditioned:
             told.condition = properties(self.conditioned, *to_dense_batch(pos, batch.batch))
         return laplacian_operator(batch, DenseOperator.from_laplacian), pos, told
+
+    def candidates(self, operator: LaplacianOperator, x_0: Tensor, told: Batch) -> Candidates | None:
+        if not self.exact:
+            return None
+        assert isinstance(operator, DenseOperator)
+        mirror = None
+        if "mirror" in self.exact:  # a molecule that has no centre told is its own mirror image to the network
+            centres = told.batch.new_zeros(told.num_graphs).index_add(
+                0, told.batch[told.tetra_index[0]], torch.ones_like(told.tetra_index[0])
+            )
+            mirror = centres == 0
+        ensemble = (told.ensemble_pos, told.ensemble_batch) if "ensemble" in self.exact else None
+        labels = (told.label_index, told.label_batch) if "labels" in self.exact else None
+        return Candidates.of(operator, x_0, ensemble, labels, mirror)
 
     def conditions(self, names: Sequence[str], sample: int = 4000) -> tuple[Tensor, Tensor]:
         chosen = np.random.default_rng([self.seed, 3]).permutation(len(self.train))[:sample]

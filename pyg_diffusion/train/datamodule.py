@@ -13,6 +13,7 @@ from torch.utils.data import Dataset, Sampler
 from torch_geometric.data import Batch
 from torch_geometric.loader import DataLoader
 
+from ..posterior import Candidates
 from ..spectral import LaplacianOperator, PowerSpectrum
 
 
@@ -164,6 +165,10 @@ class SignalDataModule(L.LightningDataModule):
 
         `condition [num_graphs, K]` of the last holds what the model is conditioned on, if anything.
         """
+
+    def candidates(self, operator: LaplacianOperator, x_0: Tensor, told: Batch) -> Candidates | None:
+        """The clean signals that S_t may have come from, for exact targets; None where x_0 alone is known."""
+        return None
 
     def _loader(self, items: Dataset, batches) -> DataLoader:
         workers = self.config.workers

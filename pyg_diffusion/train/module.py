@@ -9,10 +9,10 @@ from torch import Tensor
 from torch_geometric.data import Batch
 
 from ..denoise import Denoiser
-from ..loss import denoising_loss
+from ..loss import denoising_losses
 from ..mining import MINERS
 from ..terms import bind
-from .config import Config
+from .config import Config, exact_targets
 from .datamodule import Draws
 from .optimizer import MuonAdamW, split_parameters
 
@@ -74,7 +74,7 @@ class DenoiserModule(L.LightningModule):
 
     def __init__(self, config: Config, denoiser: Denoiser, conditions: tuple[Tensor, Tensor] | None = None):
         super().__init__()
-        self.config, self.denoiser = config, denoiser
+        self.config, self.denoiser, self.exact = config, denoiser, exact_targets(config)
         if conditions is not None:
             net: Any = denoiser.net
             net.condition_mean.copy_(conditions[0])
@@ -89,8 +89,8 @@ class DenoiserModule(L.LightningModule):
         by_time = self.minutes / train.max_minutes if train.max_minutes > 0 else 0.0
         return min(1.0, max(self.global_step / train.max_steps, by_time))
 
-    def _losses(self, batch: Batch, draws: Draws, training: bool) -> tuple[Tensor, Tensor, Tensor]:
-        """(loss, log τ, weight), one of each per graph."""
+    def _losses(self, batch: Batch, draws: Draws, training: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """(what is minimised, the loss against the drawn S_0, log τ, weight), one of each per graph."""
         train = self.config.train
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
         operator, x_0, context = data.present(batch, draws)
@@ -104,7 +104,7 @@ class DenoiserModule(L.LightningModule):
         t = self.denoiser.sde.schedule.t(log_tau.exp())
         noise = draws.node_normal(x_0.size(1))
         penalty = bind(train.regularizers, operator, batch, x_0) if train.regularizers and training else None
-        losses = denoising_loss(
+        losses, sampled = denoising_losses(
             self.denoiser,
             operator,
             x_0,
@@ -115,6 +115,7 @@ class DenoiserModule(L.LightningModule):
             train.objectives or {self.denoiser.predicts: 1.0},
             train.time_weight,
             penalty,
+            data.candidates(operator, x_0, context),
         )
         if training and train.log_floor:
             losses = (losses + train.log_floor).log()
@@ -127,7 +128,7 @@ class DenoiserModule(L.LightningModule):
             losses = losses + train.miner_weight * (mined.loss.log1p() if train.log_floor else mined.loss)
             for name, value in mined.log().items():
                 self.log(f"mining/{name}", value, batch_size=batch.num_graphs)
-        return losses, log_tau.squeeze(1), weight.squeeze(1)
+        return losses, sampled, log_tau.squeeze(1), weight.squeeze(1)
 
     def _draws(self, batch: Batch, *key: int, shared: bool = False) -> Draws:
         """Draws from (seed, key); with `shared` for this process's part of a batch."""
@@ -144,31 +145,43 @@ class DenoiserModule(L.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         draws = self._draws(batch, self.global_step, shared=True)
-        losses, log_tau, weight = self._losses(batch, draws, True)
+        losses, sampled, log_tau, weight = self._losses(batch, draws, True)
         seen = [log_tau, losses.detach()]
         if self.trainer.world_size > 1 and self.config.train.time_sampling == "importance":
             seen = [torch.cat(_gather_ragged(v)) for v in seen]
         NoiseLevels(self.config, self.time_moments).learn(*seen)
         # DDP averages over processes; parts of unlike size must not count alike.
-        loss = (weight * losses).sum() * (self.trainer.world_size / draws.total[0])
-        self.log("train/loss", loss, prog_bar=True, batch_size=batch.num_graphs, sync_dist=True)
+        share = self.trainer.world_size / draws.total[0]
+        loss = (weight * losses).sum() * share
+        if self.exact:
+            self.log("train/loss_exact", loss, batch_size=batch.num_graphs, sync_dist=True)
+        shown = (weight * sampled).sum() * share if self.exact else loss
+        self.log("train/loss", shown, prog_bar=True, batch_size=batch.num_graphs, sync_dist=True)
         return loss
 
     def on_validation_start(self) -> None:
-        self._val: list[tuple[Tensor, Tensor]] = []
+        self._val: list[tuple[Tensor, Tensor, Tensor]] = []
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        losses, log_tau, _ = self._losses(batch, self._draws(batch, -1, batch_idx), False)
-        self.log("val/loss", losses.mean(), prog_bar=True, batch_size=batch.num_graphs, sync_dist=True)
-        self._val.append((losses, log_tau))
+        losses, sampled, log_tau, _ = self._losses(batch, self._draws(batch, -1, batch_idx), False)
+        self.log("val/loss", sampled.mean(), prog_bar=True, batch_size=batch.num_graphs, sync_dist=True)
+        if self.exact:
+            self.log("val/loss_exact", losses.mean(), batch_size=batch.num_graphs, sync_dist=True)
+        self._val.append((losses, sampled, log_tau))
 
     def on_validation_epoch_end(self) -> None:
-        """The loss by noise level, in four ranges of τ: where the model is good and where it is not."""
-        losses, log_tau = (torch.cat(v) for v in zip(*self._val, strict=True))
+        """The loss by noise level, in four ranges of τ: where the model is good and where it is not.
+
+        `val/loss` is against the drawn S_0, whatever was minimised, so that runs compare; `val/loss_exact` is against
+        E[S_0 | S_t], less the noise that no network could predict.
+        """
+        losses, sampled, log_tau = (torch.cat(v) for v in zip(*self._val, strict=True))
+        shown = {"loss": sampled, "loss_exact": losses} if self.exact else {"loss": sampled}
         for low, high in ((-9.0, -3.0), (-3.0, -1.0), (-1.0, 1.0), (1.0, 9.0)):
             mine = (log_tau >= low) & (log_tau < high)
             if bool(mine.any()):
-                self.log(f"val/loss_log_tau_{low:g}_{high:g}", losses[mine].mean())
+                for name, values in shown.items():
+                    self.log(f"val/{name}_log_tau_{low:g}_{high:g}", values[mine].mean())
 
     def configure_optimizers(self) -> Any:
         options, net = self.config.optimizer, self.denoiser.net

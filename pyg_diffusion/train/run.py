@@ -30,7 +30,7 @@ from ..pretrained import (
 from ..spectral import PowerSpectrum
 from .callbacks import RunControl, checkpoints, weight_average
 from .checkpoint import LAST, PREVIOUS, AtomicCheckpointIO, resume_state
-from .config import Config, ConfigError, load_config
+from .config import Config, ConfigError, exact_targets, load_config
 from .conformers import ConformerDataModule
 from .datamodule import SignalDataModule
 from .fields import FieldDataModule
@@ -159,7 +159,8 @@ def train(config: Config, run_dir: str | Path, resume: bool = False, progress: b
     start, ended = (resumed.step, resumed.ended) if resumed else (0, None)
     recipe = config.to_dict()
     conditioned = config.model.conditions
-    data = DATA_MODULES[config.data.kind](config.data, options.seed, conditioned)
+    exact = {"exact": exact_targets(config)} if config.data.kind == "molecules" else {}
+    data = DATA_MODULES[config.data.kind](config.data, options.seed, conditioned, **exact)
     told_apart = set(getattr(config.model, "levels", ()))
     if told_apart and (unknown := sorted(data.levels() - told_apart)):
         raise ConfigError(f"model.levels does not name {', '.join(unknown)}, which the stores hold")

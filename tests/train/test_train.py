@@ -10,12 +10,13 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
+from torch_geometric.data import Batch
 
 from pyg_diffusion.data import write_store
 from pyg_diffusion.nn import ConformerNet, EnergyNet, GraphNet
 from pyg_diffusion.pretrained import WeightsError, load_pretrained, union_of_domains
 from pyg_diffusion.train import DenoiserModule, load_config, train
-from pyg_diffusion.train.config import ConfigError, from_dict
+from pyg_diffusion.train.config import EXACT_TARGETS, ConfigError, exact_targets, from_dict
 from pyg_diffusion.train.conformers import ConformerDataModule, rotations
 from pyg_diffusion.train.datamodule import Draws, SizedBatches
 from pyg_diffusion.train.optimizer import MuonAdamW, orthogonalize, split_parameters
@@ -120,6 +121,15 @@ def test_rotations_are_proper_and_uniform():
         ({"model": 3}, "expected a mapping"),
         ({"optimizer": {"lr": -1.0}}, "optimizer.lr must be > 0"),
         ({"optimizer": {"ema": 1.0}}, "optimizer.ema must lie in"),
+        ({"train": {"exact_targets": ["turns"]}}, "train.exact_targets: turns: there are rotations"),
+        ({"train": {"exact_targets": ["auto", "labels"]}}, "not 'auto'"),
+        ({"train": {"exact_targets": ["mirror"]}}, "name rotations as well"),
+        ({"train": {"exact_targets": ["rotations"], "log_floor": 0.1}}, "must be quadratic"),
+        ({"train": {"exact_targets": ["rotations"]}, "data": {"kind": "fields"}}, "only the drawn signal is known"),
+        (
+            {"train": {"exact_targets": ["rotations", "labels"]}, "model": {"conditions": ["radius_of_gyration"]}},
+            "tells one conformer from another",
+        ),
     ],
 )
 def test_wrong_recipes_are_named(change, message):
@@ -139,6 +149,56 @@ def test_recipe_from_yaml_with_overrides(tmp_path):
         load_config(path, ["data.store=[a"])
     with pytest.raises(ConfigError, match="no such file"):
         load_config(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize(
+    ("change", "parts"),
+    [
+        ({}, ("rotations", "mirror", "labels")),
+        ({"model": {"conditions": ["radius_of_gyration"]}}, ("rotations",)),
+        ({"train": {"log_floor": 0.1}}, ()),
+        ({"data": {"kind": "fields"}}, ()),
+        ({"train": {"exact_targets": []}}, ()),
+        ({"train": {"exact_targets": ["rotations", "ensemble"]}}, ("rotations", "ensemble")),
+    ],
+)
+def test_targets_are_exact_where_nothing_speaks_against_it(change, parts):
+    assert exact_targets(from_dict(change)) == parts
+
+
+def test_candidates_are_conformers_of_the_molecule_that_is_told(store_path):
+    """Each has the bond lengths of a stored one in some order, and the handedness told; the drawn one is among them."""
+    options = recipe(store_path, exact_targets=["rotations", "mirror", "labels", "ensemble"])
+    data = ConformerDataModule(from_dict(options).data, seed=0, exact=EXACT_TARGETS)
+    batch = Batch.from_data_list([data.train[k] for k in range(len(data.train))])
+    operator, x_0, told = data.present(batch, Draws(torch.Generator().manual_seed(0), batch.num_graphs, batch.num_nodes))
+    candidates = data.candidates(operator, x_0, told)
+    assert candidates.graph.numel() > 5 * batch.num_graphs and len(candidates.conformer_graph) == 3 * batch.num_graphs
+    with_centres = set(batch.batch[batch.tetra_index[0]].tolist())
+    assert candidates.mirror.tolist() == [g not in with_centres for g in range(batch.num_graphs)]
+    row, col = batch.edge_index
+    for g in range(batch.num_graphs):
+        mine = (candidates.graph == g).nonzero().squeeze(1)
+        shapes = torch.stack([candidates.signal[candidates.owner == k] for k in mine])
+        first = int(batch.ptr[g])
+        bonds = batch.batch[row] == g
+        lengths = (shapes[:, row[bonds] - first] - shapes[:, col[bonds] - first]).norm(dim=2).sort(1).values
+        drawn = (x_0[row[bonds]] - x_0[col[bonds]]).norm(dim=1).sort().values
+        assert ((lengths - drawn).abs().amax(1) < 1e-4).any()
+        three = lengths[:: len(mine) // 3]
+        assert (lengths[:, None] - three).abs().amax(2).amin(1).max() < 1e-4
+        columns = told.tetra_index[:, batch.batch[told.tetra_index[0]] == g] - first
+        _, a, b, c, d = (shapes[:, k] for k in columns)
+        assert (torch.linalg.det(torch.stack([a - d, b - d, c - d], 2)) > 0).all()
+
+
+def test_both_losses_are_logged(store_path, tmp_path):
+    card = load_pretrained(train(from_dict(recipe(store_path, max_steps=2)), tmp_path / "a", progress=False).weights)[1]
+    metrics = card.metrics
+    assert 0 < metrics["val/loss_exact"] < metrics["val/loss"]  # what no network can know is in the second alone
+    plain = from_dict(recipe(store_path, max_steps=2, exact_targets=[]))
+    other = load_pretrained(train(plain, tmp_path / "b", progress=False).weights)[1].metrics
+    assert "val/loss_exact" not in other and other["val/loss"] == pytest.approx(metrics["val/loss"], rel=0.01)
 
 
 def test_split_keeps_molecules_apart(store_path):
