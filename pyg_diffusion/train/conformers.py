@@ -31,9 +31,7 @@ class ConformerItems(Dataset):
     conformers of the molecule at its level in the store.
     """
 
-    def __init__(
-        self, stores: list[MoleculeStore], index: np.ndarray, skeletons: bool = False, exact: Sequence[str] = ()
-    ):
+    def __init__(self, stores: list[MoleculeStore], index: np.ndarray, skeletons: bool = False, exact: Sequence[str] = ()):
         self.stores, self.index, self.skeletons, self.exact = stores, index, skeletons, tuple(exact)
         self._labels: dict[tuple[int, int], Tensor] = {}  # found once per molecule and process
 
