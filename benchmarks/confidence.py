@@ -18,12 +18,12 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 from machine import machine
-from rdkit import Chem
 from rdkit.Chem import rdMolDescriptors
 from scipy.stats import spearmanr
 
 from pyg_diffusion import Generator
 from pyg_diffusion.chem import molecule_from_mol, read_sdf, with_positions
+from pyg_diffusion.chem.heavy import heavy_atoms
 from pyg_diffusion.chem.similarity import representatives
 from pyg_diffusion.generate import OVERSAMPLE
 from pyg_diffusion.metrics import evaluate, group_records, records_of
@@ -73,7 +73,7 @@ def main() -> None:
     error = [scored[k].precision_minima[np.isfinite(scored[k].precision_minima)] for k in solved]
     assert all(len(e) == len(results[k].positions) for e, k in zip(error, solved, strict=True))
     sure = [results[k].confidence for k in solved]
-    turns = [rdMolDescriptors.CalcNumRotatableBonds(Chem.RemoveHs(ensembles[k].mol)) for k in solved]
+    turns = [rdMolDescriptors.CalcNumRotatableBonds(heavy_atoms(ensembles[k].mol)) for k in solved]
     trivial = [np.full(len(e), -float(n)) for n, e in zip(turns, error, strict=True)]
     rows = {"confidence": correlation(sure, error), "fewer rotatable bonds": correlation(trivial, error)}
     for name, row in rows.items():

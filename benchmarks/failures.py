@@ -23,6 +23,7 @@ from rdkit import Chem
 from rdkit.Chem import rdMolAlign, rdMolDescriptors
 
 from pyg_diffusion.chem import read_sdf
+from pyg_diffusion.chem.heavy import heavy_atoms
 from pyg_diffusion.metrics import evaluate, group_records
 from pyg_diffusion.metrics.conformers import OK
 from pyg_diffusion.plot import draw_overlay
@@ -75,8 +76,8 @@ def draw(worst: list, ensembles: list, target: Path) -> None:
     for axis, (k, result, records) in zip(axes.flat, worst, strict=False):
         ensemble = ensembles[k]
         i = int(np.argmax(result.recall_minima))
-        bare = Chem.RemoveHs(ensemble.mol)
-        placed = [Chem.RemoveHs(r.mol) for r in records]
+        bare = heavy_atoms(ensemble.mol)
+        placed = [heavy_atoms(r.mol) for r in records]
         distances = [rdMolAlign.GetBestRMS(p, bare, -1, bare.GetConformers()[i].GetId()) for p in placed]
         j = int(np.argmin(distances))
         rdMolAlign.GetBestRMS(placed[j], bare, -1, bare.GetConformers()[i].GetId())  # leaves it superposed
@@ -109,7 +110,7 @@ def main() -> None:
     }
     scored = {name: evaluate(ensembles, records, expected=counts).molecules for name, records in made.items()}
     solved = [k for k in range(len(ensembles)) if all(OK in scored[name][k].status for name in made)]
-    bare = [Chem.RemoveHs(e.mol) for e in ensembles]
+    bare = [heavy_atoms(e.mol) for e in ensembles]
     rows = {}
     for label, member in CLASSES.items():
         mine = [k for k in solved if member(bare[k])]

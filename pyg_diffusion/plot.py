@@ -73,6 +73,7 @@ def overlays(generated: str, reference: str, count: int) -> list[tuple[Any, np.n
     from rdkit.Chem import rdMolAlign
 
     from .chem import read_sdf
+    from .chem.heavy import heavy_atoms
     from .metrics import Matcher, group_records
 
     ensembles, _ = group_records(read_sdf(reference))
@@ -84,10 +85,10 @@ def overlays(generated: str, reference: str, count: int) -> list[tuple[Any, np.n
             found[place].append(record.mol)
     rows = []
     for ensemble, mols in zip(ensembles, found, strict=True):
-        bare = Chem.RemoveHs(ensemble.mol)
+        bare = heavy_atoms(ensemble.mol)
         best: tuple[float, Any, int] | None = None
         for mol in mols:
-            probe = Chem.RemoveHs(mol)
+            probe = heavy_atoms(mol)
             for conformer in bare.GetConformers():
                 if not probe.HasSubstructMatch(bare) or probe.GetNumAtoms() != bare.GetNumAtoms():
                     continue

@@ -10,6 +10,7 @@ from rdkit import Chem, rdBase
 from rdkit.Chem import rdDistGeom
 
 from .conformers import with_positions
+from .heavy import identity_smiles
 from .relax import MMFF_LEVELS, RELAX, relax_mmff, relax_xtb
 from .similarity import distinct
 from .stereo import check_stereo, stereo_of
@@ -63,7 +64,7 @@ def ensemble(mol: Chem.Mol, options: EnsembleOptions, notes: Counter[str] | None
     work = Chem.Mol(mol)
     work.RemoveAllConformers()
     parameters = rdDistGeom.ETKDGv3()
-    text = Chem.MolToSmiles(Chem.RemoveHs(work, sanitize=False))
+    text = identity_smiles(work)
     # not 0: RDKit multiplies its seed by the conformer's number
     parameters.randomSeed = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=4).digest(), "big") >> 1 | 1  # type: ignore[assignment]
     with rdBase.BlockLogs():

@@ -5,6 +5,7 @@ from rdkit import Chem
 
 from ..data.schema import BOND_TYPES, ELEMENTS, HYBRIDIZATIONS
 from ..data.store import Molecule
+from .heavy import identity_smiles
 from .records import indefinite, set_maps_aside
 from .stereo import stereo_of
 
@@ -77,6 +78,6 @@ def molecule_from_mol(mol: Chem.Mol, name: str = "", conformers: bool = True) ->
         ez=stereo.ez,
         ez_type=stereo.ez_type,
         name=name or (mol.GetProp("_Name") if mol.HasProp("_Name") else ""),
-        smiles=Chem.MolToSmiles(Chem.RemoveHs(mol, sanitize=False)),
+        smiles=identity_smiles(mol),
         pos=[c.GetPositions() for c in mol.GetConformers()] if conformers else [],
     )

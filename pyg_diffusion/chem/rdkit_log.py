@@ -11,6 +11,8 @@ from rdkit import rdBase
 
 _LEVELS = ("rdApp.debug", "rdApp.info", "rdApp.warning", "rdApp.error")
 _TIME = re.compile(r"^\[\d\d:\d\d:\d\d\]\s*")
+# what a failed check prints around its message: where it happened, and a line for every frame of the stack
+_TRACE = re.compile(r"\d+# |\*{4}$|-{5,}$|Stacktrace:$|Violation occurred on line|Failed Expression:|[-\w]+ Violation$")
 _local = threading.local()  # .listeners: of this thread, the innermost last
 _lock = threading.Lock()
 _listening = 0  # contexts of all threads
@@ -23,7 +25,7 @@ def _heard(record: logging.LogRecord) -> bool:
         return True
     text = _TIME.sub("", record.getMessage()).removeprefix("ERROR: ").removeprefix("Warning: ").strip()
     text = text.removeprefix("WARNING: ")
-    if text:
+    if text and not _TRACE.match(text):
         listeners[-1](text)
     return False
 

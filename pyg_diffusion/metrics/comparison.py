@@ -38,6 +38,10 @@ class Comparison:
             [0, 1]. None where there was nothing to measure.
         common: how many of the `molecules` every method solved.
         failed: method -> names of the molecules without any valid conformer.
+        upper_bounds: method -> names of the molecules with more symmetric atom orders than were tried, whose RMSD may
+            therefore be smaller than given.
+        problems: method -> (name, reason) of the molecules that could not be evaluated; all their conformers count as
+            failures.
         unmatched: method -> (position, name, reason) of each generated record that belongs to no reference.
         posebusters_tests: method -> how often each check failed.
     """
@@ -46,6 +50,8 @@ class Comparison:
     molecules: int
     common: int
     failed: dict[str, list[str]]
+    upper_bounds: dict[str, list[str]]
+    problems: dict[str, list[tuple[str, str]]]
     unmatched: dict[str, list[tuple[int, str, str]]]
     posebusters_tests: dict[str, dict[str, int]]
 
@@ -56,6 +62,8 @@ class Comparison:
             "solved_by_every_method": self.common,
             "methods": self.rows,
             "failed": self.failed,
+            "upper_bounds": self.upper_bounds,
+            "problems": {m: [list(p) for p in items] for m, items in self.problems.items()},
             "unmatched": {m: [list(u) for u in items] for m, items in self.unmatched.items()},
             "posebusters_tests": self.posebusters_tests,
         }
@@ -68,6 +76,11 @@ class Comparison:
         for method in self.rows:
             for what, names in (
                 ("molecules without a valid conformer", self.failed[method]),
+                ("molecules that could not be evaluated", [f"{n} ({why})" for n, why in self.problems[method]]),
+                (
+                    "molecules of more symmetric atom orders than were tried, so that their RMSD is an upper bound",
+                    self.upper_bounds[method],
+                ),
                 ("generated records that match no reference", [f"{n} ({why})" for _, n, why in self.unmatched[method]]),
             ):
                 if names:
@@ -138,6 +151,7 @@ def _counts(row: dict[str, Value], evaluation: Evaluation) -> None:
     row["unmatched"] = len(evaluation.unmatched)
     row["yield"] = _ratio(total[OK], total.total())
     row["unsolved molecules"] = sum(not m.solved for m in molecules)
+    row["RMSD an upper bound"] = sum(m.upper_bound for m in molecules)
     stereo = sum((m.counts for m in molecules if m.has_stereo), Counter())
     row["stereo right"] = _ratio(stereo[OK], stereo[OK] + stereo[WRONG_STEREO])
 
@@ -212,6 +226,8 @@ def compare(
         molecules=len(table[0]),
         common=int(common.sum()),
         failed={m: [r.name for r in row if not r.solved] for m, row in zip(methods, table, strict=True)},
+        upper_bounds={m: [r.name for r in row if r.upper_bound] for m, row in zip(methods, table, strict=True)},
+        problems={m: [(r.name, r.problem) for r in row if r.problem] for m, row in zip(methods, table, strict=True)},
         unmatched={m: [(u.index, u.name, u.reason) for u in results[m].unmatched] for m in methods},
         posebusters_tests={m: dict(sum((r.pb_tests for r in results[m].molecules), Counter())) for m in methods},
     )

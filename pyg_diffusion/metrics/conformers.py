@@ -11,9 +11,9 @@ A generated conformer that is missing, unreadable, of the wrong graph or of the 
 import os
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from multiprocessing import get_context
 from typing import NamedTuple
@@ -24,10 +24,12 @@ from rdkit.Chem import rdDistGeom, rdForceFieldHelpers, rdMolAlign
 
 from ..chem.axial import axial_key
 from ..chem.conformers import with_positions
-from ..chem.records import Record
+from ..chem.heavy import heavy_atoms, identity_smiles
+from ..chem.rdkit_log import rdkit_counts
+from ..chem.records import Record, guarded
 from ..chem.relax import require
 from .strain import METHODS
-from .validity import Geometry, StereoCheck, atom_map, geometry, posebusters_failures, signature
+from .validity import Geometry, StereoCheck, atom_map, geometry, posebusters_failures, signature, symmetrized
 
 OK, WRONG_STEREO, WRONG_GRAPH, UNREADABLE, MISSING = "ok", "wrong stereo", "wrong graph", "unreadable", "missing"
 STATUSES = (OK, WRONG_STEREO, WRONG_GRAPH, UNREADABLE, MISSING)
@@ -67,13 +69,12 @@ class Ensemble:
 
 def isomeric_smiles(mol: Chem.Mol) -> str:
     """Canonical SMILES with the stereo the molecule is tagged with, axial stereo after a blank."""
-    return f"{Chem.MolToSmiles(Chem.RemoveHs(mol))} {axial_key(mol)}".strip()
+    return f"{identity_smiles(mol)} {axial_key(mol)}".strip()
 
 
 def flat_smiles(mol: Chem.Mol) -> str:
     """Canonical SMILES without stereo. All hydrogens go, so that an imine's does not depend on its E/Z label."""
-    heavy = any(a.GetAtomicNum() > 1 for a in mol.GetAtoms())
-    return Chem.MolToSmiles(Chem.RemoveAllHs(mol) if heavy else Chem.RemoveHs(mol), isomericSmiles=False)
+    return Chem.MolToSmiles(heavy_atoms(mol), isomericSmiles=False)
 
 
 def _usable_position(mol: Chem.Mol) -> np.ndarray | None:
@@ -88,7 +89,11 @@ def group_records(records: Iterable[Record]) -> tuple[list[Ensemble], list[Skipp
     are renumbered to the first record's by substructure match, such that the stereo tags of the first hold.
     """
     groups: dict[tuple[str, str], list[Record]] = defaultdict(list)
-    skipped = []
+    skipped: list[Skipped] = []
+
+    def skip(*lost: Record) -> Callable[[str, str], None]:
+        return lambda _, reason: skipped.extend(Skipped(r.index, r.name, reason) for r in lost)
+
     for record in records:
         if record.mol is None:
             skipped.append(Skipped(record.index, record.name, record.problem or "no molecule"))
@@ -97,20 +102,21 @@ def group_records(records: Iterable[Record]) -> tuple[list[Ensemble], list[Skipp
         elif record.fault:
             skipped.append(Skipped(record.index, record.name, record.fault))
         else:
-            groups[record.own_name, isomeric_smiles(record.mol)].append(record)
+            with guarded(record.name, skip(record)):
+                groups[record.own_name, isomeric_smiles(record.mol)].append(record)
     ensembles = []
     for (_, smiles), members in groups.items():
-        first = members[0].mol
-        assert first is not None
-        check, positions = StereoCheck(first), []
-        for record in members:
-            order = atom_map(first, record.mol) if record.mol is not None else None
-            if record.mol is None or order is None:
-                skipped.append(Skipped(record.index, record.name, "atoms cannot be matched to the molecule's first record"))
-            else:
-                positions.append(check.place(record.mol.GetConformer().GetPositions()[order])[0])
-        mol = with_positions(first, np.array(positions))
-        ensembles.append(Ensemble(members[0].name, mol, smiles, flat_smiles(first)))
+        with guarded(members[0].name, skip(*members)):
+            first, positions = members[0].mol, []
+            assert first is not None
+            check, flat = StereoCheck(first), flat_smiles(first)
+            for record in members:
+                order = atom_map(first, record.mol) if record.mol is not None else None
+                if record.mol is None or order is None:
+                    skip(record)("", "atoms cannot be matched to the molecule's first record")
+                else:
+                    positions.append(check.place(record.mol.GetConformer().GetPositions()[order])[0])
+            ensembles.append(Ensemble(members[0].name, with_positions(first, np.array(positions)), smiles, flat))
     return ensembles, skipped
 
 
@@ -145,19 +151,24 @@ class Matcher:
 
     def __call__(self, record: Record) -> tuple[int | None, str]:
         """(index of the reference, status "ok", "wrong graph" or "unreadable"), or (None, why not)."""
-        name = record.own_name
-        named = self._find("name", name)
         # A nameless reference is known under the number its reader gave it, which the generated record may carry.
+        named, problems = self._find("name", record.own_name), []
         if record.mol is None or _usable_position(record.mol) is None:
-            reason = record.problem or "no usable coordinates"
-            return (None, f"{reason}; no single reference has its name") if named is None else (named, UNREADABLE)
-        graph = signature(record.mol)
+            problems.append(record.problem or "no usable coordinates")
+        else:
+            with guarded(record.name, lambda _, reason: problems.append(reason)):
+                return self._match(record, record.mol, named)
+        return (None, f"{problems[0]}; no single reference has its name") if named is None else (named, UNREADABLE)
+
+    def _match(self, record: Record, mol: Chem.Mol, named: int | None) -> tuple[int | None, str]:
+        """For a molecule with coordinates."""
+        name, graph = record.own_name, signature(mol)
         flat = self._flat.get(graph)
         if flat is None:  # conformers of one molecule share it, and canonical SMILES are slow
-            flat = self._flat[graph] = flat_smiles(record.mol)
+            flat = self._flat[graph] = flat_smiles(mol)
         place = self._find("name+flat", name, flat)
         if place is None and ("flat", flat) in self._at:
-            smiles = isomeric_smiles(record.mol)
+            smiles = isomeric_smiles(mol)
             for key in (("name+iso", name, smiles), ("iso", smiles), ("flat", flat)):
                 place = self._find(*key) if place is None else place
         if place is not None:
@@ -170,11 +181,11 @@ class Matcher:
 def rmsd_matrix(reference: Chem.Mol, generated: Chem.Mol, max_matches: int = MAX_MATCHES) -> np.ndarray:
     """RDKit `GetBestRMS` in Å between the conformers of two molecules with the same graph, `[K, n]`.
 
-    On heavy atoms: `RemoveHs` on both, which keeps isotopes, hydrogens that define a double bond's stereo ([H]/N=C), and
-    the atoms of H2. Symmetry-aware, no reflection. A single heavy atom gives 0. At most `max_matches` symmetric atom
-    orders are tried; where a molecule has more, the value is an upper bound.
+    On heavy atoms; on all where there are only hydrogens. Symmetry-aware, no reflection. A single heavy atom gives 0. At
+    most `max_matches` symmetric atom orders are tried; where a molecule has more (`too_symmetric`), the value is an upper
+    bound.
     """
-    heavy, probe = Chem.RemoveHs(reference), Chem.RemoveHs(generated)
+    heavy, probe = heavy_atoms(reference), heavy_atoms(generated)
     ids = [c.GetId() for c in heavy.GetConformers()], [c.GetId() for c in probe.GetConformers()]
     out = np.zeros((len(ids[0]), len(ids[1])))
     if heavy.GetNumAtoms() > 1:
@@ -182,6 +193,13 @@ def rmsd_matrix(reference: Chem.Mol, generated: Chem.Mol, max_matches: int = MAX
             for j, gen in enumerate(ids[1]):  # leaves the probe aligned, which the next call does not mind
                 out[i, j] = rdMolAlign.GetBestRMS(probe, heavy, gen, ref, maxMatches=max_matches)
     return out
+
+
+def too_symmetric(mol: Chem.Mol, max_matches: int = MAX_MATCHES) -> bool:
+    """Whether the heavy atoms have more symmetric orders than `rmsd_matrix` tries, so that its values are upper bounds."""
+    graph = symmetrized(heavy_atoms(mol))
+    orders = graph.GetSubstructMatches(graph, uniquify=False, useChirality=False, maxMatches=max_matches + 1)
+    return len(orders) > max_matches
 
 
 @dataclass(frozen=True)
@@ -198,6 +216,9 @@ class MoleculeResult:
         pb_passed, pb_tests: PoseBusters: how many of those passed, and failures per check.
         strain: method -> kcal/mol of those, one entry each; None where it cannot be had (no parameters, not converged,
             wrong graph).
+        upper_bound: the molecule has more symmetric atom orders than were tried, so each r_ij may be too large.
+        problem: why it could not be evaluated, which makes failures of all its conformers; "" as a rule.
+        messages: what RDKit and PoseBusters would have printed, and how often.
     """
 
     name: str
@@ -211,6 +232,9 @@ class MoleculeResult:
     pb_passed: int = 0
     pb_tests: Counter[str] = field(default_factory=Counter)
     strain: Mapping[str, Sequence[float | None]] = field(default_factory=dict)
+    upper_bound: bool = False
+    problem: str = ""
+    messages: Counter[str] = field(default_factory=Counter)
 
     @cached_property
     def counts(self) -> Counter[str]:
@@ -299,7 +323,16 @@ class _Task(NamedTuple):
 
 def _evaluate_molecule(task: _Task) -> MoleculeResult:
     """One molecule; a function of the module, so that a worker process can import it."""
-    mol = _unpack(task.mol)
+    mol, problems = _unpack(task.mol), []
+    with rdkit_counts() as messages, guarded(task.name, lambda _, reason: problems.append(reason)):
+        return replace(_measured(task, mol), messages=messages)
+    n = max(task.expected, len(task.generated))
+    status = [UNREADABLE if s == OK else s for s, _ in task.generated] + [MISSING] * (n - len(task.generated))
+    nothing = np.full((mol.GetNumConformers(), n), np.inf)
+    return MoleculeResult(task.name, task.smiles, tuple(status), nothing, problem=problems[0], messages=messages)
+
+
+def _measured(task: _Task, mol: Chem.Mol) -> MoleculeResult:
     check = StereoCheck(mol, task.max_matches)
     status = [s for s, _ in task.generated]
     placed: dict[int, np.ndarray] = {}
@@ -316,12 +349,11 @@ def _evaluate_molecule(task: _Task) -> MoleculeResult:
     n = max(task.expected, len(status))
     rmsd = np.full((mol.GetNumConformers(), n), np.inf)
     valid = [k for k in placed if status[k] == OK]
-    with rdBase.BlockLogs():
-        if valid:
-            rmsd[:, valid] = rmsd_matrix(mol, with_positions(mol, np.array([placed[k] for k in valid])), task.max_matches)
-        # A conformer of the wrong graph, or none at all, does not pass; nor is there anything to show to PoseBusters.
-        checked = [with_positions(mol, placed[k][None]) for k in task.checked if k in placed]
-        passed, tests = posebusters_failures(checked) if checked else (0, Counter[str]())
+    if valid:
+        rmsd[:, valid] = rmsd_matrix(mol, with_positions(mol, np.array([placed[k] for k in valid])), task.max_matches)
+    # A conformer of the wrong graph, or none at all, does not pass; nor is there anything to show to PoseBusters.
+    checked = [with_positions(mol, placed[k][None]) for k in task.checked if k in placed]
+    passed, tests = posebusters_failures(checked) if checked else (0, Counter[str]())
     lost = len(task.checked) - len(checked)
     reference = np.array([c.GetPositions() for c in mol.GetConformers()])
     return MoleculeResult(
@@ -336,6 +368,7 @@ def _evaluate_molecule(task: _Task) -> MoleculeResult:
         pb_passed=passed,
         pb_tests=tests + Counter({WRONG_GRAPH: lost}),
         strain={name: [*map(METHODS[name], checked), *[None] * lost] for name in task.strain},
+        upper_bound=bool(valid) and too_symmetric(mol, task.max_matches),
     )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import rdkit
 from rdkit import Chem, rdBase
 
+from ..chem.heavy import heavy_atoms
 from ..chem.soundness import has_clash
 from ..chem.stereo import Stereo, check_stereo, stereo_of
 
@@ -37,6 +38,15 @@ def atom_map(reference: Chem.Mol, mol: Chem.Mol) -> np.ndarray | None:
     return np.array(match, int) if len(match) == mol.GetNumAtoms() else None
 
 
+def symmetrized(mol: Chem.Mol) -> Chem.Mol:
+    """A copy in which the terminal O and N of a conjugated group are drawn alike, as `rdMolAlign.GetBestRMS` takes them."""
+    graph = Chem.RWMol(mol)
+    for end, inner in graph.GetSubstructMatches(_CONJUGATED, uniquify=False) if graph.GetNumBonds() else ():
+        graph.GetAtomWithIdx(end).SetFormalCharge(0)
+        graph.GetBondBetweenAtoms(end, inner).SetBondType(Chem.BondType.SINGLE)
+    return graph
+
+
 def automorphisms(mol: Chem.Mol, max_matches: int = 10_000) -> list[np.ndarray]:
     """Renumberings of a molecule with explicit hydrogens that leave its graph as it is, `[N]` each.
 
@@ -47,13 +57,7 @@ def automorphisms(mol: Chem.Mol, max_matches: int = 10_000) -> list[np.ndarray]:
     heavy = [a.GetIdx() for a in mol.GetAtoms() if a.GetAtomicNum() > 1]
     if not heavy:
         return [np.arange(mol.GetNumAtoms())]
-    graph = Chem.RWMol(mol)
-    for atom in list(mol.GetAtoms())[::-1]:
-        if atom.GetAtomicNum() == 1:
-            graph.RemoveAtom(atom.GetIdx())
-    for end, inner in graph.GetSubstructMatches(_CONJUGATED, uniquify=False) if graph.GetNumBonds() else ():
-        graph.GetAtomWithIdx(end).SetFormalCharge(0)
-        graph.GetBondBetweenAtoms(end, inner).SetBondType(Chem.BondType.SINGLE)
+    graph = symmetrized(heavy_atoms(mol))
     hydrogens = [
         [n.GetIdx() for n in atom.GetNeighbors() if n.GetAtomicNum() == 1] for atom in map(mol.GetAtomWithIdx, heavy)
     ]

@@ -15,6 +15,7 @@ from pyg_diffusion.metrics import (
     MoleculeResult,
     StereoCheck,
     compare,
+    conformers,
     etkdg,
     evaluate,
     geometry,
@@ -165,6 +166,27 @@ def test_tiny_molecules(smiles, stretch, value):
     length = np.linalg.norm(pos[0] - pos[-1]) if smiles == "[H][H]" else 1.0
     assert out.rmsd[0, 0] == pytest.approx(value * length, abs=1e-5)  # H2: each atom moves by half the change
     assert out.cov_r(0.5) == 1
+
+
+def test_the_limit_of_symmetric_orders_is_said():
+    """Neopentane's carbons have 4! orders: with all of them tried, two labellings of one conformer are the same."""
+    mol = embed("CC(C)(C)C", 1)
+    ref = ensemble(mol, "neopentane")
+    carbons = [a.GetIdx() for a in mol.GetAtoms() if a.GetDegree() == 4 and a.GetTotalNumHs(True) == 3]
+    squeezed = positions(mol)[0].copy()
+    squeezed[carbons[-1]] *= 1.3  # so that no two methyls are alike
+    turned = squeezed.copy()
+    turned[carbons] = squeezed[carbons[::-1]]
+    refs, _ = group_records([Record(0, "neopentane", with_positions(mol, squeezed[None]))])
+    record = Record(0, "neopentane", with_positions(mol, turned[None]))
+    full, capped = (evaluate(refs, [record], expected=1, max_matches=k) for k in (24, 1))
+    assert full.molecules[0].rmsd[0, 0] == pytest.approx(0, abs=1e-5) and not full.molecules[0].upper_bound
+    assert capped.molecules[0].rmsd[0, 0] > 0.1 and capped.molecules[0].upper_bound
+    assert evaluate([ref], [record], expected=1, max_matches=23).molecules[0].upper_bound
+    found = compare({"x": capped, "y": full})
+    assert found.rows["x"]["RMSD an upper bound"] == 1 and found.rows["y"]["RMSD an upper bound"] == 0
+    assert found.as_dict()["upper_bounds"] == {"x": ["neopentane"], "y": []}
+    assert "their RMSD is an upper bound: neopentane" in found.table()
 
 
 # --- stereo -------------------------------------------------------------------------------------------------------------
@@ -377,6 +399,60 @@ def test_two_processes_give_the_same():
     for a, b in zip(one.molecules, two.molecules, strict=True):
         assert a.status == b.status
         np.testing.assert_array_equal(a.rmsd, b.rmsd)
+
+
+def test_a_molecule_that_cannot_be_evaluated_is_named_and_ends_nothing(monkeypatch):
+    good, bad = embed("CCO", 2), embed("CCN", 2)
+    refs = [ensemble(good, "good"), ensemble(bad, "bad")]
+    measured = conformers.rmsd_matrix
+
+    def breaks(reference, generated, limit):
+        if reference.HasSubstructMatch(Chem.MolFromSmarts("N")):
+            raise RuntimeError("Pre-condition Violation\n\tring info not initialized\n")
+        return measured(reference, generated, limit)
+
+    monkeypatch.setattr(conformers, "rmsd_matrix", breaks)
+    out = evaluate(refs, [*records_of(good, "good"), *records_of(bad, "bad")], expected=3)
+    one, two = out.molecules
+    assert one.status == ("ok", "ok", "missing") and not one.problem
+    assert two.status == ("unreadable", "unreadable", "missing") and not np.isfinite(two.rmsd).any()
+    found = compare({"x": out})
+    assert found.problems == {"x": [("bad", "ring info not initialized")]}
+    assert found.rows["x"]["COV-R(0.5) mean"] == 0.5 and found.rows["x"]["yield"] == pytest.approx(1 / 3)
+    assert "1 molecules that could not be evaluated: bad (ring info not initialized)" in found.table()
+
+
+def ferrocene() -> Chem.Mol:
+    """Two eclipsed cyclopentadienide rings with dative bonds to iron: without its hydrogens RDKit cannot kekulize it."""
+    mol = Chem.RWMol()
+    angles = 0.4 * np.pi * np.arange(5)
+    ring = np.stack([1.21 * np.cos(angles), 1.21 * np.sin(angles), np.full(5, 1.66)], 1)
+    pos = np.concatenate([ring, ring * [1, 1, -1], [[0, 0, 0]]])
+    for k in range(11):
+        atom = Chem.Atom(6 if k < 10 else 26)
+        atom.SetFormalCharge({0: -1, 5: -1, 10: 2}.get(k, 0))
+        mol.AddAtom(atom)
+    for k in range(10):
+        kind = Chem.BondType.DOUBLE if k % 5 in (1, 3) else Chem.BondType.SINGLE
+        mol.AddBond(k, k - k % 5 + (k + 1) % 5, kind)
+        mol.AddBond(k, 10, Chem.BondType.DATIVE)
+    out = with_positions(mol.GetMol(), pos[None])
+    Chem.SanitizeMol(out)
+    return Chem.AddHs(out, addCoords=True)
+
+
+def test_ferrocene():
+    mol = ferrocene()
+    with pytest.raises(Chem.KekulizeException):
+        Chem.RemoveHs(mol)
+    refs, skipped = group_records([Record(0, "fc", mol)])
+    assert not skipped
+    wide = positions(mol) * [1, 1, 1.1]  # only the rings' distance from iron: ten carbons move by .166 Å
+    (m,) = evaluate(refs, [Record(0, "fc", with_positions(mol, wide))], expected=1, checked=None).molecules
+    assert m.status == ("ok",) and not m.problem
+    assert m.rmsd[0, 0] == pytest.approx(0.166 * np.sqrt(10 / 11), abs=1e-3)
+    assert m.checked == 1 and m.strain == {"MMFF94s": [None]}
+    assert not any("Violation" in text or "# 0x" in text for text in m.messages)
 
 
 # --- validity -----------------------------------------------------------------------------------------------------------

@@ -1,0 +1,28 @@
+"""A molecule without its hydrogens: the heavy atoms, and the SMILES that identifies it."""
+
+from rdkit import Chem
+
+
+def heavy_atoms(mol: Chem.Mol) -> Chem.Mol:
+    """A copy without its hydrogens, whatever they are, conformers included; all atoms where there are only hydrogens.
+
+    `Chem.RemoveHs` keeps deuterium, the hydrogen that defines the stereo of an imine, bridging hydrides, and each hydrogen
+    that a substance group would be empty without, which even `RemoveAllHs` leaves: some programs write a group of one atom
+    for every atom. Nothing is sanitized, so that what has no Kekulé structure is no error.
+    """
+    copy = Chem.Mol(mol)
+    if all(a.GetAtomicNum() == 1 for a in mol.GetAtoms()):
+        return copy
+    Chem.ClearMolSubstanceGroups(copy)
+    copy = Chem.RemoveAllHs(copy, sanitize=False)
+    copy.UpdatePropertyCache(strict=False)
+    Chem.GetSymmSSSR(copy)
+    return copy
+
+
+def identity_smiles(mol: Chem.Mol) -> str:
+    """Canonical isomeric SMILES by which molecules are told apart: hydrogens only where they are isotopes or carry stereo,
+    whatever substance groups a file puts on them."""
+    plain = Chem.Mol(mol)
+    Chem.ClearMolSubstanceGroups(plain)
+    return Chem.MolToSmiles(Chem.RemoveHs(plain, sanitize=False))
