@@ -17,9 +17,11 @@ from torch_geometric.data import Batch
 
 from .chem import Stereo, add_conformers, check_stereo, molecule_from_mol
 from .chem.conformers import coincident
+from .chem.fragments import fragments
+from .chem.parts import Part, join, parts_of
+from .chem.remarks import unfamiliar
 from .chem.similarity import distinct, representatives
 from .data import Molecule, MoleculeData, laplacian_operator
-from .data.schema import ATOM_FEATURES, ELEMENTS
 from .denoise import Denoiser
 from .pretrained import SHIPPED, Card, compile_network, load_pretrained
 from .sample import Ancestral, Counted, Inpainted, ParticleGuided, Sampler, steer, time_grid
@@ -55,6 +57,11 @@ class Conformers:
     notes: list[str] = field(default_factory=list)
     problem: str = ""
     confidence: np.ndarray | None = None
+
+    def keep(self, chosen: Sequence[int]) -> None:
+        """Leave out all but these."""
+        self.positions = self.positions[list(chosen)]
+        self.confidence = None if self.confidence is None else self.confidence[list(chosen)]
 
 
 @dataclass
@@ -141,30 +148,14 @@ class Generator:
 
     def unfamiliar(self, molecule: Molecule) -> list[str]:
         """Warnings about what the model did not see in training."""
-        table = Chem.GetPeriodicTable()
-        seen = set(self.card.elements)
-        new = sorted({int(z) for z in molecule.z} - seen)
-        notes = []
-        if new:
-            symbols = ", ".join(table.GetElementSymbol(z) for z in new)
-            shared = "" if all(z in ELEMENTS for z in new) else ", some of them without a class of their own"
-            notes.append(f"elements the model never saw: {symbols}{shared}")
-        if not self.card.domain:
-            return notes
-        if len(molecule.z) > self.card.domain["max_atoms"]:
-            notes.append(f"{len(molecule.z)} atoms, and the model never saw more than {self.card.domain['max_atoms']}")
-        charges = molecule.x[:, list(ATOM_FEATURES).index("charge")].astype(int) - 2
-        if new := sorted({*charges.tolist()} - {*self.card.domain["charges"]}):
-            shown = ", ".join(f"{c:+d}" + (" or beyond" if abs(c) == 2 else "") for c in new)
-            notes.append(f"formal charges the model never saw: {shown}")
-        return notes
+        return unfamiliar(molecule, [len(a) for a in fragments(molecule)], {*self.card.elements}, self.card.domain)
 
     def sample(
         self,
         molecules: Sequence[Molecule],
         n: int | Sequence[int],
         seed: int = 0,
-        first: int = 0,
+        first: int | Sequence[int] = 0,
         max_attempts: int = 10,
         progress: Callable[[int], object] | None = None,
         condition: Mapping[str, float] | Sequence[Mapping[str, float]] | None = None,
@@ -182,9 +173,14 @@ class Generator:
         result may hold fewer conformers than asked for. The noise of a conformer depends on (seed, molecule, conformer,
         attempt) alone, not on how molecules are batched.
 
+        One atom, and two, have a closed form (`chem.closed`), which takes no draw. Of a molecule of several fragments each
+        is drawn, and judged, as the molecule it is; then they are put beside each other (`chem.fragments.assemble`), those
+        with atoms to keep where these are. A repulsion acts between draws of one fragment. Such a molecule has the
+        confidence of its least sure fragment.
+
         Args:
             n: one number, or one per molecule.
-            first: index of the first molecule, for callers that work through a longer list in pieces.
+            first: index of the first molecule, for callers that work through a longer list in pieces; or of every one.
             progress: called with the number of conformers finished.
             condition: properties that the conformers should have, by name, for all molecules or one mapping each; only
                 what the model was trained with (`card.model["conditions"]`).
@@ -220,6 +216,13 @@ class Generator:
         if level is not None and level not in self.levels:
             there_are = f"it knows {', '.join(self.levels)}" if self.levels else "it was trained without any"
             raise ValueError(f"the model has no level of theory {level!r}; {there_are}")
+        streams = range(int(first), int(first) + len(molecules)) if isinstance(first, Integral) else list(first)  # type: ignore[arg-type]
+        wholes = [parts_of(m, f) for m, f in zip(molecules, fixed or [None] * len(molecules), strict=True)]
+        if any(len(parts) > 1 or len(parts[0].copies) > 1 or parts[0].closed for parts in wholes):
+            return self._sample_apart(
+                molecules, wholes, counts, seed, streams, max_attempts, progress, condition, choose,
+                guidance=guidance, energy=energy, energy_limit=energy_limit, level=level, diversity=diversity,
+            )  # fmt: skip
         results = [
             Conformers(np.zeros((0, len(m.z), 3)), k, notes=self.unfamiliar(m))
             for m, k in zip(molecules, counts, strict=True)
@@ -238,7 +241,7 @@ class Generator:
         for attempt in range(max_attempts):
             if attempt:  # right stereo comes first, which a repulsion does not know of
                 steering = replace(steering, diversity=0.0)
-            sampled = partial(self._run, seed=seed, first=first, attempt=attempt, steering=steering)
+            sampled = partial(self._run, seed=seed, first=streams, attempt=attempt, steering=steering)
             for batch in self._batches(waiting, together=steering.diversity > 0):
                 for job in self._in_parts(batch, sampled):
                     results[job.molecule].problem = job.problem
@@ -258,7 +261,7 @@ class Generator:
         everything, jobs = jobs, [job for job in jobs if job.position is not None]
         if self.confidence:
             for batch in self._batches(jobs):
-                self._in_parts(batch, partial(self._rate, seed=seed, first=first))
+                self._in_parts(batch, partial(self._rate, seed=seed, first=streams))
         for job in everything:
             results[job.molecule].evaluations += job.evaluations
         drawn: list[list[_Job]] = [[] for _ in molecules]
@@ -271,11 +274,86 @@ class Generator:
             if self.confidence:
                 result.confidence = np.array([job.confidence for job in made])
             if choose is not None:
-                chosen = list(choose(k, result.positions, result.confidence))
-                result.positions = result.positions[chosen]
-                result.confidence = None if result.confidence is None else result.confidence[chosen]
+                result.keep(choose(k, result.positions, result.confidence))
             result.positions = result.positions + origins[k]
         return results
+
+    def _sample_apart(
+        self,
+        molecules: Sequence[Molecule],
+        wholes: list[list[Part]],
+        counts: list[int],
+        seed: int,
+        first: Sequence[int],
+        max_attempts: int,
+        progress: Callable[[int], object] | None,
+        condition: Mapping[str, float] | Sequence[Mapping[str, float]] | None,
+        choose: Choice | None,
+        **options: Any,
+    ) -> list[Conformers]:
+        """`sample` by fragments."""
+        each = [condition] * len(molecules) if isinstance(condition, Mapping) else condition
+        drawn = [
+            (k, p, part) for k, parts in enumerate(wholes) for p, part in enumerate(parts)
+            if part.closed is None and not (each and each[k] and _many(parts))
+        ]  # fmt: skip
+        numbers = [counts[k] * len(part.copies) for k, _, part in drawn]
+        made = self.sample(
+            [part.molecule for _, _, part in drawn],
+            numbers,
+            seed,
+            [first[k] + (p << 32) for k, p, _ in drawn],
+            max_attempts,
+            None if progress is None else _scaled(progress, sum(numbers), sum(counts)),
+            None if each is None else [each[k] for k, _, _ in drawn],
+            fixed=[part.fixed for _, _, part in drawn] if any(part.fixed is not None for _, _, part in drawn) else None,
+            **options,
+        )
+        own = {(k, p): result for (k, p, _), result in zip(drawn, made, strict=True)}
+        results = []
+        for k, (molecule, parts) in enumerate(zip(molecules, wholes, strict=True)):
+            result = Conformers(np.zeros((0, len(molecule.z), 3)), counts[k], notes=self.unfamiliar(molecule))
+            results.append(result)
+            if each and each[k] and (_many(parts) or parts[0].closed):
+                what = "is made of fragments" if _many(parts) else "has but one geometry"
+                result.problem = f"{what}: no condition can be asked of it"
+                continue
+            self._join(result, molecule, parts, [own.get((k, p)) for p in range(len(parts))], (seed, first[k]))
+            if choose is not None and len(result.positions):
+                result.keep(choose(k, result.positions, result.confidence))
+        if progress is not None and not drawn:
+            progress(sum(counts))
+        return results
+
+    def _join(
+        self, result: Conformers, molecule: Molecule, parts: list[Part], made: list[Conformers | None], key: tuple[int, int]
+    ) -> None:
+        """Put the fragments of a molecule together, `made` of each, None where it has a closed form."""
+        number = result.right_at_once = result.asked
+        positions, confidence = [], np.ones(result.asked)
+        for part, own in zip(parts, made, strict=True):
+            copies = len(part.copies)
+            if own is None:
+                positions.append(np.repeat(part.in_place()[None], result.asked * copies, axis=0))
+                assert part.closed is not None
+                if len(part.molecule.z) > 1 or not _many(parts):
+                    result.notes.append(f"{part.name}: {part.closed.source}, in closed form: its confidence is 1")
+                continue
+            positions.append(own.positions)
+            result.evaluations += own.evaluations
+            result.right_at_once = min(result.right_at_once, own.right_at_once // copies)
+            if len(own.positions) // copies < number:
+                number = len(own.positions) // copies
+                reason = own.problem or "no conformer of right stereo"
+                result.problem = reason if not _many(parts) else f"fragment {part.name}: {reason}"
+            if own.confidence is not None:
+                least = own.confidence[: number * copies].reshape(number, copies).min(1)
+                confidence = np.minimum(confidence[:number], least)
+        if number:
+            result.problem = ""
+            draws = [np.random.default_rng((*key, k, 0, 0, 0)) for k in range(number)]
+            result.positions = join(molecule, parts, positions, draws)
+            result.confidence = confidence[:number] if self.confidence else None
 
     def _asked(
         self, condition: Mapping[str, float] | Sequence[Mapping[str, float]] | None, count: int
@@ -369,9 +447,9 @@ class Generator:
         assert isinstance(operator, DenseOperator)
         return batch, operator, self.denoiser.net.encode(batch, operator)  # type: ignore[operator]
 
-    def _noise(self, jobs: list[_Job], *key: int, seed: int, first: int) -> Callable[[], torch.Tensor]:
+    def _noise(self, jobs: list[_Job], *key: int, seed: int, first: Sequence[int]) -> Callable[[], torch.Tensor]:
         """White noise that depends, for each job, on the seed, its molecule, its conformer and the key alone."""
-        draws = [np.random.default_rng((seed, first + job.molecule, job.conformer, *key)) for job in jobs]
+        draws = [np.random.default_rng((seed, first[job.molecule], job.conformer, *key)) for job in jobs]
 
         def noise() -> torch.Tensor:
             drawn = [d.standard_normal((job.size, 3), dtype=np.float32) for d, job in zip(draws, jobs, strict=True)]
@@ -380,7 +458,7 @@ class Generator:
         return noise
 
     @torch.no_grad()
-    def _run(self, jobs: list[_Job], seed: int, first: int, attempt: int, steering: _Steering) -> None:
+    def _run(self, jobs: list[_Job], seed: int, first: Sequence[int], attempt: int, steering: _Steering) -> None:
         """Sample the jobs' positions in place."""
         batch, operator, context = self._together(jobs)
         end, start = self.denoiser.sde.schedule.t(torch.tensor(TAU_RANGE)).clamp(0, 1).tolist()
@@ -407,7 +485,7 @@ class Generator:
             job.evaluations += counted.evaluations
 
     @torch.no_grad()
-    def _rate(self, jobs: list[_Job], seed: int, first: int) -> None:
+    def _rate(self, jobs: list[_Job], seed: int, first: Sequence[int]) -> None:
         """Give the jobs' positions their confidence."""
         batch, operator, context = self._together(jobs)
         x = torch.from_numpy(np.concatenate([job.position for job in jobs if job.position is not None])).to(self.device)
@@ -420,6 +498,22 @@ class Generator:
         for job, value in zip(jobs, (1 / (1 + move / CONFIDENCE_SCALE)).tolist(), strict=True):
             job.confidence = value
             job.evaluations += counted.evaluations
+
+
+def _many(parts: list[Part]) -> bool:
+    return sum(len(part.copies) for part in parts) > 1
+
+
+def _scaled(progress: Callable[[int], object], total: int, wanted: int) -> Callable[[int], None]:
+    """Progress in other units: of `total` steps so that they sum to `wanted`."""
+    done = 0
+
+    def told(steps: int) -> None:
+        nonlocal done
+        done += steps
+        progress(done * wanted // total - (done - steps) * wanted // total)
+
+    return told
 
 
 _default: list[Generator] = []  # the shipped weights, loaded once

@@ -277,7 +277,7 @@ def sample_records(
                 tally.right_at_once += result.right_at_once
                 tally.evaluations += result.evaluations
                 for note in result.notes:
-                    say(f"{entry.record.name}: {note}; take its conformers with care")
+                    say(f"{entry.record.name}: {note}")
                 if not len(result.positions):
                     skip(entry.record.name, result.problem or f"no conformer of right stereo in {attempts} attempts")
                     continue

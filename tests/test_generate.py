@@ -85,9 +85,17 @@ def test_what_training_never_saw_is_said(untrained):
     assert said("CCO", max_atoms=8, charges=[0]) == ["9 atoms, and the model never saw more than 8"]
     glycine = "[NH3+]CC(=O)[O-]"
     assert said(glycine, max_atoms=10, charges=[-1, 0, 1]) == []
-    assert said(glycine, max_atoms=10, charges=[0, 1]) == ["formal charges the model never saw: -1"]
-    assert said("[N-3].C[NH3+]", max_atoms=10, charges=[0]) == ["formal charges the model never saw: -2 or beyond, +1"]
+    assert said(glycine, max_atoms=10, charges=[0, 1]) == ["formal charges the model never saw: -1 (atom 5)"]
+    assert said("[N-3].C[NH3+]", max_atoms=10, charges=[0]) == [
+        "2 fragments, generated apart and placed beside each other",
+        "formal charges the model never saw: -2 or beyond (atom 1), +1 (atom 3)",
+    ]
     assert len(said("C[Hg+]", max_atoms=1, charges=[0])) == 3
+    assert said("[O-][N+](=O)c1cc[nH]c1") == said("CC(=O)[N-]C") == said("[NH4+]") == said("[C-]#[N+]C") == []
+    assert said("FP(F)(F)(F)F")[1:] == ["more than 4 neighbours, which the model never saw: P2"]
+    assert said("C[CH]C.[OH]")[1:] == ["unpaired electrons, which the model never saw: C2, O4"]
+    assert said("CC=C=CC") == ["axial stereo is open at C2-C4: both hands may be made"]
+    assert said("N->[Li+]")[1:] == ["bonds that are dative, of order zero or the like: N1-Li2"]
 
 
 def test_stochastic_sampler_is_reproducible(untrained, molecules):

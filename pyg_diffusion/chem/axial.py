@@ -105,6 +105,12 @@ def axial_key(mol: Chem.Mol) -> str:
     return " ".join(sorted(texts))
 
 
+def open_axes(mol: Chem.Mol) -> list[Axis]:
+    """The axes of no hand, of a molecule with or without explicit hydrogens."""
+    full = Chem.AddHs(mol)
+    return [axis for axis in axes(full) if not labelled(full, axis)]
+
+
 def label_axes_from_3d(mol: Chem.Mol, pos: np.ndarray, min_volume: float) -> None:
     """Label every axis by the sign of its normalised volume, or not where that is below `min_volume`; pos `[N, 3]`."""
     for axis in axes(mol):

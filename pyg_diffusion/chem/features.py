@@ -5,9 +5,10 @@ from rdkit import Chem
 
 from ..data.schema import BOND_TYPES, ELEMENTS, HYBRIDIZATIONS
 from ..data.store import Molecule
+from .axial import Axis, open_axes
 from .heavy import identity_smiles
 from .records import indefinite, set_maps_aside
-from .stereo import stereo_of
+from .stereo import stereo_of, unkept_stereo
 
 _ELEMENT = {z: k for k, z in enumerate(ELEMENTS)}
 _HYBRID = {getattr(Chem.HybridizationType, name): k for k, name in enumerate(HYBRIDIZATIONS)}
@@ -52,10 +53,12 @@ def molecule_from_mol(mol: Chem.Mol, name: str = "", conformers: bool = True) ->
         conformers: take the molecule's conformers along.
 
     Raises:
-        ValueError: it has a dummy or query atom or bond, or more atoms than a store takes.
+        ValueError: it has a dummy or query atom or bond, stereo that cannot be kept, or more atoms than a store takes.
     """
     if reason := indefinite(mol):
         raise ValueError(f"{name or 'molecule'}: {reason}; it has no geometry")
+    if reason := unkept_stereo(mol):
+        raise ValueError(f"{name or 'molecule'}: {reason}")
     if any(atom.GetAtomMapNum() for atom in mol.GetAtoms()):
         mol = Chem.Mol(mol)
         set_maps_aside(mol)
@@ -80,4 +83,9 @@ def molecule_from_mol(mol: Chem.Mol, name: str = "", conformers: bool = True) ->
         name=name or (mol.GetProp("_Name") if mol.HasProp("_Name") else ""),
         smiles=identity_smiles(mol),
         pos=[c.GetPositions() for c in mol.GetConformers()] if conformers else [],
+        notes=[f"axial stereo is open at {_between(mol, axis)}: both hands may be made" for axis in open_axes(mol)],
     )
+
+
+def _between(mol: Chem.Mol, axis: Axis) -> str:
+    return "-".join(f"{mol.GetAtomWithIdx(k).GetSymbol()}{k + 1}" for k in axis.between)

@@ -7,7 +7,7 @@ from typing import Any
 from rdkit import Chem, rdBase
 from rdkit.Chem.EnumerateStereoisomers import EnumerateStereoisomers, GetStereoisomerCount, StereoEnumerationOptions
 
-from .axial import Axis, axes, axial_key, label, labelled, sign
+from .axial import axes, axial_key, label, labelled, open_axes, sign
 
 _NONE = Chem.Atom.NOATOM
 
@@ -35,12 +35,6 @@ def most_stereoisomers(mol: Chem.Mol) -> int:
     """2^(unspecified centres, double bonds and axes): how many stereoisomers there are unless some of them are alike."""
     with rdBase.BlockLogs():
         return GetStereoisomerCount(Chem.RemoveHs(mol)) * 2 ** len(open_axes(mol))
-
-
-def open_axes(mol: Chem.Mol) -> list[Axis]:
-    """The allenes and hindered biaryls of no specified hand."""
-    full = Chem.AddHs(mol)
-    return [axis for axis in axes(full) if not labelled(full, axis)]
 
 
 def _isomers(mol: Chem.Mol) -> Iterator[Chem.Mol]:

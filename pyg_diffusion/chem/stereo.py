@@ -16,6 +16,11 @@ _SIDE = {
     Chem.BondStereo.STEREOE: TRANS,
     Chem.BondStereo.STEREOTRANS: TRANS,
 }
+_POLYHEDRAL = {
+    Chem.ChiralType.CHI_SQUAREPLANAR: "square planar stereo (@SP)",
+    Chem.ChiralType.CHI_TRIGONALBIPYRAMIDAL: "trigonal bipyramidal stereo (@TB)",
+    Chem.ChiralType.CHI_OCTAHEDRAL: "octahedral stereo (@OH)",
+}
 
 
 class Stereo(NamedTuple):
@@ -98,6 +103,23 @@ def _label_open_centres(mol: Chem.Mol, pos: np.ndarray) -> int:
             atom.SetChiralTag(Chem.ChiralType.CHI_TETRAHEDRAL_CCW if volume > 0 else Chem.ChiralType.CHI_TETRAHEDRAL_CW)
             count += 1
     return count
+
+
+def unkept_stereo(mol: Chem.Mol) -> str:
+    """Which specified stereo the arrays cannot hold, and what to do, "" where there is none.
+
+    Square planar, bipyramidal and octahedral stereo, unless its ligands are too much alike for isomers.
+    """
+    ranks: list[int] = []
+    for atom in mol.GetAtoms():
+        if atom.GetChiralTag() not in _POLYHEDRAL or not atom.GetUnsignedProp("_chiralPermutation"):
+            continue
+        ranks = ranks or list(Chem.CanonicalRankAtoms(mol, breakTies=False, includeChirality=False))
+        ligands = sorted(ranks[n.GetIdx()] for n in atom.GetNeighbors())
+        if len(ligands) - max(map(ligands.count, ligands), default=0) > 1:
+            where = f"{_POLYHEDRAL[atom.GetChiralTag()]} at {atom.GetSymbol()}{atom.GetIdx() + 1}"
+            return f"{where} cannot be kept; without its label any isomer is made"
+    return ""
 
 
 def signed_volume(tetra: np.ndarray, pos: np.ndarray) -> np.ndarray:

@@ -75,6 +75,7 @@ class Molecule:
     pos: list[np.ndarray] = field(default_factory=list)  # K conformers [N, 3] in Å
     levels: list[str] = field(default_factory=list)  # level of theory of each, "" where unknown; all unknown if empty
     energies: list[float] = field(default_factory=list)  # kcal/mol above the lowest; all unknown if empty
+    notes: list[str] = field(default_factory=list)  # remarks on what the arrays leave out; not stored
 
     def topology(self) -> bytes:
         """Equal exactly for records that are conformers of one molecule in one atom order.
