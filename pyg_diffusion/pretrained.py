@@ -17,7 +17,7 @@ from safetensors.torch import load, save_file
 from .data import schema
 from .denoise import Denoiser
 from .files import replacing
-from .nn import ConformerNet, EnergyNet, EpsNet, GraphNet, MatrixMLP, MatrixNet, MLPNet, ScoreNet
+from .nn import ConformerNet, EnergyNet, EpsNet, GraphNet, HydrogenNet, MatrixMLP, MatrixNet, MLPNet, ScoreNet
 from .sde import GeometricTime, LinearSDE
 from .spectral import PowerSpectrum
 
@@ -52,6 +52,7 @@ class Card:
 
 NETS: dict[str, Any] = {
     "conformer": ConformerNet,
+    "hydrogen": HydrogenNet,
     "graph": GraphNet,
     "eps": EpsNet,
     "score": ScoreNet,
@@ -73,7 +74,7 @@ def build_denoiser(card: Card, spectrum: PowerSpectrum) -> Denoiser:
     conditions = options.pop("conditions", ())
     if kind == "conformer":  # it computes its conditions from the signal; the others only need their number
         options["conditions"] = conditions
-    elif not kind.startswith("matrix"):
+    elif kind != "hydrogen" and not kind.startswith("matrix"):
         options["conditions"] = len(conditions)
     if kind == "matrix_energy":
         del options["n"]  # it takes any

@@ -13,7 +13,9 @@ hydrogens given their parents are N(parent, 1/w): the harmonic prior factors.
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
+from ..data.molecule import MoleculeData
 from ..data.store import Molecule, MoleculeStore
 
 
@@ -76,9 +78,23 @@ class Skeleton:
         return pos
 
 
+def _indices(molecule: Molecule) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Its bonds, centres and double bonds with wide integers."""
+    return molecule.bond_index.astype(np.int64), molecule.tetra.astype(np.int64), molecule.ez.astype(np.int64)
+
+
+def whole_data(molecule: Molecule, conformer: int | None = 0) -> MoleculeData:
+    """All of a molecule as a PyG `Data`, with `second [N]`: which of its atoms are hydrogens that go second."""
+    data = molecule.data(conformer)
+    bonds, tetra, ez = _indices(molecule)
+    second = goes_second(molecule.z, bonds, tetra, ez, np.zeros(len(molecule.z), np.int64))
+    data.second = torch.from_numpy(second)
+    return data
+
+
 def skeleton(molecule: Molecule) -> Skeleton:
     """The skeleton of a molecule with explicit hydrogens."""
-    bonds, tetra, ez = (a.astype(np.int64) for a in (molecule.bond_index, molecule.tetra, molecule.ez))
+    bonds, tetra, ez = _indices(molecule)
     second = goes_second(molecule.z, bonds, tetra, ez, np.zeros(len(molecule.z), np.int64))
     instead = standing_in(second, bonds)
     kept, gone = np.flatnonzero(~second), np.flatnonzero(second)

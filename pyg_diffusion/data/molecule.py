@@ -19,6 +19,8 @@ class MoleculeData(Data):
         edge_weight: weights of the bonds, `[E]`, written by `AddBondWeights`; without it all are 1.
         eigenvalues, eigenvectors: spectrum of the bond graph's Laplacian, `[N]` and row-major `[N²]` (flat, so that
             batches concatenate), written by `AddLaplacianSpectrum`.
+        second: which atoms are hydrogens that are drawn when the others are known, `[N]` bool, written by
+            `chem.skeleton.whole_data`.
         level: name of the level of theory of `pos`, "" where unknown.
         name, smiles: strings.
     """

@@ -7,6 +7,7 @@ from .encodings import heat_diagonal, heat_edges
 from .energy_net import EnergyNet
 from .eps_net import EpsNet
 from .graph_net import GraphNet
+from .hydrogen_net import HydrogenNet
 from .matrix_net import MatrixMLP, MatrixNet
 from .mlp import MLPNet
 from .norm import TimeNorm
@@ -19,6 +20,7 @@ __all__ = [
     "EpsNet",
     "GraphNet",
     "HeatConv",
+    "HydrogenNet",
     "LaplacianAttentionConv",
     "LaplacianConv",
     "MLPNet",

@@ -99,6 +99,17 @@ class ConformerConfig:
 
 
 @dataclass
+class HydrogenConfig:
+    """Arguments of `HydrogenNet`, the second of two stages (data.hydrogens: second); levels: as in `ConformerConfig`."""
+
+    kind: str = "hydrogen"
+    width: int = 96
+    depths: list[int] = field(default_factory=lambda: [3, 2])
+    levels: list[str] = field(default_factory=list)
+    conditions: list[str] = field(default_factory=list)
+
+
+@dataclass
 class GraphConfig:
     """Arguments of `GraphNet` (kind graph; in an `EnergyNet`: energy), `EpsNet` (eps) or `ScoreNet` (score);
     global_attention: between all nodes, for small graphs; conditions: quantities of the data set to condition on."""
@@ -208,6 +219,7 @@ class TrainConfig:
 DATA: dict[str, Any] = {"molecules": MoleculesConfig, "fields": FieldsConfig, "matrices": MatricesConfig}
 MODELS: dict[str, Any] = {
     "conformer": ConformerConfig,
+    "hydrogen": HydrogenConfig,
     "graph": GraphConfig,
     "eps": GraphConfig,
     "score": GraphConfig,
@@ -217,7 +229,7 @@ MODELS: dict[str, Any] = {
     "matrix_mlp_energy": MatrixMLPConfig,
 }
 FITTING = {  # models of each kind of data
-    "molecules": ("conformer",),
+    "molecules": ("conformer", "hydrogen"),
     "fields": ("graph", "eps", "score", "mlp", "energy"),
     "matrices": ("matrix_energy", "matrix_mlp_energy"),
 }
@@ -244,7 +256,7 @@ def exact_targets(config: Config) -> tuple[str, ...]:
     """What the targets of this recipe average over, "auto" resolved."""
     if config.train.exact_targets != ["auto"]:
         return tuple(config.train.exact_targets)
-    if config.data.kind != "molecules" or config.train.log_floor:
+    if config.model.kind != "conformer" or config.train.log_floor:
         return ()
     return ("rotations",) if config.model.conditions else ("rotations", "mirror", "labels")
 
@@ -340,6 +352,11 @@ def _check(config: Config) -> Config:
             raise ConfigError(f"data.val_fraction must lie in (0, 1), got {data.val_fraction}")
         if data.hydrogens not in HYDROGENS:
             raise ConfigError(f"data.hydrogens must be one of {', '.join(HYDROGENS)}, got {data.hydrogens!r}")
+        if model.kind == "hydrogen" and (data.hydrogens != "second" or model.conditions or train.exact_targets != ["auto"]):
+            raise ConfigError(
+                "model.kind: hydrogen is the second stage; set data.hydrogens to second, and no model.conditions and "
+                "train.exact_targets"
+            )
         positive["data.max_pairs"] = data.max_pairs
         unknown = sorted(set(model.conditions) - set(PROPERTIES))
         if unknown:

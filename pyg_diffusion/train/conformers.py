@@ -88,6 +88,7 @@ class ConformerDataModule(SignalDataModule):
     """
 
     centered = True
+    items = ConformerItems
     train: ConformerItems
     val: ConformerItems
 
@@ -107,7 +108,7 @@ class ConformerDataModule(SignalDataModule):
             raise ConfigError(f"{', '.join(config.store)}: no conformers to train on")
         if config.val_store:
             held = MoleculeStore(config.val_store)
-            self.val = ConformerItems([held], np.insert(held.conformer_index(), 0, 0, axis=1), second, exact)
+            self.val = self.items([held], np.insert(held.conformer_index(), 0, 0, axis=1), second, exact)
         else:  # by SMILES, so that no molecule is on both sides, whatever its atom order or store
             names = [np.array(store.smiles()) for store in self.stores]
             smiles = np.concatenate([name[table[:, 1]] for name, table in zip(names, tables, strict=True)])
@@ -117,12 +118,12 @@ class ConformerDataModule(SignalDataModule):
             mine = np.isin(smiles, chosen)
             if mine.all():
                 raise ConfigError("one molecule alone cannot be split into training and validation; give data.val_store")
-            self.val = ConformerItems(self.stores, index[mine], second, exact)
+            self.val = self.items(self.stores, index[mine], second, exact)
             index = index[~mine]
         if not len(self.val):
             raise ConfigError(f"{config.val_store}: no conformers to validate on")
         repeat = np.array(config.repeat or [1] * len(self.stores))
-        self.train = ConformerItems(self.stores, np.repeat(index, repeat[index[:, 0]], axis=0), second, exact)
+        self.train = self.items(self.stores, np.repeat(index, repeat[index[:, 0]], axis=0), second, exact)
 
     def elements(self) -> list[int]:
         """Atomic numbers in the training conformers, sorted."""

@@ -34,6 +34,7 @@ from .config import Config, ConfigError, exact_targets, load_config
 from .conformers import ConformerDataModule
 from .datamodule import SignalDataModule
 from .fields import FieldDataModule
+from .hydrogens import HydrogenDataModule, HydrogenModule
 from .matrices import MatrixDataModule
 from .module import DenoiserModule
 
@@ -160,7 +161,9 @@ def train(config: Config, run_dir: str | Path, resume: bool = False, progress: b
     recipe = config.to_dict()
     conditioned = config.model.conditions
     exact = {"exact": exact_targets(config)} if config.data.kind == "molecules" else {}
-    data = DATA_MODULES[config.data.kind](config.data, options.seed, conditioned, **exact)
+    given = config.model.kind == "hydrogen"  # all other atoms
+    data_module = HydrogenDataModule if given else DATA_MODULES[config.data.kind]
+    data = data_module(config.data, options.seed, conditioned, **exact)
     told_apart = set(getattr(config.model, "levels", ()))
     if told_apart and (unknown := sorted(data.levels() - told_apart)):
         raise ConfigError(f"model.levels does not name {', '.join(unknown)}, which the stores hold")
@@ -191,7 +194,9 @@ def train(config: Config, run_dir: str | Path, resume: bool = False, progress: b
             continue_from(denoiser, source)
         except ValueError as error:
             raise ConfigError(f"{options.init_from}: {error}") from error
-    module = DenoiserModule(config, denoiser, data.conditions(conditioned) if conditioned else None)
+    module = (HydrogenModule if given else DenoiserModule)(
+        config, denoiser, data.conditions(conditioned) if conditioned else None
+    )
     if options.compile:
         compile_network(denoiser)
     control = RunControl(last)
