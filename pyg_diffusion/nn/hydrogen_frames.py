@@ -5,7 +5,7 @@ opposite to the sum of their directions, and a reference e₁:
 
 | n | e₁ | what is free |
 |---|---|---|
-| 1 | towards the nearest atom two bonds away | the azimuth about e₃ (OH, NH₂, CH₃, ...) |
+| 1 | towards the nearest atom two or three bonds away, and off the axis | the azimuth about e₃ (OH, NH₂, CH₃, ...) |
 | 2 | normal to the plane of the two bonds | the tilt of a single hydrogen out of that plane (NH; ideally 0 at sp² atoms) |
 | 3 or more | towards the nearest neighbour | nothing |
 
@@ -70,11 +70,12 @@ for _n in range(4):
         for _shape in range(SHAPES):
             _directions, _free = _template(_n, _k, _shape)
             TEMPLATES[_n, _k, _shape, :_k], FREE[_n, _k, _shape] = torch.tensor(_directions), _free
-# Orders in which k hydrogens can take their slots; beyond three they keep theirs.
+# Orders in which k hydrogens can take their slots: of four, two make the frame; beyond four they keep theirs.
 ORDERS = torch.arange(SLOTS).repeat(SLOTS + 1, 6, 1)
 for _k in (2, 3):
     for _row, _order in enumerate(permutations(range(_k))):
         ORDERS[_k, _row, :_k] = torch.tensor(_order)
+ORDERS[4, 1, 2:4] = torch.tensor([3, 2])
 
 
 class Sites(NamedTuple):
@@ -236,7 +237,7 @@ def frames(sites: Sites, pos: Tensor, noise: Tensor) -> Tensor:
 
     along = (offset * axis[s]).sum(1)
     aside = (distance.square() - along.square()).clamp_min(0).sqrt() > _CLOSE
-    further = torch.where((sites.hops == 2) & aside, distance, torch.inf)
+    further = torch.where((sites.hops >= 2) & aside, distance, torch.inf)
     third = _nearest(s, further, count)
     third = torch.where(torch.isfinite(torch.cat([further, further.new_full((1,), torch.inf)])[third]), third, -1)
     reference = torch.where((sites.known == 1)[:, None], candidates[third], first)

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch_geometric.data import Batch
 
 from pyg_diffusion.data import write_store
-from pyg_diffusion.nn import ConformerNet, EnergyNet, GraphNet
+from pyg_diffusion.nn import ConformerNet, EnergyNet, GraphNet, HydrogenNet
 from pyg_diffusion.pretrained import WeightsError, load_pretrained, union_of_domains
 from pyg_diffusion.train import DenoiserModule, load_config, train
 from pyg_diffusion.train.config import EXACT_TARGETS, ConfigError, exact_targets, from_dict
@@ -387,3 +387,33 @@ def test_begins_with_given_weights_and_learns_further_levels(store_path, molecul
 
 
 CONDITIONED = {"width": 16, "depths": [1, 1], "heads": 2, "pair_width": 8, "conditions": ["radius_of_gyration"]}
+
+
+def test_both_stages_are_trained_from_one_data_section(store_path, tmp_path):
+    """Twenty steps of each; their cards say what they are, and the weights load."""
+    options = recipe(store_path, max_steps=20, val_every=10)
+    options["data"]["hydrogens"] = "second"
+    first = train(from_dict(options), tmp_path / "first", progress=False)
+    _, card = load_pretrained(first.weights)
+    assert card.data == {"kind": "molecules", "hydrogens": "second"} and card.model["kind"] == "conformer"
+    assert card.elements[0] == 1 and card.domain["max_atoms"] > 12  # of whole molecules
+    options["model"] = {"kind": "hydrogen", "width": 16, "depths": [1, 1]}
+    second = train(from_dict(options), tmp_path / "second", progress=False)
+    denoiser, card = load_pretrained(second.weights)
+    assert isinstance(denoiser.net, HydrogenNet) and card.model["kind"] == "hydrogen"
+    assert np.isfinite([first.val_loss, second.val_loss]).all() and {"val/error", "val/entropy"} <= set(card.metrics)
+
+
+def test_skeletons_are_what_the_first_stage_sees(store_path):
+    options = recipe(store_path)
+    options["data"]["hydrogens"] = "second"
+    data = ConformerDataModule(from_dict(options).data, seed=0)
+    assert data.train.sizes().tolist() == [item.num_nodes for item in data.train]
+    water = [item for item in data.train if item.smiles == "O"]
+    assert all((item.z > 1).all() for item in data.train if item.smiles != "O") and all(len(i.z) == 3 for i in water)
+
+
+@pytest.mark.parametrize("wrong", [{"hydrogens": "third"}, {"hydrogens": "first"}])
+def test_the_second_stage_needs_hydrogens_that_go_second(wrong):
+    with pytest.raises(ConfigError, match=r"hydrogens"):
+        from_dict({"data": {"kind": "molecules", "store": ["a.h5"], **wrong}, "model": {"kind": "hydrogen"}})
