@@ -103,11 +103,17 @@ class Denoiser(nn.Module):
         centered: project the global translation of each graph out of signal, noise and output, as for coordinates.
         autocast: let the network's matrix products run in bf16. Process and operator stay in full precision: bf16 holds a
             coordinate of 5 Å to no better than .02 Å.
+
+    Attributes:
+        second: the network of a second stage that completes what this one draws, or None.
     """
+
+    second: nn.Module | None
 
     def __init__(self, net: nn.Module, sde: LinearSDE, spectrum: nn.Module, centered: bool = False, autocast: bool = False):
         super().__init__()
         self.net, self.sde, self.spectrum, self.centered, self.autocast = net, sde, spectrum, centered, autocast
+        self.second = None
         if self.predicts not in PREDICTIONS:
             raise ValueError(f"a network predicts one of {', '.join(PREDICTIONS)}, not {self.predicts!r}")
 

@@ -23,6 +23,9 @@ from .chem.remarks import unfamiliar
 from .chem.similarity import distinct, representatives
 from .data import Molecule, MoleculeData, laplacian_operator
 from .denoise import Denoiser
+from .hydrogens import SecondStage, complete
+from .nn import HydrogenNet
+from .nn.hydrogen_net import DRAWS
 from .pretrained import SHIPPED, Card, compile_network, load_pretrained
 from .sample import Ancestral, Counted, Inpainted, ParticleGuided, Sampler, steer, time_grid
 from .sample.confidence import uncertainty
@@ -43,7 +46,7 @@ class Conformers:
         positions: conformers of right stereo, in Å, `[k, N, 3]`, k <= asked.
         asked: how many were wanted.
         right_at_once: how many had right stereo before any resampling (the yield).
-        evaluations: network evaluations spent, resampling included.
+        evaluations: network evaluations spent, resampling included; of two stages those of the first.
         notes: warnings about the molecule, such as elements the model never saw.
         problem: why there is none, where the reason is not the stereo.
         confidence: of each, in (0, 1], a rank: 1 / (1 + c / .1 Å) with c as in `sample.confidence`, over heavy atoms; None
@@ -70,16 +73,23 @@ class _Job:
 
     molecule: int
     conformer: int
-    data: MoleculeData
+    data: MoleculeData  # what is sampled
     position: np.ndarray | None = None
+    second: SecondStage | None = None  # what completes it, if there are two stages
     confidence: float = float("nan")
     problem: str = ""  # why it cannot be made
     evaluations: int = 0  # of the network, all draws and the rating
 
     @property
     def size(self) -> int:
-        """Atoms."""
+        """Atoms that are sampled."""
         return int(self.data.num_nodes or 0)
+
+    @property
+    def sampled(self) -> np.ndarray:
+        """Their positions."""
+        assert self.position is not None
+        return self.position if self.second is None else self.position[self.second.skeleton.kept]
 
 
 # (index of a molecule, positions [k, N, 3], their confidences [k] where there are any) -> which of them to keep
@@ -102,6 +112,9 @@ class _Steering:
 
 class Generator:
     """Samples conformers of molecules given as graphs.
+
+    With weights of two stages (`chem.skeleton`) the first draws, is steered and rated on the heavy atoms, and the second
+    gives each draw its hydrogens; otherwise all atoms are drawn at once.
 
     Args:
         denoiser, card: as `load_pretrained` returns them.
@@ -133,6 +146,9 @@ class Generator:
         self.confidence = confidence
         if card.data["kind"] != "molecules":
             raise ValueError(f"these weights make {card.data['kind']}, no molecules; see FieldGenerator")
+        self.two_stages = card.data.get("hydrogens") == "second"
+        if self.two_stages and self.denoiser.second is None:
+            raise ValueError("these weights are of one of two stages; pretrained.join_stages makes weights of both")
         if compile:
             compile_network(self.denoiser)
 
@@ -230,13 +246,15 @@ class Generator:
         stereo = [Stereo(m.tetra, m.ez, m.ez_type) for m in molecules]
         jobs = []
         for k, (molecule, count) in enumerate(zip(molecules, counts, strict=True)):
-            data = molecule.data(conformer=None)
-            data.level = level or next(iter(self.levels), "")
+            named = level or next(iter(self.levels), "")
+            second = SecondStage(molecule, named, None if known is None else known[k]) if self.two_stages else None
+            data = molecule.data(conformer=None) if second is None else second.skeleton.molecule.data(conformer=None)
+            data.level = named
             if asked is not None:
                 data.condition = asked[k : k + 1]
             if known is not None:
-                data.fixed = known[k]
-            jobs += [_Job(k, c, data) for c in range(count)]
+                data.fixed = known[k] if second is None else known[k][second.skeleton.kept]
+            jobs += [_Job(k, c, data, second=second) for c in range(count)]
         waiting, steering = jobs, _Steering(guidance, energy, energy_limit, diversity)
         for attempt in range(max_attempts):
             if attempt:  # right stereo comes first, which a repulsion does not know of
@@ -480,15 +498,28 @@ class Generator:
         if isinstance(denoiser, Inpainted):
             sampled = denoiser.place(operator, sampled)
         positions = np.split(sampled.float().cpu().numpy(), np.cumsum([job.size for job in jobs])[:-1])
+        if self.two_stages:
+            positions = self._completed(jobs, positions, attempt, seed=seed, first=first)
         for job, position in zip(jobs, positions, strict=True):
             job.position = position
             job.evaluations += counted.evaluations
+
+    def _completed(
+        self, jobs: list[_Job], positions: Sequence[np.ndarray], attempt: int, seed: int, first: Sequence[int]
+    ) -> list[np.ndarray]:
+        """The second stage: all atoms, from those that the first one drew."""
+        assert isinstance(self.denoiser.second, HydrogenNet)
+        stages, noise = [job.second for job in jobs if job.second is not None], []
+        for job, stage in zip(jobs, stages, strict=True):
+            draws = np.random.default_rng((seed, first[job.molecule], job.conformer, attempt, 2))
+            noise.append(draws.standard_normal((len(stage.data.z), DRAWS), dtype=np.float32))
+        return complete(self.denoiser.second, stages, positions, noise, self.device)
 
     @torch.no_grad()
     def _rate(self, jobs: list[_Job], seed: int, first: Sequence[int]) -> None:
         """Give the jobs' positions their confidence."""
         batch, operator, context = self._together(jobs)
-        x = torch.from_numpy(np.concatenate([job.position for job in jobs if job.position is not None])).to(self.device)
+        x = torch.from_numpy(np.concatenate([job.sampled for job in jobs])).to(self.device)
         heavy = (batch.z > 1).float()
         some = torch.zeros(len(jobs), device=self.device).index_add(0, batch.batch, heavy)
         weight = torch.where(some[batch.batch] > 0, heavy, 1.0)

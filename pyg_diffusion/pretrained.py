@@ -23,6 +23,7 @@ from .spectral import PowerSpectrum
 
 FORMAT = "pyg_diffusion.weights"
 VERSION = 1
+SECOND = "second."  # how the names of the second stage's tensors begin
 SHIPPED = "shipped"  # the name of the package's own weights, where a path is asked for
 
 
@@ -38,6 +39,8 @@ class Card:
     products in bf16; elements: atomic numbers seen in training; data: the kind of data and, for fields, their grid and law;
     training, metrics: where the weights come from and how good they are; domain: what else training saw of molecules, the
     atoms of the largest ("max_atoms") and the formal charges of atoms ("charges", clipped as in features); empty: unknown.
+    hydrogens: of weights of two stages (data["hydrogens"] is "second") the model, training and metrics of the second, whose
+    tensors stand in the same file; empty: there is none.
     """
 
     process: dict[str, Any]
@@ -48,6 +51,7 @@ class Card:
     training: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
     domain: dict[str, Any] = field(default_factory=dict)
+    hydrogens: dict[str, Any] = field(default_factory=dict)
 
 
 NETS: dict[str, Any] = {
@@ -79,9 +83,13 @@ def build_denoiser(card: Card, spectrum: PowerSpectrum) -> Denoiser:
     if kind == "matrix_energy":
         del options["n"]  # it takes any
     net = NETS[kind](**options)
-    return Denoiser(
+    denoiser = Denoiser(
         EnergyNet(net) if kind.endswith("energy") else net, sde, spectrum, card.data["kind"] == "molecules", card.bf16
     )
+    if card.hydrogens:
+        model = card.hydrogens["model"]
+        denoiser.second = HydrogenNet(model["width"], tuple(model["depths"]), tuple(model["levels"])).requires_grad_(False)
+    return denoiser
 
 
 def union_of_domains(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
@@ -128,7 +136,7 @@ def save_pretrained(path: str | os.PathLike, denoiser: Denoiser, card: Card) -> 
     the weights are its own.
     """
     path = Path(path)
-    state = {k: v.detach().to("cpu", torch.float16).contiguous() for k, v in denoiser.net.state_dict().items()}
+    state = {k: v.detach().to("cpu", torch.float16).contiguous() for k, v in _tensors(denoiser).items()}
     spectrum = denoiser.spectrum
     assert isinstance(spectrum, PowerSpectrum)
     new = path.with_suffix(".json.new")
@@ -154,6 +162,29 @@ def save_pretrained(path: str | os.PathLike, denoiser: Denoiser, card: Card) -> 
             card_file.write_text(json.dumps(text, indent=1) + "\n")
         temporary.chmod(new.stat().st_mode)  # safetensors writes files that only the owner can read
     os.replace(new, path.with_suffix(".json"))
+
+
+def _tensors(denoiser: Denoiser) -> dict[str, torch.Tensor]:
+    """By name, those of the second stage behind `SECOND`."""
+    second = {} if denoiser.second is None else denoiser.second.state_dict(prefix=SECOND)
+    return {**denoiser.net.state_dict(), **second}
+
+
+def join_stages(first: str | os.PathLike, second: str | os.PathLike, path: str | os.PathLike) -> None:
+    """Write weights of two stages, `path` with one card, from those of each (`data.hydrogens: second`).
+
+    Raises:
+        WeightsError: weights that cannot be read, or are not such stages, or that tell other levels of theory apart.
+    """
+    (denoiser, card), (other, theirs) = load_pretrained(first), load_pretrained(second)
+    for stage, found, kind in ((first, card, "conformer"), (second, theirs, "hydrogen")):
+        if found.model.get("kind", "conformer") != kind or found.data.get("hydrogens") != "second":
+            raise WeightsError(f"{stage}: not a stage of model.kind {kind} that was trained with data.hydrogens: second")
+    if new := sorted(set(card.model["levels"]) - set(theirs.model["levels"])):
+        raise WeightsError(f"{second}: does not know the level of theory {new[0]}, which {first} does")
+    denoiser.second = other.net
+    card.hydrogens = {"model": theirs.model, "training": theirs.training, "metrics": theirs.metrics}
+    save_pretrained(path, denoiser, card)
 
 
 def load_pretrained(path: str | os.PathLike) -> tuple[Denoiser, Card]:
@@ -184,7 +215,10 @@ def load_pretrained(path: str | os.PathLike) -> tuple[Denoiser, Card]:
         missing = f"there is no {error}" if isinstance(error, KeyError) else _line(error)
         raise WeightsError(f"{card_path}: a damaged card, or one of another program: {missing}") from error
     try:
-        denoiser.net.load_state_dict(state)
+        own = {k.removeprefix(SECOND): v for k, v in state.items() if denoiser.second is not None and k.startswith(SECOND)}
+        denoiser.net.load_state_dict({k: v for k, v in state.items() if not (own and k.startswith(SECOND))})
+        if denoiser.second is not None:
+            denoiser.second.load_state_dict(own)
     except RuntimeError as error:
         raise WeightsError(f"{path}: weights and card do not fit together: {_line(error)}") from error
     return denoiser.eval(), card
@@ -238,7 +272,7 @@ def _parsed(text: dict[str, Any], state: dict[str, torch.Tensor]) -> tuple[Card,
         KeyError, TypeError, ValueError: something is missing, of another type, or out of range.
     """
     kinds = {"process": dict, "model": dict, "bf16": bool, "elements": list, "data": dict, "domain": dict, "spectrum": dict}
-    for name, kind in (kinds | {"training": dict, "metrics": dict}).items():
+    for name, kind in (kinds | {"training": dict, "metrics": dict, "hydrogens": dict}).items():
         if name in text and not isinstance(text[name], kind):
             raise TypeError(f"{name} is {text[name]!r:.40}, not a {kind.__name__}")
     card = Card(**{k: text[k] for k in Card.__dataclass_fields__ if k in text})
@@ -261,7 +295,7 @@ def _parsed(text: dict[str, Any], state: dict[str, torch.Tensor]) -> tuple[Card,
         raise ValueError("the data of fields must have shape, kinds, spacing and channels")
     # A network many times larger than its weights must not even be built.
     largest = max((n for v in state.values() for n in v.shape), default=0)
-    for name, value in card.model.items():
+    for name, value in (*card.model.items(), *card.hydrogens.get("model", {}).items()):
         sizes = value if isinstance(value, list) else [value]
         if any(type(n) is int and n > max(largest, 64) for n in sizes) or (
             name in ("depth", "depths") and sum(sizes) > len(state)

@@ -83,19 +83,23 @@ def _indices(molecule: Molecule) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return molecule.bond_index.astype(np.int64), molecule.tetra.astype(np.int64), molecule.ez.astype(np.int64)
 
 
+def second_of(molecule: Molecule) -> np.ndarray:
+    """`goes_second` of one molecule."""
+    bonds, tetra, ez = _indices(molecule)
+    return goes_second(molecule.z, bonds, tetra, ez, np.zeros(len(molecule.z), np.int64))
+
+
 def whole_data(molecule: Molecule, conformer: int | None = 0) -> MoleculeData:
     """All of a molecule as a PyG `Data`, with `second [N]`: which of its atoms are hydrogens that go second."""
     data = molecule.data(conformer)
-    bonds, tetra, ez = _indices(molecule)
-    second = goes_second(molecule.z, bonds, tetra, ez, np.zeros(len(molecule.z), np.int64))
-    data.second = torch.from_numpy(second)
+    data.second = torch.from_numpy(second_of(molecule))
     return data
 
 
-def skeleton(molecule: Molecule) -> Skeleton:
-    """The skeleton of a molecule with explicit hydrogens."""
+def skeleton(molecule: Molecule, second: np.ndarray | None = None) -> Skeleton:
+    """The skeleton of a molecule with explicit hydrogens; `second`: which of those that can go second do, all if None."""
     bonds, tetra, ez = _indices(molecule)
-    second = goes_second(molecule.z, bonds, tetra, ez, np.zeros(len(molecule.z), np.int64))
+    second = second_of(molecule) if second is None else second
     instead = standing_in(second, bonds)
     kept, gone = np.flatnonzero(~second), np.flatnonzero(second)
     number = np.cumsum(~second) - 1

@@ -187,11 +187,12 @@ def train(config: Config, run_dir: str | Path, resume: bool = False, progress: b
             if wrong:
                 raise ConfigError(f"{options.init_from} has another {name}: {wrong}; begin with the same")
         card.elements = sorted({*card.elements, *theirs.elements})
-        card.domain = union_of_domains(card.domain, theirs.domain)
+        card.domain, card.hydrogens = union_of_domains(card.domain, theirs.domain), theirs.hydrogens
         assert isinstance(source.spectrum, PowerSpectrum)
         denoiser = build_denoiser(card, source.spectrum).train()
         try:
             continue_from(denoiser, source)
+            denoiser.second = source.second
         except ValueError as error:
             raise ConfigError(f"{options.init_from}: {error}") from error
     module = (HydrogenModule if given else DenoiserModule)(
