@@ -192,7 +192,7 @@ def train(config: Config, run_dir: str | Path, resume: bool = False, progress: b
         denoiser = build_denoiser(card, source.spectrum).train()
         try:
             continue_from(denoiser, source)
-            denoiser.second = source.second
+            denoiser.second = source.second.train() if source.second is not None else None
         except ValueError as error:
             raise ConfigError(f"{options.init_from}: {error}") from error
     module = (HydrogenModule if given else DenoiserModule)(
