@@ -5,7 +5,9 @@ import math
 import os
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -36,9 +38,10 @@ from .chem.smiles import record_from_smiles, split_smiles
 from .chem.stereo import signed_volume
 from .data import Molecule
 from .generate import OVERSAMPLE, Generator
-from .metrics import Comparison, Ensemble, Evaluation, compare, etkdg, evaluate, group_records, records_of
+from .metrics import BASELINES, Comparison, compare, draw_each, evaluate, group_records
 from .terms import bind
 
+MESSAGES = 5  # of RDKit that an evaluation passes on, each once
 CHUNK = 64  # molecules sampled together; results are written after each chunk
 
 
@@ -319,26 +322,15 @@ def _chunks(entries: Iterable[Entry]) -> Iterator[tuple[int, list[Entry]]]:
         yield first, chunk
 
 
-def _baseline(
-    ensembles: list[Ensemble], mmff: bool, seed: int, workers: int, checked: int, strain: Sequence[str]
-) -> tuple[Evaluation, dict[str, float | int]]:
-    """ETKDGv3 scored like a generated file, and its cost."""
-    records, seconds, made = [], 0.0, 0
-    for ensemble in tqdm(ensembles, desc="ETKDGv3" + " + MMFF94s" * mmff, unit="", file=sys.stderr, dynamic_ncols=True):
-        mol, spent = etkdg(ensemble.mol, 2 * ensemble.size, seed, mmff)
-        seconds, made = seconds + spent, made + mol.GetNumConformers()
-        records += list(records_of(mol, ensemble.name))
-    scored = evaluate(ensembles, records, workers=workers, checked=checked, strain=strain, seed=seed)
-    return scored, {"seconds per conformer": seconds / max(1, made), "threads": 1}
-
-
 def evaluate_files(
     generated: str,
     reference: str,
     skip: Callable[[str, str], None],
+    say: Callable[[str], None],
     *,
     report: str | None = None,
-    baselines: Iterable[bool] = (),
+    baselines: Sequence[str] = (),
+    openconf_python: str | None = None,
     deltas: Iterable[float] = (0.1, 0.5),
     checked: int = 50,
     xtb: bool = False,
@@ -349,8 +341,10 @@ def evaluate_files(
 
     Args:
         skip: called with (name, reason) for records that could not be used.
+        say: called with remarks.
         report: the report of the sampling job, whose cost goes into the table.
-        baselines: run ETKDGv3 beside it: False for plain, True with MMFF94s.
+        baselines: names of `metrics.BASELINES` to run beside it; what one of them cannot do is its failure.
+        openconf_python: the interpreter that has openconf, which needs an environment of its own.
         checked: at most this many conformers of each method go to PoseBusters and the MMFF94s strain.
         xtb: the strain with GFN2-xTB as well; needs tblite.
 
@@ -358,20 +352,38 @@ def evaluate_files(
         The table, and everything as a JSON-able dictionary (what `plot` reads).
     """
     workers = workers or os.cpu_count() or 1
-    ensembles, unusable = group_records(read_sdf(reference))
-    for row in unusable:
-        skip(f"{row.name} (reference, record {row.index + 1})", row.reason)
-    if not ensembles:
-        raise RecordError(f"{reference}: no usable reference conformer")
-    extra = {"pyg_diffusion": Tally.load(report).measures()} if report else {}
     strain = ("MMFF94s", "GFN2-xTB") if xtb else ("MMFF94s",)
-    ours = evaluate(ensembles, read_sdf(generated), workers=workers, checked=checked, strain=strain, seed=seed)
-    for row in ours.unmatched:
-        skip(f"{row.name} (generated, record {row.index + 1})", row.reason)
-    results = {"pyg_diffusion": ours}
-    for mmff in baselines:
-        name = "ETKDGv3 + MMFF94s" if mmff else "ETKDGv3"
-        results[name], extra[name] = _baseline(ensembles, mmff, seed, workers, checked, strain)
+    with ExitStack() as stack:
+        # entered first: a baseline that cannot be run is said before any work
+        draws = {name: stack.enter_context(BASELINES[name].open(openconf_python)) for name in baselines}
+        ensembles, unusable = group_records(read_sdf(reference))
+        for row in unusable:
+            skip(f"{row.name} (reference, record {row.index + 1})", row.reason)
+        if not ensembles:
+            raise RecordError(f"{reference}: no usable reference conformer")
+        score = partial(evaluate, ensembles, workers=workers, checked=checked, strain=strain, seed=seed)
+        ours = score(read_sdf(generated))
+        for row in ours.unmatched:
+            skip(f"{row.name} (generated, record {row.index + 1})", row.reason)
+        for molecule in ours.molecules:
+            if molecule.problem:
+                skip(molecule.name, molecule.problem)
+        results, extra = {"pyg_diffusion": ours}, {"pyg_diffusion": Tally.load(report).measures()} if report else {}
+        for name, draw in draws.items():
+            label = BASELINES[name].label
+            bar = tqdm(ensembles, desc=label, unit="", file=sys.stderr, dynamic_ncols=True)
+            made = draw_each(draw, bar, [2 * e.size for e in ensembles], seed)
+            for failed, reason in made.problems:
+                say(f"{label}: {failed}: {reason}")
+            results[label], extra[label] = score(made.records), made.cost()
+    messages: Counter[str] = Counter()
+    for result in results.values():
+        for molecule in result.molecules:
+            messages.update(molecule.messages)
+    for text, count in messages.most_common(MESSAGES):
+        say(f"RDKit, {count} times: {text}")
+    if len(messages) > MESSAGES:
+        say(f"RDKit: {len(messages) - MESSAGES} other messages")
     comparison = compare(results, tuple(deltas), extra=extra)
     molecules = {
         method: [{"name": m.name, "smiles": m.smiles, "recall": _finite(m.recall_minima)} for m in result.molecules]

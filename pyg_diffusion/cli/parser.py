@@ -8,6 +8,7 @@ from .. import __version__
 
 SURFACES = ["MMFF94s", "MMFF94s(eps=4)", "GFN2-xTB"]
 KINDS_OF_SPLIT = ["inchikey", "scaffold"]
+BASELINES = ["etkdg", "mmff", "mmff4", "etkdg2", "mmff2", "openconf", "openconf-docking"]  # as metrics.BASELINES
 SAMPLERS = ["ancestral", "ddim", "exponential1", "exponential2", "exponential3"]
 
 
@@ -187,8 +188,22 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument("--baselines", action="store_true", help="fields: score simple generators beside it")
     p.add_argument("-o", "--output", default=None, metavar="RESULT.json", help="write every figure as JSON")
     p.add_argument("--report", default=None, metavar="REPORT.json", help="of sample: its cost goes into the table")
-    p.add_argument("--etkdg", action="store_true", help="run RDKit's ETKDGv3 beside it, as many conformers")
-    p.add_argument("--mmff", action="store_true", help="run ETKDGv3 + MMFF94s beside it as well")
+    p.add_argument(
+        "--compare",
+        nargs="+",
+        choices=BASELINES,
+        default=[],
+        metavar="NAME",
+        help="other methods beside it, as many conformers each: etkdg (RDKit's ETKDGv3), mmff (relaxed by MMFF94s), mmff4 "
+        "(at dielectric constant 4), etkdg2 and mmff2 (drawn twice and clustered), openconf, openconf-docking",
+    )
+    p.add_argument("--etkdg", action="store_true", help="short for --compare etkdg")
+    p.add_argument("--mmff", action="store_true", help="short for --compare mmff")
+    p.add_argument(
+        "--openconf-python",
+        metavar="PYTHON",
+        help="the interpreter of an environment that has openconf (pip install openconf; Python 3.12 or later)",
+    )
     p.add_argument("--delta", type=float, nargs="+", default=[0.1, 0.5], help="coverage thresholds in Å")
     p.add_argument(
         "--busters",

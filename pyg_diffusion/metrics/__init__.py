@@ -7,6 +7,8 @@ from importlib import import_module
 from typing import Any
 
 _HOMES = {
+    "BASELINES": "baselines",
+    "BaselineError": "baselines",
     "Comparison": "comparison",
     "Ensemble": "conformers",
     "Evaluation": "conformers",
@@ -16,8 +18,9 @@ _HOMES = {
     "Skipped": "conformers",
     "StereoCheck": "validity",
     "compare": "comparison",
+    "draw_each": "baselines",
     "compare_fields": "fields",
-    "etkdg": "conformers",
+    "etkdg": "baselines",
     "evaluate": "conformers",
     "geometry": "validity",
     "group_records": "conformers",

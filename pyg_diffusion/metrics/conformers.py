@@ -1,4 +1,4 @@
-"""Generated conformers against reference ensembles: matching, RMSD, coverage, and the ETKDG baseline.
+"""Generated conformers against reference ensembles: matching, RMSD, coverage.
 
 For a molecule with references i = 1..K and generated conformers j = 1..n, r_ij the symmetry-aware heavy-atom RMSD in Å,
 
@@ -19,8 +19,8 @@ from multiprocessing import get_context
 from typing import NamedTuple
 
 import numpy as np
-from rdkit import Chem, rdBase
-from rdkit.Chem import rdDistGeom, rdForceFieldHelpers, rdMolAlign
+from rdkit import Chem
+from rdkit.Chem import rdMolAlign
 
 from ..chem.axial import axial_key
 from ..chem.conformers import with_positions
@@ -434,29 +434,3 @@ def evaluate(
         results = [_evaluate_molecule(task) for task in tasks]
     eligible, refused = (len(pool), single.count(False)) if checked != 0 else (0, 0)
     return Evaluation(results, unmatched, time.perf_counter() - start, checked, seed, eligible, refused)
-
-
-def etkdg(mol: Chem.Mol, n: int, seed: int = 0, mmff: bool = False) -> tuple[Chem.Mol, float]:
-    """The baseline: n ETKDGv3 conformers of a molecule with explicit hydrogens, and the seconds taken on one thread.
-
-    Made from the graph and its stereo tags only: existing conformers are dropped first. Embeddings that fail are not
-    replaced, so there may be fewer than n. With `mmff`, MMFF94s minimises each (left as it is where MMFF has no
-    parameters).
-
-    Args:
-        seed: >= 0. RDKit gets seed + 1, because it multiplies its seed by the conformer's number: 0 would make n equal ones.
-    """
-    copy = Chem.Mol(mol)
-    copy.RemoveAllConformers()
-    params = rdDistGeom.ETKDGv3()
-    params.randomSeed = seed + 1  # type: ignore[assignment]
-    params.numThreads = 1  # type: ignore[assignment]
-    start = time.perf_counter()
-    with rdBase.BlockLogs():
-        rdDistGeom.EmbedMultipleConfs(copy, n, params)
-        if mmff and copy.GetNumConformers() and rdForceFieldHelpers.MMFFHasAllMoleculeParams(Chem.Mol(copy)):
-            # MMFF rewrites the aromaticity of the molecule it works on, which would change its graph
-            work = Chem.Mol(copy)
-            rdForceFieldHelpers.MMFFOptimizeMoleculeConfs(work, numThreads=1, maxIters=2000, mmffVariant="MMFF94s")
-            copy = with_positions(copy, np.array([c.GetPositions() for c in work.GetConformers()]))
-    return copy, time.perf_counter() - start
