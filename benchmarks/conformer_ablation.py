@@ -30,7 +30,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from conformers import ours
+from conformers import ours, rates
 from machine import machine
 
 from pyg_diffusion.chem import read_sdf
@@ -102,7 +102,7 @@ def one_run(name: str, seed: int, args: argparse.Namespace, levels: list[str], e
         records, cost = ours(ensembles, counts, weights, RUN, seed)
     found = evaluate(ensembles, records, expected=counts, seed=seed).molecules
     values = {measure: [of(m) for m in found] for measure, of in MEASURES.items()}
-    return {"values": values, "stereo": cost["stereo right before resampling"], "seconds": seconds}
+    return {"values": values, "stereo": rates(cost)["stereo right before resampling"], "seconds": seconds}
 
 
 def show(variants: dict[str, list[dict[str, Any]]]) -> None:

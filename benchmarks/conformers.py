@@ -1,17 +1,28 @@
-"""Conformers of the shipped weights (or others) beside ETKDGv3, by sampler and number of network evaluations.
+"""Conformers of the shipped weights (or others) beside other methods, by sampler and number of network evaluations.
 
     python benchmarks/conformers.py [REFERENCE.sdf.gz] [--weights FILE] [--runs ancestral:10 ancestral:20:MMFF94s
-        ddim0.5:8:diversity=10 ...]
+        ddim0.5:8:diversity=10 ...] [--compare etkdg mmff mmff4 etkdg2 mmff2 openconf --openconf-python PYTHON]
 
-The measures are those of `pyg-diffusion evaluate`: 2K conformers for K references, nothing leaves the denominator. Prints
-the table, writes benchmarks/results/conformers.json and .png.
+The measures and the other methods are those of `pyg-diffusion evaluate`: 2K conformers for K references, nothing leaves the
+denominator; seconds are of one core, whatever else the machine does. `--molecules M` takes the first M in the order drawn by
+`--molecules-seed`, so that sampling seeds can be compared on the same molecules.
+
+Works through the molecules in pieces, all methods on one before the next, and keeps each under `--checkpoint`: broken off,
+or ended by `--minutes`, the same command goes on where it was, and more `--molecules` or methods add to it. Prints the table
+of the molecules done, writes benchmarks/results/NAME.json and .png.
 """
 
 import argparse
+import hashlib
 import json
 import math
 import re
 import time
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import fields
+from functools import lru_cache
 from pathlib import Path
 
 import matplotlib
@@ -19,14 +30,26 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
-import torch
 from machine import machine
 
+import pyg_diffusion
 from pyg_diffusion import Generator
 from pyg_diffusion.chem import Stereo, molecule_from_mol, read_sdf, with_positions
 from pyg_diffusion.chem.finish import Finish
 from pyg_diffusion.chem.similarity import representatives
-from pyg_diffusion.metrics import compare, etkdg, evaluate, group_records, records_of
+from pyg_diffusion.metrics import (
+    BASELINES,
+    Evaluation,
+    Geometry,
+    MoleculeResult,
+    Skipped,
+    compare,
+    draw_each,
+    evaluate,
+    group_records,
+    records_of,
+)
+from pyg_diffusion.pretrained import SHIPPED
 from pyg_diffusion.sample import DDIM, Ancestral, Exponential
 
 HERE = Path(__file__).parent
@@ -37,26 +60,33 @@ SAMPLERS = {
     "ancestral": Ancestral,
 }
 RUN = r"([^:]+):(\d+)(?::([^:=]+))?(?::diversity=([\d.]+))?(?::oversample=([\d.]+))?"
-RUN_SYNTAX = "SAMPLER:EVALUATIONS[:RELAX][:diversity=W][:oversample=M]"
+RUN_SYNTAX = "SAMPLER:STEPS[:RELAX][:diversity=W][:oversample=M]"
 RUNS = ["ancestral:8:oversample=2", "ancestral:16", "ancestral:40", "ddim0.5:16", "exponential1:5", "exponential2:5"]
 
 
-def ours(ensembles, counts, weights, run, seed, level=None):
-    """(records, cost) of one sampler setting, with repulsion and relaxed afterwards where it says so."""
+@lru_cache(len(RUNS))
+def generator(weights, sampler, steps, confidence):
+    """Loaded once for all pieces."""
+    options = {"sampler": SAMPLERS[sampler](), "steps": steps, "device": "cpu", "confidence": confidence}
+    return Generator.from_pretrained(weights, **options)
+
+
+def ours(ensembles, counts, weights, run, seed, level=None, first=0):
+    """(records, sums of cost) of one sampler setting, with repulsion and relaxed afterwards where it says so."""
     parts = re.fullmatch(RUN, run)
     if parts is None:
         raise SystemExit(f"--runs {run}: expected {RUN_SYNTAX}")
     name, steps, relax, diversity, oversample = parts.groups()
     finish = Finish(relax or "")
-    options = {"sampler": SAMPLERS[name](), "steps": int(steps), "device": "cpu", "confidence": oversample is not None}
-    generator = Generator.from_pretrained(weights, **options)
+    model = generator(weights, name, int(steps), oversample is not None)
     molecules = [molecule_from_mol(e.mol, e.name, conformers=False) for e in ensembles]
-    start = time.perf_counter()
+    start = time.process_time()
     draws = [math.ceil(float(oversample or 1) * count) for count in counts]
-    results = generator.sample(
+    results = model.sample(
         molecules,
         draws,
         seed,
+        first,
         level=level,
         diversity=float(diversity or 0),
         choose=lambda k, *drawn: representatives(ensembles[k].mol, drawn[0], counts[k], drawn[1]),
@@ -67,83 +97,180 @@ def ours(ensembles, counts, weights, run, seed, level=None):
         finished, _ = finish(ensemble.mol, stereo, result.positions)
         if finished:
             records += records_of(with_positions(ensemble.mol, np.stack([f.pos for f in finished])), ensemble.name)
-    seconds = time.perf_counter() - start
-    made = max(1, len(records))
     return records, {
-        "seconds per conformer": seconds / made,
-        "threads": torch.get_num_threads(),
-        "network evaluations per conformer": sum(r.evaluations for r in results) / made,
-        "stereo right before resampling": sum(r.right_at_once for r in results) / sum(r.asked for r in results),
+        "seconds": time.process_time() - start,
+        "made": len(records),
+        "evaluations": sum(r.evaluations for r in results),
+        "right at once": sum(r.right_at_once for r in results),
+        "drawn": sum(r.asked for r in results),
     }
 
 
-def baseline(ensembles, counts, mmff, seed, oversample=1.0):
-    """(records, cost) of ETKDGv3; oversampled, those are kept that stand best for all, as of ours."""
-    records, seconds = [], 0.0
-    for ensemble, count in zip(ensembles, counts, strict=True):
-        mol, spent = etkdg(ensemble.mol, math.ceil(oversample * count), seed, mmff)
-        seconds += spent
-        if mol.GetNumConformers():
-            start = time.perf_counter()
-            positions = np.stack([c.GetPositions() for c in mol.GetConformers()])
-            mol = with_positions(mol, positions[representatives(mol, positions, count)])
-            seconds += time.perf_counter() - start
-        records += records_of(mol, ensemble.name)
-    return records, {"seconds per conformer": seconds / max(1, len(records)), "threads": 1}
+def rates(cost):
+    """Rows of the table from the sums of a method's cost."""
+    made, drawn = max(1, cost["made"]), max(1, cost.get("drawn", 0))
+    rows = {"seconds per conformer": cost["seconds"] / made}
+    if "drawn" in cost:
+        rows["network evaluations per conformer"] = cost["evaluations"] / made
+        rows["stereo right before resampling"] = cost["right at once"] / drawn
+    return rows
 
 
-def main() -> None:
+class Store:
+    """Pieces that are done, one JSON file each, and what they were made with.
+
+    Raises:
+        SystemExit: the folder holds pieces made with other settings.
+    """
+
+    def __init__(self, folder: Path, settings: dict):
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        card = folder / "settings.json"
+        known = json.loads(card.read_text()) if card.exists() else settings
+        other = sorted(key for key in {*known, *settings} if known.get(key) != settings.get(key))
+        if other:
+            raise SystemExit(f"{folder}: holds pieces of other {', '.join(other)}; give another --checkpoint, or remove it")
+        card.write_text(json.dumps(settings, indent=1) + "\n")
+
+    def path(self, method: str, first: int) -> Path:
+        return self.folder / f"{re.sub(r'[^A-Za-z0-9.=]+', '_', method)}_{first:05d}.json"
+
+    def save(self, method: str, first: int, evaluation: Evaluation, cost: dict) -> None:
+        molecules = [{f.name: getattr(m, f.name) for f in fields(m)} for m in evaluation.molecules]
+        for row in molecules:
+            shape = row["geometry"]
+            row["geometry"] = None if shape is None else {f.name: getattr(shape, f.name) for f in fields(shape)}
+            row["rmsd"] = row["rmsd"].tolist()
+        text = {
+            "molecules": molecules,
+            "unmatched": [[u.index, u.name, u.reason] for u in evaluation.unmatched],
+            "eligible": evaluation.eligible,
+            "refused": evaluation.refused,
+            "cost": cost,
+        }
+        target = self.path(method, first)
+        target.with_suffix(".part").write_text(json.dumps(text))
+        target.with_suffix(".part").replace(target)  # whole or not at all
+
+    def load(self, method: str, first: int) -> tuple[Evaluation, dict]:
+        text = json.loads(self.path(method, first).read_text())
+        molecules = []
+        for row in text["molecules"]:
+            if row["geometry"] is not None:
+                counted = {k: Counter(v) if isinstance(v, dict) else v for k, v in row["geometry"].items()}
+                row["geometry"] = Geometry(**counted)
+            row |= {"status": tuple(row["status"]), "rmsd": np.array(row["rmsd"], float).reshape(-1, len(row["status"]))}
+            row |= {key: Counter(row[key]) for key in ("pb_tests", "messages")}
+            molecules.append(MoleculeResult(**row))
+        unmatched = [Skipped(*u) for u in text["unmatched"]]
+        return Evaluation(molecules, unmatched, eligible=text["eligible"], refused=text["refused"]), text["cost"]
+
+    def merged(self, method: str, firsts: Sequence[int], busters: int, seed: int) -> tuple[Evaluation, dict]:
+        """All pieces of a method as one evaluation, and the sums of its cost."""
+        pieces = [self.load(method, first) for first in firsts]
+        cost = Counter()
+        for _, spent in pieces:
+            cost.update(spent)
+        parts = [evaluation for evaluation, _ in pieces]
+        return Evaluation(
+            [m for part in parts for m in part.molecules],
+            [u for part in parts for u in part.unmatched],
+            cap=busters,
+            seed=seed,
+            eligible=sum(part.eligible for part in parts),
+            refused=sum(part.refused for part in parts),
+        ), dict(cost)
+
+
+def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("reference", nargs="?", default=str(HERE.parent / "datasets" / "qm9_ensembles_20.sdf.gz"))
     parser.add_argument("--weights", default=None)
-    parser.add_argument("--runs", nargs="+", default=RUNS, metavar=RUN_SYNTAX)
+    parser.add_argument("--runs", nargs="*", default=RUNS, metavar=RUN_SYNTAX)
+    parser.add_argument("--compare", nargs="*", choices=list(BASELINES), default=["etkdg", "mmff"], metavar="NAME")
+    parser.add_argument("--openconf-python", metavar="PYTHON", help="the interpreter of an environment that has openconf")
     parser.add_argument("--level", default=None, metavar="NAME", help="level of theory; the model's first if not given")
     parser.add_argument("--delta", type=float, nargs="+", default=[0.05, 0.1, 0.5])
-    parser.add_argument("--busters", type=int, default=0)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--busters", type=int, default=0, help="conformers of each method for PoseBusters and strain")
+    parser.add_argument("--seed", type=int, default=0, help="of the sampling")
     parser.add_argument("--n", type=int, default=0, help="conformers per molecule instead of 2K")
-    parser.add_argument("--molecules", type=int, default=0, help="only this many molecules, drawn by the seed")
-    parser.add_argument("--etkdg-oversample", type=float, nargs="*", default=[], metavar="M", help="further baselines")
+    parser.add_argument("--molecules", type=int, default=0, help="only this many, the first of the order drawn")
+    parser.add_argument("--molecules-seed", type=int, default=0, help="of the order of the molecules")
+    parser.add_argument("--piece", type=int, default=10, help="molecules between two checkpoints")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="begin no piece after so long")
+    parser.add_argument("--checkpoint", type=Path, help="folder of the pieces; runs/NAME_seedSEED if not given")
     parser.add_argument("--name", default="conformers", help="of the files under benchmarks/results")
-    args = parser.parse_args()
+    return parser.parse_args()
 
+
+def main() -> None:
+    args, begun = arguments(), time.monotonic()
     ensembles, skipped = group_records(read_sdf(args.reference))
     for row in skipped:
         print(f"skipped {row.name}: {row.reason}")
-    if args.molecules:
-        chosen = np.random.default_rng(args.seed).permutation(len(ensembles))[: args.molecules]
-        ensembles = [ensembles[k] for k in sorted(chosen)]
+    order = np.random.default_rng(args.molecules_seed).permutation(len(ensembles))[: args.molecules or None]
+    ensembles = [ensembles[k] for k in order]
     counts = [args.n or 2 * e.size for e in ensembles]
-    jobs = [
-        (f"ours {run}", lambda run=run: ours(ensembles, counts, args.weights, run, args.seed, args.level))
-        for run in args.runs
-    ]
-    for m in [1.0, *args.etkdg_oversample]:
-        drawn = "" if m == 1 else f", {m:g}x"
-        jobs += [
-            (f"{name}{drawn}", lambda mmff=mmff, m=m: baseline(ensembles, counts, mmff, args.seed, m))
-            for name, mmff in (("ETKDGv3", False), ("+ MMFF94s", True))
-        ]
+    each = args.busters / len(ensembles)
+    weights = Path(args.weights or SHIPPED)
+    settings = {key: getattr(args, key) for key in ("level", "seed", "n", "molecules_seed", "piece")}
+    settings |= {
+        "reference": Path(args.reference).name,
+        "weights": hashlib.sha256(weights.read_bytes()).hexdigest() if weights.is_file() else str(weights),
+        "busters per molecule": each,
+        "version": pyg_diffusion.__version__,
+    }
+    store = Store(args.checkpoint or Path("runs") / f"{args.name}_seed{args.seed}", settings)
+    done: list[int] = []
+    with ExitStack() as stack:
+        draws = {
+            BASELINES[name].label: stack.enter_context(BASELINES[name].open(args.openconf_python)) for name in args.compare
+        }
+        methods = [*(f"ours {run}" for run in args.runs), *draws]
+        for first in range(0, len(ensembles), args.piece):
+            piece, wanted = ensembles[first : first + args.piece], counts[first : first + args.piece]
+            missing = [method for method in methods if not store.path(method, first).exists()]
+            if missing and time.monotonic() - begun > 60 * args.minutes:
+                break
+            for method in missing:
+                if method in draws:
+                    made = draw_each(draws[method], piece, wanted, args.seed)
+                    records, cost = made.records, {"seconds": made.seconds, "made": len(made.records)}
+                    for name, reason in made.problems:
+                        print(f"{method}: {name}: {reason}")
+                else:
+                    run = method.removeprefix("ours ")
+                    records, cost = ours(piece, wanted, args.weights, run, args.seed, args.level, first)
+                checked = round(each * (first + len(piece))) - round(each * first)
+                found = evaluate(piece, records, expected=wanted, checked=checked, seed=args.seed)
+                store.save(method, first, found, cost)
+            done.append(first)
+    if not done:
+        raise SystemExit("no piece was finished by every method; give more --minutes")
     results, extra = {}, {}
-    for name, job in jobs:
-        records, extra[name] = job()
-        results[name] = evaluate(ensembles, records, expected=counts, checked=args.busters, seed=args.seed)
+    for method in methods:
+        results[method], cost = store.merged(method, done, args.busters, args.seed)
+        extra[method] = rates(cost)
     comparison = compare(results, args.delta, extra=extra)
     print(comparison.table())
+    if comparison.molecules < len(ensembles):
+        print(f"\n{comparison.molecules} of {len(ensembles)} molecules done; the same command goes on")
+    write(args, comparison)
 
+
+def write(args: argparse.Namespace, comparison) -> None:
     target = HERE / "results" / args.name
     target.parent.mkdir(exist_ok=True)
-    text = {
-        "machine": machine(),
-        "arguments": {**vars(args), "reference": Path(args.reference).name},
-        **comparison.as_dict(),
-    }
-    target.with_suffix(".json").write_text(json.dumps(text, indent=1) + "\n")
+    told = {key: value for key, value in vars(args).items() if key not in ("minutes", "checkpoint", "openconf_python")}
+    told["reference"] = Path(args.reference).name
+    text = {"machine": machine(), "arguments": told, **comparison.as_dict()}
+    target.with_suffix(".json").write_text(json.dumps(text, indent=1, allow_nan=False) + "\n")
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
     for axis, measure in zip(axes, ("AMR-R mean", "AMR-P mean"), strict=True):
         for name, row in comparison.rows.items():
             axis.scatter(row["seconds per conformer"], row[measure], label=name)
-        axis.set(xlabel="seconds per conformer", ylabel=f"{measure}, Å", ylim=(0, None), xscale="log")
+        axis.set(xlabel="seconds of one core per conformer", ylabel=f"{measure}, Å", ylim=(0, None), xscale="log")
         axis.grid(alpha=0.3)
     axes[1].legend(fontsize=7)
     figure.savefig(target.with_suffix(".png"), dpi=110)

@@ -17,14 +17,14 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
-from conformers import RUN_SYNTAX, baseline, ours
+from conformers import RUN_SYNTAX, ours
 from machine import machine
 from rdkit import Chem
 from rdkit.Chem import rdMolAlign, rdMolDescriptors
 
 from pyg_diffusion.chem import read_sdf
 from pyg_diffusion.chem.heavy import heavy_atoms
-from pyg_diffusion.metrics import evaluate, group_records
+from pyg_diffusion.metrics import BASELINES, draw_each, evaluate, group_records
 from pyg_diffusion.metrics.conformers import OK
 from pyg_diffusion.plot import draw_overlay
 
@@ -104,10 +104,11 @@ def main() -> None:
         chosen = np.random.default_rng(args.seed).permutation(len(ensembles))[: args.molecules]
         ensembles = [ensembles[k] for k in sorted(chosen)]
     counts = [args.n or 2 * e.size for e in ensembles]
-    made = {
-        "ours": ours(ensembles, counts, args.weights, args.run, args.seed)[0],
-        "ETKDGv3": baseline(ensembles, counts, False, args.seed)[0],
-    }
+    with BASELINES["etkdg"].open() as draw_one:
+        made = {
+            "ours": ours(ensembles, counts, args.weights, args.run, args.seed)[0],
+            "ETKDGv3": draw_each(draw_one, ensembles, counts, args.seed).records,
+        }
     scored = {name: evaluate(ensembles, records, expected=counts).molecules for name, records in made.items()}
     solved = [k for k in range(len(ensembles)) if all(OK in scored[name][k].status for name in made)]
     bare = [heavy_atoms(e.mol) for e in ensembles]
