@@ -6,7 +6,7 @@ opposite to the sum of their directions, and a reference e₁:
 | n | e₁ | what is free |
 |---|---|---|
 | 1 | towards the nearest atom two or three bonds away, and off the axis | the azimuth about e₃ (OH, NH₂, CH₃, ...) |
-| 2 | normal to the plane of the two bonds | the tilt of a single hydrogen out of that plane (NH; ideally 0 at sp² atoms) |
+| 2 | normal to the plane of the two bonds | the tilt of a single hydrogen out of that plane (NH; none at sp² carbon) |
 | 3 or more | towards the nearest neighbour | nothing |
 
 so that positions in a frame do not change when the molecule moves. What is degenerate takes its direction from given noise.
@@ -58,8 +58,10 @@ def _template(n: int, k: int, shape: int) -> tuple[list[tuple[float, float, floa
         half = {PLANAR_CARBON: 90, PLANAR: 75}.get(shape, 60)
         polar = 60 if shape in (PLANAR, PLANAR_CARBON) else tetrahedral
         return _cone(polar, [-half, half] if k == 2 else even), AZIMUTH
+    if n == 2 and k == 1:
+        return _cone(0, even), FIXED if shape == PLANAR_CARBON else TILT
     if n == 2:
-        return (_cone(0, even), TILT) if k == 1 else (_cone(54 if k == 2 else 70, even), FIXED)
+        return _cone(54 if k == 2 else 70, even), FIXED
     return _cone(0 if k == 1 else 50, even), FIXED
 
 

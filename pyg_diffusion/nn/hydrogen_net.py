@@ -38,10 +38,18 @@ class _Edges(NamedTuple):
     """What a site sees: E pairs with the vectors from site to atom, in Å."""
 
     site: Tensor  # [E]
-    source: Tensor  # [E] atom whose features are read; for a hydrogen that of its own site
+    source: Tensor  # [E] row of `Encoded.said`
     hops: Tensor  # [E] 0 beyond three bonds
-    hydrogen: Tensor  # [E] 1 where it is one
     offset: Tensor  # [E, 3]
+
+
+class Encoded(NamedTuple):
+    """What the known atoms of a batch say, K of them; computed once, used in every evaluation."""
+
+    atoms: Tensor  # [K] which of all atoms they are
+    place: Tensor  # [N] the number of each among them
+    site: Tensor  # [S, W] features of the sites' own atoms
+    said: list[Tensor]  # [2K, W] for each layer: of every atom, and of hydrogens at it
 
 
 class _Bonded(nn.Module):
@@ -66,15 +74,13 @@ class _Seeing(nn.Module):
         super().__init__()
         self.source = nn.Linear(width, 2 * width, bias=False)  # of atoms, and of hydrogens at them
         self.target = nn.Linear(width, width)
-        self.geometry = nn.Linear(basis + 8, width, bias=False)
-        self.hops = nn.Embedding(BONDS + 1, width)
+        self.geometry = nn.Linear(basis + 8 + BONDS + 1, width, bias=False)
         self.gate = nn.Linear(basis, width, bias=False)
         self.out = nn.Sequential(nn.Linear(2 * width, width), nn.SiLU(), nn.Linear(width, width))
 
-    def forward(self, s: Tensor, h: Tensor, edges: _Edges, geometry: Tensor, rbf: Tensor) -> Tensor:
-        which = 2 * edges.source + edges.hydrogen
-        said = self.source(h).view(-1, s.size(1))[which] + self.target(s)[edges.site]
-        message = F.silu(said + self.geometry(geometry) + self.hops(edges.hops)) * self.gate(rbf)
+    def forward(self, s: Tensor, said: Tensor, edges: _Edges, geometry: Tensor, rbf: Tensor) -> Tensor:
+        message = said[edges.source] + self.target(s)[edges.site] + self.geometry(geometry)
+        message = F.silu(message) * self.gate(rbf)
         total = scatter(message, edges.site, 0, dim_size=s.size(0))
         return s + self.out(torch.cat([F.layer_norm(s, s.shape[1:]), total], dim=1))
 
@@ -130,20 +136,22 @@ class HydrogenNet(nn.Module):
             for parameter in head[2].parameters():
                 nn.init.normal_(parameter, std=1e-3)
 
-    def encode(self, data: Data, sites: Sites, pos: Tensor) -> Tensor:
-        """Features of the known atoms by their chemistry and bond lengths, `[N, W]`."""
-        count = torch.bincount(sites.atom[sites.site], minlength=len(pos))
-        h = sum(table(data.x[:, k]) for k, table in enumerate(self.atom)) + self.hydrogens(count)
+    def encode(self, data: Data, sites: Sites, pos: Tensor) -> Encoded:
+        """Features of the known atoms by their chemistry and bond lengths."""
+        known = ~data.second
+        atoms, place = known.nonzero().squeeze(1), known.cumsum(0) - 1
+        count = torch.bincount(place[sites.atom[sites.site]], minlength=len(atoms))
+        h = sum(table(data.x[atoms, k]) for k, table in enumerate(self.atom)) + self.hydrogens(count)
         if self.levels:
-            h = h + self._level(data)
-        row, col = data.edge_index
-        inside = ~(data.second[row] | data.second[col])
-        index = data.edge_index[:, inside]
-        length = (pos[index[0]] - pos[index[1]]).norm(dim=1)
+            h = h + self._level(data)[atoms]
+        inside = known[data.edge_index].all(0)
+        row, col = data.edge_index[:, inside]
+        length = (pos[row] - pos[col]).norm(dim=1)
         edge = torch.cat([self.basis(length), F.one_hot(data.edge_attr[inside], len(BOND_TYPES)).to(pos)], dim=1)
         for block in self.bonded_blocks:
-            h = block(h, index, edge)
-        return h
+            h = block(h, torch.stack([place[row], place[col]]), edge)
+        said: list[Tensor] = [block.source(h).view(2 * len(h), -1) for block in self.blocks]  # type: ignore[operator]
+        return Encoded(atoms, place, h[place[sites.atom]], said)
 
     def _level(self, data: Data) -> Tensor:
         """Embedding of the level of theory of each atom's molecule."""
@@ -154,31 +162,31 @@ class HydrogenNet(nn.Module):
         number = {name: k for k, name in enumerate(self.levels)}
         return self.level(torch.tensor([number.get(name, len(self.levels)) for name in names], device=graph.device))[graph]
 
-    def forward(self, h: Tensor, sites: Sites, frame: Tensor, hidden: Tensor, edges: _Edges) -> Placed:
+    def forward(self, code: Encoded, sites: Sites, frame: Tensor, hidden: Tensor, edges: _Edges) -> Placed:
         """Angles and shifts of all sites in given frames; `hidden [S]`: where the angle is not in the frame yet."""
         case = (sites.known.clamp_max(3) * (SLOTS + 1) + sites.protons) * SHAPES + sites.shape
-        s = h[sites.atom] + self.case(case) + self.hidden(hidden.long())
+        s = code.site + self.case(case) + self.hidden(hidden.long())
         distance = edges.offset.norm(dim=1)
         x, y, z = ((edges.offset[:, None] @ frame[edges.site]).squeeze(1) / distance.clamp_min(1e-6)[:, None]).unbind(1)
         angular = torch.stack([x, y, z, x * y, y * z, z * x, x * x - y * y, 3 * z * z - 1], dim=1)
         rbf = self.basis(distance)
         fades = torch.where(edges.hops > 0, 1.0, (1 - (distance / CUTOFF).square()).clamp_min(0))
-        geometry = torch.cat([rbf, angular], dim=1)
-        for block in self.blocks:
-            s = block(s, h, edges, geometry, rbf * fades[:, None])
+        geometry = torch.cat([rbf, angular, F.one_hot(edges.hops, BONDS + 1).to(rbf)], dim=1)
+        for block, said in zip(self.blocks, code.said, strict=True):
+            s = block(s, said, edges, geometry, rbf * fades[:, None])
         logits = self.choose(s).masked_fill(
             torch.arange(BINS, device=s.device) >= sites.bins[:, None].clamp_min(1), -torch.inf
         )
         return Placed(logits, LENGTH * self.shift(s).view(-1, SLOTS, 3))
 
     def see(
-        self, sites: Sites, wanted: Tensor, pos: Tensor, known: Tensor, graph: Tensor, frame: Tensor, hidden: Tensor
+        self, code: Encoded, sites: Sites, wanted: Tensor, pos: Tensor, graph: Tensor, frame: Tensor, hidden: Tensor
     ) -> _Edges:
         """All that sites see: atoms, and the hydrogens of the other sites whose angles are set, in their ideal places.
 
         Args:
             wanted: whose view is asked for, `[S]`.
-            known, graph: which atoms are known, and the graph of each, `[N]`.
+            graph: of each atom, `[N]`.
         """
         n, centre = len(pos), pos[sites.atom]
         own = wanted[sites.pair[0]]
@@ -193,7 +201,7 @@ class HydrogenNet(nn.Module):
             place = torch.searchsorted(bonded, key).clamp_max(max(len(bonded) - 1, 0))
             return torch.where(bonded[place] == key, hops[place], 0) if len(bonded) else torch.zeros_like(key)
 
-        atoms = known.nonzero().squeeze(1)
+        atoms, place = code.atoms, code.place
         owner, other = near_pairs(centre[looking], graph[sites.atom[looking]], pos[atoms], graph[atoms], CUTOFF)
         owner, other = looking[owner], atoms[other]
         beyond = (hops_of(owner, other) == 0) & (other != sites.atom[owner])
@@ -205,12 +213,10 @@ class HydrogenNet(nn.Module):
         site = looking[site]
         apart = sites.site[seen[proton]] != site
         site, proton = site[apart], proton[apart]
-        nothing = torch.zeros_like(owner)
         return _Edges(
             torch.cat([pair[0], owner, site]),
-            torch.cat([pair[1], other, home[proton]]),
-            torch.cat([steps, nothing, hops_of(site, home[proton])]),
-            torch.cat([torch.zeros_like(steps), nothing, torch.ones_like(site)]),
+            torch.cat([2 * place[pair[1]], 2 * place[other], 2 * place[home[proton]] + 1]),
+            torch.cat([steps, torch.zeros_like(owner), hops_of(site, home[proton])]),
             torch.cat([pos[pair[1]] - centre[pair[0]], pos[other] - centre[owner], ideal[seen][proton] - centre[site]]),
         )
 
@@ -243,8 +249,8 @@ class HydrogenNet(nn.Module):
         hidden = (mine[:, 7] < rate[graph[sites.atom]]) & (sites.free != FIXED)
         jittered = turned(frame, sites.free, angle + (2 * mine[:, 6] - 1) * JITTER)
         used = torch.where(hidden[:, None, None], frame, jittered)
-        h = self.encode(data, sites, pos)
-        said = self(h, sites, used, hidden, self.see(sites, torch.ones_like(hidden), pos, ~data.second, graph, used, hidden))
+        code = self.encode(data, sites, pos)
+        said = self(code, sites, used, hidden, self.see(code, sites, torch.ones_like(hidden), pos, graph, used, hidden))
 
         per = 2 * math.pi / BINS
         label = torch.remainder(torch.floor(angle / per).long(), sites.bins.clamp_min(1))
@@ -272,20 +278,20 @@ class HydrogenNet(nn.Module):
         """
         if not bool(data.second.any()):
             return data.pos.clone()
-        sites, graph, known = find_sites(data), _graph(data), ~data.second
+        sites, graph = find_sites(data), _graph(data)
         uniform = torch.special.ndtr(noise)[sites.atom]
         frame = frames(sites, data.pos, noise[sites.atom, 3:6])
-        h = self.encode(data, sites, data.pos)
+        code = self.encode(data, sites, data.pos)
         hidden = sites.free != FIXED
         first = hidden & self._foremost(sites, data.pos, graph, hidden, uniform[:, 7])
         for chosen in (first, hidden & ~first):
             if bool(chosen.any()):
-                said = self(h, sites, frame, hidden, self.see(sites, chosen, data.pos, known, graph, frame, hidden))
+                said = self(code, sites, frame, hidden, self.see(code, sites, chosen, data.pos, graph, frame, hidden))
                 angle = self._sample(said.logits, uniform[:, 6])
                 frame = torch.where(chosen[:, None, None], turned(frame, sites.free, angle), frame)
                 hidden = hidden & ~chosen
         everyone = torch.ones_like(hidden)
-        said = self(h, sites, frame, hidden, self.see(sites, everyone, data.pos, known, graph, frame, hidden))
+        said = self(code, sites, frame, hidden, self.see(code, sites, everyone, data.pos, graph, frame, hidden))
         return data.pos.index_copy(0, sites.hydrogen, self._place(sites, data.pos, frame, said.shift))
 
     @staticmethod
