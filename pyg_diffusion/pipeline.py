@@ -28,8 +28,9 @@ from .chem import (
     stereo_of,
     with_positions,
 )
+from .chem.axial import axial_key
 from .chem.conformers import coincident
-from .chem.finish import Finish
+from .chem.finish import OWN, Finish, with_own_aside
 from .chem.formats import SUFFIXES, format_of, stdin_records
 from .chem.isomers import most_stereoisomers, stereoisomers
 from .chem.sdf import is_3d
@@ -125,7 +126,7 @@ def unique_molecules(
         molecule = molecule_from_mol(record.mol, record.name, conformers=False)
         for note in record.notes:
             say(f"{record.name}: {note}")
-        key = (record.own_name, molecule.smiles)
+        key = (record.own_name, f"{molecule.smiles} {axial_key(record.mol)}")
         if key in seen:
             seen[key].copies += 1
             repeated += 1
@@ -285,7 +286,10 @@ def sample_records(
                     skip(entry.record.name, result.problem or f"no conformer of right stereo in {attempts} attempts")
                     continue
                 assert entry.record.mol is not None
-                mol = Chem.Mol(entry.record.mol)
+                mol, moved = with_own_aside(entry.record.mol)
+                for name in moved:
+                    note = f"molecules whose own data field {name!r} is now {name + OWN!r}"
+                    tally.finished[note] = tally.finished.get(note, 0) + 1
                 stereo = Stereo(entry.molecule.tetra, entry.molecule.ez, entry.molecule.ez_type)
                 finished, notes = finish(mol, stereo, result.positions, result.confidence)
                 for note, number in notes.items():

@@ -13,6 +13,20 @@ from .similarity import distinct
 from .stereo import Stereo, check_stereo
 
 PRUNED = "conformers left out as near-duplicates"
+FIELDS = ("confidence", "relaxed", "strain_before_kcal_mol", "energy_level", "energy_kcal_mol", "unsound")  # of the output
+OWN = " (input)"  # behind the name of an input's data field that has one of these names
+
+
+def with_own_aside(mol: Chem.Mol) -> tuple[Chem.Mol, list[str]]:
+    """A copy whose own data fields do not have the names of `FIELDS`, and which did: what the input says of its conformer is
+    kept, and says nothing of others. One set aside before stays what it was."""
+    copy = Chem.Mol(mol)
+    moved = [name for name in FIELDS if copy.HasProp(name)]
+    for name in moved:
+        if not copy.HasProp(name + OWN):
+            copy.SetProp(name + OWN, copy.GetProp(name))
+        copy.ClearProp(name)
+    return copy, moved
 
 
 class Finished(NamedTuple):
