@@ -36,7 +36,7 @@ from .chem.isomers import most_stereoisomers, stereoisomers
 from .chem.sdf import is_3d
 from .chem.similarity import representatives
 from .chem.smiles import record_from_smiles, split_smiles
-from .chem.stereo import signed_volume
+from .chem.stereo import MIN_VOLUME, signed_volume
 from .data import Molecule
 from .generate import OVERSAMPLE, Generator
 from .metrics import BASELINES, Comparison, compare, draw_each, evaluate, group_records
@@ -169,9 +169,15 @@ def _nothing_to_keep(mol: Chem.Mol, match: list[int]) -> str:
 
 
 def _settled(mol: Chem.Mol, isomer: Chem.Mol) -> bool:
-    """Whether coordinates say what RDKit leaves open in 3D, such as the side of a bridgehead nitrogen."""
-    volumes = signed_volume(stereo_of(isomer).tetra, mol.GetConformer().GetPositions())
-    return bool((np.abs(volumes) > 0.1).all())  # the bound of `check_stereo`
+    """Whether coordinates say what is left open in 3D: the side of a nitrogen with a hydrogen, which turns over.
+
+    What is open beside it is so on purpose, by a wavy or crossed bond.
+    """
+    was, now = stereo_of(mol), stereo_of(isomer)
+    new = now.tetra[~np.isin(now.tetra[:, 0], was.tetra[:, 0])]
+    if len(now.ez) > len(was.ez) or any(mol.GetAtomWithIdx(int(k)).GetAtomicNum() != 7 for k in new[:, 0]):
+        return False
+    return bool((np.abs(signed_volume(new, mol.GetConformer().GetPositions())) > MIN_VOLUME).all())
 
 
 def _enumerated(entries: Iterable[Entry], limit: int, say: Callable[[str], None]) -> Iterator[Entry]:

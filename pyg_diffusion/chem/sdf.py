@@ -15,6 +15,7 @@ from .stereo import assign_stereo_from_3d
 __all__ = ["is_3d", "record_from_block", "split_sdf", "with_hydrogens"]
 
 _AMBIGUOUS = re.compile(r"ambiguous stereochemistry - (.*?)\s*-? at atom (\d+) ignored")
+_AS_3D = "Marking the mol as 3D"  # where the header does not say 3D, as many do not; nothing to worry about
 _UP_DOWN, _EITHER, _CROSSED = (1, 6), 4, 3  # bond stereo of a V2000 block
 _FROM_V3000 = {1: 1, 2: 4, 3: 6}
 
@@ -28,7 +29,7 @@ def _parse(block: Block) -> tuple[Chem.Mol | None, str, list[str]]:
             mol = Chem.MolFromMolBlock(block.mol.encode("ascii", "replace").decode(), sanitize=False, removeHs=False)
         if mol is None:
             return None, f"RDKit cannot parse this record: {said[-1] if said else 'no reason given'}", []
-        warnings = list(said)
+        warnings = [text for text in said if _AS_3D not in text]
         if reason := indefinite(mol):
             return None, f"{reason}: no molecule", []
         try:
@@ -65,6 +66,7 @@ def record_from_block(index: int, text: str, need_3d: bool) -> Record:
         record.problem = "no atoms"
         return record
     record.notes += [f"data fields: {remark}" for remark in block.remarks]
+    record.notes += [f"RDKit: {text}" for text in warnings if not _AMBIGUOUS.search(text)]
     spatial = is_3d(mol)
     flat = spatial and is_drawing(mol)
     if need_3d and (flat or not spatial):
@@ -107,6 +109,7 @@ def _from_geometry(mol: Chem.Mol, record: Record) -> Chem.Mol:
     mol = _completed(mol, record, coordinates=True)
     with rdBase.BlockLogs():
         assign_stereo_from_3d(mol)
+    _clear_open_marks(mol)
     if fault:
         record.fault = fault.text
         _scale(mol, 1 / scale)
@@ -153,15 +156,24 @@ def _from_drawing(mol: Chem.Mol, record: Record, warnings: list[str], marked_3d:
         Chem.AssignChiralTypesFromBondDirs(mol)
         Chem.AssignStereochemistry(mol, cleanIt=True, force=True)
     unclear = _unclear_marks(mol)
-    for text in dict.fromkeys([*warnings, *said]):
+    for text in [*warnings, *said]:
         if found := _AMBIGUOUS.search(text):
             unclear[f"atom {int(found[2]) + 1}"] = found[1]
-        else:
-            record.notes.append(f"RDKit: {text}")
     if unclear:
         places = ", ".join(f"{place} ({reason})" if reason else place for place, reason in unclear.items())
         record.notes.append(f"ambiguous stereochemistry left open: {places}")
+    _clear_open_marks(mol)
     return _completed(mol, record, coordinates=False)
+
+
+def _clear_open_marks(mol: Chem.Mol) -> None:
+    """Take the marks of open stereo away once they are heeded, wavy and crossed bonds: RDKit would not enumerate what they open."""
+    for bond in mol.GetBonds():
+        bond.ClearProp("_UnknownStereo")
+        if bond.GetBondDir() in (Chem.BondDir.UNKNOWN, Chem.BondDir.EITHERDOUBLE):
+            bond.SetBondDir(Chem.BondDir.NONE)
+        if bond.GetStereo() == Chem.BondStereo.STEREOANY:
+            bond.SetStereo(Chem.BondStereo.STEREONONE)
 
 
 def _unclear_marks(mol: Chem.Mol) -> dict[str, str]:

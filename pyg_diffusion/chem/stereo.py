@@ -78,13 +78,14 @@ def assign_stereo_from_3d(mol: Chem.Mol, conformer: int = -1) -> None:
         if atom.GetChiralTag() not in _CCW:
             atom.SetChiralTag(Chem.ChiralType.CHI_UNSPECIFIED)
     pos = mol.GetConformer(conformer).GetPositions()
-    while _label_open_centres(mol, pos):
+    done: set[int] = set()  # RDKit may take a label away again, as from a centre with a wavy bond
+    while _label_open_centres(mol, pos, done):
         Chem.AssignStereochemistry(mol, cleanIt=True, force=True)
     label_axes_from_3d(mol, pos, MIN_VOLUME)
 
 
-def _label_open_centres(mol: Chem.Mol, pos: np.ndarray) -> int:
-    """Label the centres that RDKit calls possible but left open, where they are not flat; how many.
+def _label_open_centres(mol: Chem.Mol, pos: np.ndarray, done: set[int]) -> int:
+    """Label the centres that RDKit calls possible but left open, where they are not flat; how many. `done` grows by them.
 
     Not a nitrogen with a hydrogen, which turns over.
     """
@@ -96,11 +97,16 @@ def _label_open_centres(mol: Chem.Mol, pos: np.ndarray) -> int:
         near = [b.GetOtherAtomIdx(atom.GetIdx()) for b in atom.GetBonds()]
         if len(near) == 3:
             near.append(atom.GetIdx())
-        if len(near) != 4 or (atom.GetAtomicNum() == 7 and atom.GetTotalNumHs(includeNeighbors=True)):
+        if (
+            atom.GetIdx() in done
+            or len(near) != 4
+            or (atom.GetAtomicNum() == 7 and atom.GetTotalNumHs(includeNeighbors=True))
+        ):
             continue
         volume = float(signed_volume(np.array([[atom.GetIdx(), *near]]), pos)[0])
         if abs(volume) > MIN_VOLUME:
             atom.SetChiralTag(Chem.ChiralType.CHI_TETRAHEDRAL_CCW if volume > 0 else Chem.ChiralType.CHI_TETRAHEDRAL_CW)
+            done.add(atom.GetIdx())
             count += 1
     return count
 
