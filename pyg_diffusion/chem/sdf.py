@@ -167,7 +167,7 @@ def _from_drawing(mol: Chem.Mol, record: Record, warnings: list[str], marked_3d:
 
 
 def _clear_open_marks(mol: Chem.Mol) -> None:
-    """Take the marks of open stereo away once they are heeded, wavy and crossed bonds: RDKit would not enumerate what they open."""
+    """Take wavy and crossed bonds away once they are heeded: RDKit would not enumerate what they leave open."""
     for bond in mol.GetBonds():
         bond.ClearProp("_UnknownStereo")
         if bond.GetBondDir() in (Chem.BondDir.UNKNOWN, Chem.BondDir.EITHERDOUBLE):

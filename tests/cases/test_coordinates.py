@@ -94,7 +94,9 @@ def onto(atom: int, other: int):
 )
 def test_broken_conformers_are_left_out_by_name(written, tmp_path, change, words):
     good = embedded("CCO", "good")
-    path = written(good, moved(embedded("CCO", "broken"), change), moved(good, lambda x: x + [9000.0, -900.0, 50.0]))
+    path = written(
+        good, moved(embedded("CCO", "broken"), change), moved(good, lambda x: x + np.array([9000.0, -900.0, 50.0]))
+    )
     store = tmp_path / "store.h5"
     report = prepare([path], str(store), workers=1, progress=False)
     (skipped,) = report.skipped

@@ -12,7 +12,7 @@ from pyg_diffusion.generate import Generator
 from pyg_diffusion.pipeline import sample_records
 
 MOL = """water
-     progra          3D
+     progr          3D
 
   3  2  0  0  0  0  0  0  0  0999 V2000
     0.0000    0.0000    0.1173 O   0  0

@@ -72,7 +72,7 @@ def test_marks(tmp_path, block, isomers, remark):
 
 def test_other_warnings_of_rdkit_are_passed_on(tmp_path):
     path = tmp_path / "drawn.sdf"
-    path.write_text(f"drawn\n     progra          3D\n\n{CHIRAL.format(1, 0, 0)}$$$$\n")
+    path.write_text(f"drawn\n     progr          3D\n\n{CHIRAL.format(1, 0, 0)}$$$$\n")
     (record,) = read_sdf(str(path), need_3d=False)
     assert any("marking the mol as 2D" in note and note.startswith("RDKit: ") for note in record.notes)
 
