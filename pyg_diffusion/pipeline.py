@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import sys
 import time
 from collections import Counter
@@ -12,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Protocol
+from warnings import warn
 
 import numpy as np
 import torch
@@ -30,15 +32,17 @@ from .chem import (
 )
 from .chem.axial import axial_key
 from .chem.conformers import coincident
-from .chem.finish import OWN, Finish, with_own_aside
-from .chem.formats import SUFFIXES, format_of, stdin_records
-from .chem.isomers import most_stereoisomers, stereoisomers
+from .chem.finish import OWN, PRUNED, Finish, with_own_aside
+from .chem.formats import is_file
+from .chem.isomers import most_stereoisomers, stereo_groups, stereoisomers
+from .chem.records import guarded, reason_of, with_maps
 from .chem.sdf import is_3d
 from .chem.similarity import representatives
-from .chem.smiles import record_from_smiles, split_smiles
+from .chem.smiles import record_from_line, split_smiles
 from .chem.stereo import MIN_VOLUME, signed_volume
+from .chem.text import repaired
 from .data import Molecule
-from .generate import OVERSAMPLE, Generator
+from .generate import OVERSAMPLE, Conformers, Generator
 from .metrics import BASELINES, Comparison, compare, draw_each, evaluate, group_records
 from .terms import bind
 
@@ -99,17 +103,24 @@ class Entry:
     fixed: np.ndarray | None = None
 
 
-def input_records(inputs: Iterable[str]) -> Iterator[Record]:
-    """Records of SMILES strings, .smi and .sdf files, and "-" for stdin."""
+def input_records(inputs: Iterable[str], say: Callable[[str], object] = warn) -> Iterator[Record]:
+    """Records of SMILES or InChI strings, of files, and of stdin for "-"; `say` is told remarks about whole files.
+
+    Raises:
+        RecordError: a file is missing, before anything is read, or of no kind that is read.
+    """
+    inputs = list(inputs)
+    for text in inputs:
+        if is_file(text) and not Path(text).exists():
+            raise RecordError(f"{text}: no such file")  # before any work
     for k, text in enumerate(inputs):
-        if text == "-":
-            yield from stdin_records()
-        elif format_of(text) is not None:
-            yield from read_records(text, need_3d=False)
-        elif os.path.exists(text):
-            raise RecordError(f"{text}: not a SMILES and not named as a file of a known kind ({', '.join(SUFFIXES)})")
+        if text == "-" or is_file(text):
+            yield from read_records(text, need_3d=False, say=say)
         else:
-            yield record_from_smiles(k, *split_smiles(text))
+            record = record_from_line(k, split_smiles(repaired(text)))
+            if record.mol is None and re.search(r"\.[a-z]\w*$", text):
+                record.problem += "; nor is there such a file"
+            yield record
 
 
 def unique_molecules(
@@ -123,15 +134,19 @@ def unique_molecules(
         if record.mol is None:
             skip(record.name, record.problem)
             continue
-        molecule = molecule_from_mol(record.mol, record.name, conformers=False)
+        entry = None
+        with guarded(record.name, skip):
+            entry = Entry(record, molecule_from_mol(record.mol, record.name, conformers=False))
+            key = (record.own_name, f"{entry.molecule.smiles} {axial_key(record.mol)} {stereo_groups(record.mol)}")
+        if entry is None:
+            continue
         for note in record.notes:
             say(f"{record.name}: {note}")
-        key = (record.own_name, f"{molecule.smiles} {axial_key(record.mol)}")
         if key in seen:
             seen[key].copies += 1
             repeated += 1
             continue
-        seen[key] = entry = Entry(record, molecule)
+        seen[key] = entry
         yield entry
     if repeated:
         say(f"{repeated} records repeat a molecule already named; each molecule is sampled once")
@@ -180,7 +195,18 @@ def _settled(mol: Chem.Mol, isomer: Chem.Mol) -> bool:
     return bool((np.abs(signed_volume(new, mol.GetConformer().GetPositions())) > MIN_VOLUME).all())
 
 
-def _enumerated(entries: Iterable[Entry], limit: int, say: Callable[[str], None]) -> Iterator[Entry]:
+def _as_drawn(entries: Iterable[Entry], say: Callable[[str], None]) -> Iterator[Entry]:
+    """The entries, those named that stand for more than the one stereoisomer that is made of them."""
+    for entry in entries:
+        assert entry.record.mol is not None
+        if groups := stereo_groups(entry.record.mol):
+            say(f"{entry.record.name}: {groups}: made as drawn; --stereo enumerate makes both hands")
+        yield entry
+
+
+def _enumerated(
+    entries: Iterable[Entry], limit: int, skip: Callable[[str, str], None], say: Callable[[str], None]
+) -> Iterator[Entry]:
     """The entries, those with unspecified stereo as their stereoisomers "NAME isomer 1", ..., `limit` of each at most.
 
     One with 3D coordinates is left as it is unless they leave a centre flat.
@@ -189,9 +215,15 @@ def _enumerated(entries: Iterable[Entry], limit: int, say: Callable[[str], None]
     for entry in entries:
         record = entry.record
         assert record.mol is not None
-        isomers = stereoisomers(record.mol, limit + 1)
-        if len(isomers) == 1 or (is_3d(record.mol) and not record.fault and _settled(record.mol, isomers[0])):
+        isomers: list[Chem.Mol] = []
+        with guarded(record.name, skip):
+            isomers = stereoisomers(record.mol, limit + 1)
+            settled = is_3d(record.mol) and not record.fault and not stereo_groups(record.mol)
+            if len(isomers) == 1 or (settled and _settled(record.mol, isomers[0])):
+                isomers = [record.mol]
+        if len(isomers) == 1:
             yield entry
+        if len(isomers) < 2:
             continue
         if len(isomers) > limit:
             most = most_stereoisomers(record.mol)
@@ -207,8 +239,19 @@ def _enumerated(entries: Iterable[Entry], limit: int, say: Callable[[str], None]
         say(f"{molecules} molecules with unspecified stereo were made as {made} stereoisomers")
 
 
+def one_line(text: str) -> str:
+    """A name that an SDF can hold: without line breaks and without the end of a record or of a molecule."""
+    return re.sub(r"[\x00-\x1f\x7f\x85\u2028\u2029]+", " ", text).replace("$$$$", "$$$ $").replace("M  END", "M END")
+
+
 def sdf_text(mol: Chem.Mol, conformer: int) -> str:
-    """One SDF record with the molecule's name and properties."""
+    """One SDF record with the molecule's name, properties and atom maps. What would end the record early is broken up."""
+    mol = Chem.Mol(with_maps(mol))
+    if mol.HasProp("_Name"):
+        mol.SetProp("_Name", one_line(mol.GetProp("_Name")))
+    for name in mol.GetPropNames():
+        if "$$$$" in (value := str(mol.GetPropsAsDict()[name])):
+            mol.SetProp(name, value.replace("$$$$", "$$$ $"))
     try:
         return Chem.SDWriter.GetText(mol, confId=conformer)
     except ValueError:  # no Kekulé structure, as for some metal complexes
@@ -252,35 +295,32 @@ def sample_records(
             None, n conformers of any stereo there.
     """
     finish = finish or Finish()
-    entries: Iterable[Entry] = unique_molecules(input_records(inputs), skip, say)
+    entries: Iterable[Entry] = unique_molecules(input_records(inputs, say), skip, say)
     if keep is not None:
         entries = _with_kept(entries, keep, skip)
     if per_record:
         entries = list(entries)  # the copies of a molecule are known at the end of the input
-    if max_isomers is not None:
-        entries = _enumerated(entries, max_isomers, say)
+    entries = _as_drawn(entries, say) if max_isomers is None else _enumerated(entries, max_isomers, skip, say)
     energy = partial(bind, terms) if terms else None
     tally = Tally(threads=torch.get_num_threads())
     start = time.perf_counter()
     with tqdm(desc="conformers", unit="", disable=not progress, file=sys.stderr, dynamic_ncols=True) as bar:
+        draw = partial(
+            generator.sample,
+            seed=seed,
+            max_attempts=attempts,
+            progress=bar.update,
+            condition=condition,
+            guidance=guidance,
+            energy=energy,
+            level=level,
+            diversity=diversity,
+        )
+        draw([], [])  # wrong options are no molecule's fault
         for first, chunk in _chunks(entries):
             counts = [n * e.copies if per_record else n for e in chunk]
             bar.total = (bar.total or 0) + sum(math.ceil(oversample * count) for count in counts)
-            results = generator.sample(
-                [e.molecule for e in chunk],
-                [math.ceil(oversample * count) for count in counts],
-                seed,
-                first,
-                attempts,
-                bar.update,
-                condition,
-                guidance,
-                energy,
-                fixed=[e.fixed for e in chunk] if keep is not None else None,
-                level=level,
-                diversity=diversity,
-                choose=partial(_representatives, chunk, counts),
-            )
+            results = _drawn(draw, chunk, counts, first, oversample, keep is not None)
             for entry, count, result in zip(chunk, counts, results, strict=True):
                 tally.asked += count
                 tally.drawn += result.asked
@@ -291,25 +331,65 @@ def sample_records(
                 if not len(result.positions):
                     skip(entry.record.name, result.problem or f"no conformer of right stereo in {attempts} attempts")
                     continue
-                assert entry.record.mol is not None
-                mol, moved = with_own_aside(entry.record.mol)
-                for name in moved:
-                    note = f"molecules whose own data field {name!r} is now {name + OWN!r}"
-                    tally.finished[note] = tally.finished.get(note, 0) + 1
-                stereo = Stereo(entry.molecule.tetra, entry.molecule.ez, entry.molecule.ez_type)
-                finished, notes = finish(mol, stereo, result.positions, result.confidence)
+                texts: list[str] = []
+                with guarded(entry.record.name, skip):
+                    texts, notes = _finished(entry, finish, result)
+                if not texts:
+                    continue
                 for note, number in notes.items():
                     tally.finished[note] = tally.finished.get(note, 0) + number
-                for pos, properties in finished:
-                    placed = with_positions(mol, pos[None])
-                    for name, value in properties.items():
-                        placed.SetProp(name, value)
-                    out.write(sdf_text(placed, 0))
+                if missing := count - len(texts) - notes[PRUNED]:
+                    say(f"{entry.record.name}: {missing} of {count} conformers missing after {attempts} attempts each")
+                if (name := entry.record.name) != one_line(name):
+                    say(f"{name!r}: written as {one_line(name)!r}, which an SDF can hold")
+                for text in texts:
+                    out.write(text)
                 out.flush()
                 tally.molecules += 1
-                tally.conformers += len(finished)
+                tally.conformers += len(texts)
     tally.seconds = time.perf_counter() - start
     return tally
+
+
+def _drawn(
+    draw: Callable[..., list[Conformers]], chunk: list[Entry], counts: list[int], first: int, oversample: float, kept: bool
+) -> list[Conformers]:
+    """The chunk's conformers. If drawing raises, its halves are drawn apart, down to the molecule that is to blame.
+
+    The noise of each goes by its place among all, so that the others come out the same.
+    """
+    try:
+        return draw(
+            [e.molecule for e in chunk],
+            [math.ceil(oversample * count) for count in counts],
+            first=first,
+            fixed=[e.fixed for e in chunk] if kept else None,
+            choose=partial(_representatives, chunk, counts),
+        )
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:
+        if len(chunk) == 1:
+            return [Conformers(np.zeros((0, len(chunk[0].molecule.z), 3)), counts[0], problem=reason_of(error))]
+    half = len(chunk) // 2
+    parts = (chunk[:half], counts[:half], first), (chunk[half:], counts[half:], first + half)
+    return [made for part in parts for made in _drawn(draw, *part, oversample, kept)]
+
+
+def _finished(entry: Entry, finish: Finish, result: Conformers) -> tuple[list[str], Counter[str]]:
+    """The SDF records of a molecule, and how many conformers could not be finished or were left out."""
+    assert entry.record.mol is not None
+    mol, moved = with_own_aside(entry.record.mol)
+    stereo = Stereo(entry.molecule.tetra, entry.molecule.ez, entry.molecule.ez_type)
+    finished, notes = finish(mol, stereo, result.positions, result.confidence)
+    notes.update(f"molecules whose own data field {name!r} is now {name + OWN!r}" for name in moved)
+    texts = []
+    for pos, properties in finished:
+        placed = with_positions(mol, pos[None])
+        for name, value in properties.items():
+            placed.SetProp(name, value)
+        texts.append(sdf_text(placed, 0))
+    return texts, notes
 
 
 def _representatives(
@@ -366,13 +446,13 @@ def evaluate_files(
     with ExitStack() as stack:
         # entered first: a baseline that cannot be run is said before any work
         draws = {name: stack.enter_context(BASELINES[name].open(openconf_python)) for name in baselines}
-        ensembles, unusable = group_records(read_sdf(reference))
+        ensembles, unusable = group_records(read_sdf(reference, say=say))
         for row in unusable:
             skip(f"{row.name} (reference, record {row.index + 1})", row.reason)
         if not ensembles:
             raise RecordError(f"{reference}: no usable reference conformer")
         score = partial(evaluate, ensembles, workers=workers, checked=checked, strain=strain, seed=seed)
-        ours = score(read_sdf(generated))
+        ours = score(read_sdf(generated, say=say))
         for row in ours.unmatched:
             skip(f"{row.name} (generated, record {row.index + 1})", row.reason)
         for molecule in ours.molecules:

@@ -1,17 +1,22 @@
 """The kinds of files that are read, by suffix: a new kind is one entry of `FORMATS`."""
 
-import gzip
-import io
-import sys
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+import os
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
+from warnings import warn
 
-from .records import Record, RecordError
+from .records import Record, RecordError, guarded
 from .sdf import record_from_block, split_sdf
-from .smiles import record_from_smiles, split_smiles_lines
+from .smiles import is_structure, record_from_line, split_smiles
+from .table import is_table, split_table
+from .text import open_text, peeked
+
+LOOK = 1000  # lines by which the kind of a file is told
+PACKED = (".gz", ".bz2", ".xz")
+
+Say = Callable[[str], object]
 
 
 @dataclass(frozen=True)
@@ -20,100 +25,159 @@ class Format:
 
     Attributes:
         name: for messages.
-        suffixes: of file names, each also with `.gz`.
-        split: (lines of text, the file's name for messages) -> its raw records, unparsed and picklable, so that parsing can
-            go to other processes. Raises `RecordError` for a file that is not of this kind.
+        suffixes: of file names, each also with `.gz`, `.bz2` or `.xz`.
+        split: (lines of text, the file's name for messages, what remarks are told to) -> its raw records, unparsed and
+            picklable, so that parsing can go to other processes. Raises `RecordError` for a file that is not of this kind.
         parse: (position in the file, raw record, whether 3D coordinates are needed) -> the record, usable or not.
-        recognises: whether lines of text, all that there are, are of this kind; for stdin, which has no suffix.
+        recognises: whether a file that begins with these lines is of this kind.
     """
 
     name: str
     suffixes: tuple[str, ...]
-    split: Callable[[Iterable[str], str], Iterator[Any]]
+    split: Callable[[Iterator[str], str, Say], Iterator[Any]]
     parse: Callable[[int, Any, bool], Record]
     recognises: Callable[[list[str]], bool]
 
 
-SDF = Format(
-    "SDF",
-    (".sdf", ".sd", ".mol"),
-    split_sdf,
-    record_from_block,
-    lambda lines: any(line.startswith(("$$$$", "M  END")) for line in lines),
-)
+def _is_sdf(lines: list[str]) -> bool:
+    return any(line.startswith(("$$$$", "M  END")) or re.search(r" V[23]000\s*$", line) for line in lines)
+
+
+SDF = Format("SDF", (".sdf", ".sd", ".mol"), lambda lines, path, say: split_sdf(lines, path), record_from_block, _is_sdf)
 SMILES = Format(
     "SMILES",
-    (".smi", ".smiles", ".txt"),
-    split_smiles_lines,
-    lambda index, line, need_3d: record_from_smiles(index, *line),
-    lambda lines: True,
+    (".smi", ".smiles", ".cxsmiles", ".inchi", ".txt", ".csv", ".tsv", ".tab"),
+    split_table,
+    lambda index, line, need_3d: record_from_line(index, line),
+    is_table,
 )
-FORMATS = (SDF, SMILES)
-SUFFIXES = tuple(suffix for kind in FORMATS for suffix in kind.suffixes)
+FORMATS = {kind.name: kind for kind in (SDF, SMILES)}  # the first that recognises a file without a suffix reads it
+SUFFIXES = tuple(suffix for kind in FORMATS.values() for suffix in kind.suffixes)
+READ = "; ".join(f"{kind.name} ({', '.join(kind.suffixes)})" for kind in FORMATS.values())
+
+# What people have besides: named, so that nobody looks for a fault in it.
+_FOREIGN_SUFFIXES = (
+    *(
+        ".mol2",
+        ".pdb",
+        ".ent",
+        ".pdbqt",
+        ".xyz",
+        ".cif",
+        ".mmcif",
+        ".mae",
+        ".maegz",
+        ".cdx",
+        ".cdxml",
+        ".rxn",
+        ".rdf",
+        ".cml",
+    ),
+    *(
+        ".xls",
+        ".xlsx",
+        ".ods",
+        ".parquet",
+        ".feather",
+        ".json",
+        ".yaml",
+        ".pkl",
+        ".npy",
+        ".npz",
+        ".h5",
+        ".hdf5",
+        ".pt",
+        ".zip",
+    ),
+)
+_FOREIGN = (
+    ("a mol2 file", re.compile(r"^@<TRIPOS>", re.MULTILINE)),
+    ("a PDB file", re.compile(r"^((ATOM|HETATM) *\d+ |(HEADER|COMPND|REMARK|CRYST1) +\S)", re.MULTILINE)),
+    ("an XYZ file", re.compile(r"\A\s*\d+\s*\n.*\n\s*[A-Za-z]{1,2}(\s+-?\d+\.\d*){3}")),
+    ("a CIF file", re.compile(r"^(data_\S*\s*$|_cell_length_a|_atom_site)", re.MULTILINE)),
+    ("an RXN or RDF file", re.compile(r"^\$(RXN|RDFILE)", re.MULTILINE)),
+    ("an HTML page", re.compile(r"\A\s*<(!doctype html|html)", re.IGNORECASE)),
+    ("an XML file", re.compile(r"\A\s*<(\?xml|CDXML|cml)")),
+    ("JSON", re.compile(r"\A\s*(\{|\[\s*[{\[\"])")),
+)
+
+
+def _unpacked_name(path: str) -> str:
+    name = path.lower()
+    return next((name.removesuffix(suffix) for suffix in PACKED if name.endswith(suffix)), name)
 
 
 def format_of(path: str) -> Format | None:
     """The kind that a file's name says, None where it says none."""
-    name = path.lower().removesuffix(".gz")
-    return next((kind for kind in FORMATS if name.endswith(kind.suffixes)), None)
+    return next((kind for kind in FORMATS.values() if _unpacked_name(path).endswith(kind.suffixes)), None)
 
 
-@contextmanager
-def open_text(path: str) -> Iterator[TextIO]:
-    """A text file, plain or gzipped (recognised by its first bytes), or stdin for "-"."""
-    raw: Any
-    if path == "-":
-        raw = sys.stdin.buffer
-    else:
-        if not Path(path).exists():
-            raise RecordError(f"{path}: no such file")
-        try:
-            raw = open(path, "rb")  # noqa: SIM115  (closed below)
-        except OSError as error:
-            raise RecordError(f"{path}: cannot be read: {error.strerror}") from error
-    try:
-        buffered = raw if isinstance(raw, io.BufferedReader) else io.BufferedReader(raw)
-        zipped = buffered.peek(2)[:2] == b"\x1f\x8b"
-        stream = gzip.GzipFile(fileobj=buffered) if zipped else buffered
-        text = io.TextIOWrapper(stream, encoding="utf-8", errors="replace")  # type: ignore[type-var]
-        yield text
-        if path == "-" and not zipped:
-            text.detach()  # a collected wrapper would close stdin
-    finally:
-        if path != "-":
-            raw.close()
+def is_file(text: str) -> bool:
+    """Whether a text is a file's name rather than a molecule: by its suffix, or because there is such a file.
+
+    A folder is no file, and what reads as a structure is one, whatever lies there under its name.
+    """
+    if format_of(text) is not None or _unpacked_name(text).endswith(_FOREIGN_SUFFIXES):
+        return True
+    return os.path.exists(text) and not is_structure(split_smiles(text).smiles)
 
 
-def raw_records(path: str, kind: Format | None = None) -> Iterator[Any]:
-    """The raw records of a file, or of stdin for "-", of the kind that its name says; SDF where it says none."""
-    with open_text(path) as stream:
-        yield from (kind or format_of(path) or SDF).split(stream, path)
+def _kind(path: str, wanted: Format | None, head: list[str]) -> Format:
+    """The kind of a file that begins so. Raises `RecordError` where it is not the wanted one, or none that is read."""
+    name = "stdin" if path == "-" else path
+    if not any(line.strip() for line in head):
+        return wanted or SDF  # which calls it empty, or damaged
+    found = next((kind for kind in FORMATS.values() if kind.recognises(head)), None)
+    if found is not SDF:  # which may hold anything in its data fields
+        text = "".join(head[:200])
+        if foreign := next((what for what, pattern in _FOREIGN if pattern.search(text)), None):
+            raise RecordError(f"{name}: {foreign}, which is not read; what is: {READ}")
+    if found is None and wanted is None:
+        raise RecordError(f"{name}: of no kind that is read; what is: {READ}")
+    if found is not None and wanted not in (None, found):
+        raise RecordError(f"{name}: looks like {found.name}, not {wanted.name}; name it {found.suffixes[0]} if it is")
+    return wanted or found or SDF
 
 
-def read_records(path: str, need_3d: bool = True, kind: Format | None = None) -> Iterator[Record]:
-    """Every record of a file, usable or not; of the kind that its name says, or SDF where it says none.
+def raw_records(path: str, wanted: Format | None = None, say: Say = warn) -> Iterator[tuple[Format, Any]]:
+    """The raw records of a file, or of stdin for "-", with its kind: the wanted one, else what its name or its content says.
+
+    Args:
+        say: told remarks about the file as a whole.
 
     Raises:
         RecordError: the file is missing, empty or of another kind.
     """
-    kind = kind or format_of(path) or SDF
-    for index, raw in enumerate(raw_records(path, kind)):
-        yield kind.parse(index, raw, need_3d)
+    with open_text(path, say) as lines:
+        head, lines = peeked(lines, LOOK)
+        kind = _kind(path, wanted or format_of(path), head)
+        for raw in kind.split(lines, "stdin" if path == "-" else path, say):
+            yield kind, raw
 
 
-def read_sdf(path: str, need_3d: bool = True) -> Iterator[Record]:
+def parsed(kind: Format, index: int, raw: Any, need_3d: bool) -> Record:
+    """A raw record parsed, whatever is in it."""
+    record = Record(index, f"record {index + 1}", None)
+
+    def refuse(_: str, reason: str) -> None:
+        record.problem = reason
+
+    with guarded(record.name, refuse):
+        return kind.parse(index, raw, need_3d)
+    return record
+
+
+def read_records(path: str, need_3d: bool = True, wanted: Format | None = None, say: Say = warn) -> Iterator[Record]:
+    """Every record of a file, usable or not, as `raw_records`."""
+    for index, (kind, raw) in enumerate(raw_records(path, wanted, say)):
+        yield parsed(kind, index, raw, need_3d)
+
+
+def read_sdf(path: str, need_3d: bool = True, say: Say = warn) -> Iterator[Record]:
     """Every record of an SDF file, usable or not, as `read_records`."""
-    return read_records(path, need_3d, SDF)
+    return read_records(path, need_3d, SDF, say)
 
 
-def read_smiles(path: str) -> Iterator[Record]:
-    """Every line "SMILES [name]" of a file, usable or not, as `read_records`."""
-    return read_records(path, False, SMILES)
-
-
-def stdin_records() -> Iterator[Record]:
-    """The records of stdin, plain or gzipped, whose kind is told by its content."""
-    with open_text("-") as stream:
-        lines = stream.read().splitlines(keepends=True)
-    kind = next(kind for kind in FORMATS if kind.recognises(lines))
-    yield from (kind.parse(index, raw, False) for index, raw in enumerate(kind.split(lines, "stdin")))
+def read_smiles(path: str, say: Say = warn) -> Iterator[Record]:
+    """Every row of a table of SMILES, usable or not, as `read_records`."""
+    return read_records(path, False, SMILES, say)

@@ -15,8 +15,9 @@ _NONE = Chem.Atom.NOATOM
 def stereoisomers(mol: Chem.Mol, limit: int = 32) -> list[Chem.Mol]:
     """The different molecules, `limit` at most, that specifying every unspecified stereocentre, double bond and axis gives.
 
-    What is specified stays. Explicit hydrogens may be there and make no difference: stereo that RDKit would not see without
-    them, as at C=N-H, is left open. Isomers that the rings of the molecule forbid are among them.
+    What is specified stays, but for AND and OR groups, of which both hands are made. Explicit hydrogens may be there and
+    make no difference: stereo that RDKit would not see without them, as at C=N-H, is left open. Isomers that the rings of
+    the molecule forbid are among them.
 
     Args:
         mol: sanitized; its conformers are not looked at.
@@ -35,6 +36,19 @@ def most_stereoisomers(mol: Chem.Mol) -> int:
     """2^(unspecified centres, double bonds and axes): how many stereoisomers there are unless some of them are alike."""
     with rdBase.BlockLogs():
         return GetStereoisomerCount(Chem.RemoveHs(mol)) * 2 ** len(open_axes(mol))
+
+
+def stereo_groups(mol: Chem.Mol) -> str:
+    """What AND and OR groups of stereocentres say, "" where there are none: with them a drawing stands for its mirror image,
+    centre by centre of a group, as well: for both at once (AND) or for one of the two (OR)."""
+    texts = []
+    for group in mol.GetStereoGroups():
+        kind = {Chem.StereoGroupType.STEREO_AND: "AND", Chem.StereoGroupType.STEREO_OR: "OR"}.get(group.GetGroupType())
+        if kind:
+            places = [str(a.GetIdx() + 1) for a in group.GetAtoms()]
+            places += [f"{b.GetBeginAtomIdx() + 1}-{b.GetEndAtomIdx() + 1}" for b in group.GetBonds()]
+            texts.append(f"{kind} group at {', '.join(places)}")
+    return "; ".join(texts)
 
 
 def _isomers(mol: Chem.Mol) -> Iterator[Chem.Mol]:

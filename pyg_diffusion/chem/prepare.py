@@ -33,8 +33,9 @@ from ..data import schema
 from ..data.store import VERSION, Molecule, MoleculeStore, StoreError, merge_stores, write_store
 from .ensembles import EnsembleOptions, ensemble
 from .features import molecule_from_mol
-from .formats import SDF, format_of, raw_records
-from .records import RecordError
+from .formats import FORMATS, Say, parsed, raw_records
+from .rdkit_log import rdkit_counts
+from .records import RecordError, guarded
 from .relax import RELAX, require
 from .splits import Split
 
@@ -66,6 +67,7 @@ class PrepareReport:
         skipped: records left out.
         notes: what was done, such as "missing hydrogens added", and how often.
         named: the first records of a note, where it is about records.
+        files: what is to be said of a file as a whole, such as how its columns were read.
         seconds: wall time.
         resumed: chunks of an interrupted run that were found and kept.
     """
@@ -78,6 +80,7 @@ class PrepareReport:
     skipped: list[Skipped] = field(default_factory=list)
     notes: dict[str, int] = field(default_factory=dict)
     named: dict[str, list[str]] = field(default_factory=dict)
+    files: list[str] = field(default_factory=list)
     seconds: float = 0.0
     resumed: int = 0
 
@@ -94,8 +97,8 @@ class PrepareReport:
         return "\n".join(lines)
 
     def remarks(self) -> list[str]:
-        """A line for every note, with the names of the first records that it is about."""
-        lines = []
+        """A line for every note, on files and on records, with the names of the first that it is about."""
+        lines = list(self.files)
         for note, count in self.notes.items():
             names = self.named.get(note, [])
             shown = f" ({', '.join(names)}{', ...' if count > len(names) else ''})" if names else ""
@@ -134,10 +137,11 @@ class _Found(NamedTuple):
 
 
 class _Chunk(NamedTuple):
-    """Consecutive records of one file, unparsed (`formats.raw_records`)."""
+    """Consecutive records of one file, unparsed (`formats.raw_records`), and the name of its kind."""
 
     file: str
     start: int
+    kind: str
     records: list
 
 
@@ -158,7 +162,7 @@ def prepare(
     stdin. `output` appears, or is replaced, only when whole.
 
     Args:
-        inputs: file names; "-" is SDF from stdin.
+        inputs: file names; "-" is stdin.
         workers: processes; all cores if None.
         progress: bar and messages on stderr.
         ensembles: make conformers (`chem.ensembles.ensemble`).
@@ -220,16 +224,16 @@ def _check_inputs(inputs: Sequence[str], outputs: Sequence[Path]) -> None:
             for output in outputs:
                 if output.exists() and os.path.samefile(name, output):
                     raise StoreError(f"{output}: is also an input")
-            next(raw_records(name))
+            next(raw_records(name, say=lambda _: None))
         elif name != "-" and (not Path(name).exists() or Path(name).is_dir()):
             raise RecordError(f"{name}: no such file")
 
 
-def _chunks(inputs: Sequence[str], size: int) -> Iterator[_Chunk]:
+def _chunks(inputs: Sequence[str], size: int, say: Say) -> Iterator[_Chunk]:
     for name in inputs:
-        raws, start = raw_records(name), 0
+        raws, start = raw_records(name, say=say), 0
         while records := list(islice(raws, size)):
-            yield _Chunk(name, start, records)
+            yield _Chunk(name, start, records[0][0].name, [raw for _, raw in records])
             start += len(records)
 
 
@@ -294,7 +298,7 @@ def _results(
     inputs: Sequence[str], parts: Path, task: _Task, workers: int, report: PrepareReport
 ) -> Generator[dict, None, None]:
     """The result of every chunk in order; a bounded number is under way at any time."""
-    chunks = enumerate(_chunks(inputs, task.chunk))
+    chunks = enumerate(_chunks(inputs, task.chunk, report.files.append))
     head = list(islice(chunks, 2))
     if workers == 1 or len(head) < 2:
         for k, chunk in chain(head, chunks):
@@ -357,7 +361,9 @@ def _finished(parts: Path, k: int, report: PrepareReport) -> dict | None:
 
 def _make_part(parts: Path, k: int, chunk: _Chunk, task: _Task) -> dict:
     """Parse one chunk, write its molecules as a store and then, as the mark of completeness, its result."""
-    result, molecules = _parse(chunk, task)
+    with rdkit_counts() as messages:
+        result, molecules = _parse(chunk, task)
+    result["notes"].update({f"RDKit: {text}": count for text, count in messages.items()})
     if molecules:
         write_store(parts / f"{k:06d}.h5", molecules)
     (parts / f"{k:06d}.tmp").write_text(json.dumps(result))
@@ -373,12 +379,11 @@ def _parse(chunk: _Chunk, task: _Task) -> tuple[dict, list[Molecule]]:
     named: dict[str, list[str]] = {}
     options = task.ensembles
     own = options is None
-    parse = (format_of(chunk.file) or SDF).parse
     for k, raw in enumerate(chunk.records, chunk.start):
-        record = parse(k, raw, own)
-        problem = record.problem or (record.fault if own else "")
-        if record.mol is not None and not problem:
-            try:
+        record = parsed(FORMATS[chunk.kind], k, raw, own)
+        problems = [record.problem or (record.fault if own else "")]
+        if record.mol is not None and not problems[0]:
+            with guarded(record.name, lambda _, reason: problems.append(reason)):  # noqa: B023  (called at once)
                 molecule = molecule_from_mol(record.mol, record.name, conformers=own)
                 first = molecules.get(molecule.topology())
                 held_out = first is None and task.split is not None and task.split.holds_out(record.mol)
@@ -388,9 +393,6 @@ def _parse(chunk: _Chunk, task: _Task) -> tuple[dict, list[Molecule]]:
                     made = ensemble(record.mol, options, notes)
                     molecule.pos, molecule.energies = [c.pos for c in made], [c.energy for c in made]
                     molecule.levels = [options.level] * len(made)
-            except (ValueError, RuntimeError) as error:
-                problem = str(error).strip().splitlines()[0]
-            else:
                 if first is None:
                     molecules[molecule.topology()] = molecule
                     sides.append(held_out)
@@ -400,8 +402,8 @@ def _parse(chunk: _Chunk, task: _Task) -> tuple[dict, list[Molecule]]:
                 for kind in {note.partition(": ")[0]: None for note in record.notes}:
                     notes[kind] += 1
                     named[kind] = [*named.get(kind, []), record.name][:NAMED]
-        if problem:
-            skipped.append(Skipped(chunk.file, k + 1, record.name, problem))
+        if problems[-1]:
+            skipped.append(Skipped(chunk.file, k + 1, record.name, problems[-1]))
     digests = [hashlib.blake2b(topology, digest_size=16).hexdigest() for topology in molecules]
     facts = {"digests": digests, "held_out": sides, "skipped": skipped, "notes": +notes, "named": named}
     return {"records": len(chunk.records), **facts}, list(molecules.values())

@@ -35,7 +35,8 @@ def _parse(block: Block) -> tuple[Chem.Mol | None, str, list[str]]:
         try:
             Chem.SanitizeMol(mol)
         except ValueError as error:
-            return None, f"RDKit cannot sanitize it: {why_unsound(mol) or error}", []
+            raw = Chem.MolFromMolBlock(block.mol, sanitize=False, removeHs=False)  # a half-sanitized one tells nothing
+            return None, f"RDKit cannot sanitize it: {(raw and why_unsound(raw)) or error}", []
     set_maps_aside(mol)
     for name, value in block.fields.items():
         mol.SetProp(name, value)

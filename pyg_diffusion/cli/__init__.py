@@ -5,8 +5,10 @@ usage. Results go to files or stdout; messages and progress to stderr.
 """
 
 import argparse
+import io
 import sys
 from collections.abc import Callable
+from functools import partial
 
 from .common import UsageError, say
 from .evaluate import run_evaluate
@@ -31,6 +33,19 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     return args
 
 
+def _quietly(run: Callable[[], int]) -> int:
+    """Runs it with RDKit's messages counted, and told at the end, each kind once."""
+    try:
+        from ..chem.rdkit_log import rdkit_counts
+    except ImportError:  # fields and matrices need no RDKit
+        return run()
+    with rdkit_counts() as messages:
+        code = run()
+    for text, count in messages.items():
+        say(f"RDKit: {text}" + (f" ({count} times)" if count > 1 else ""))
+    return code
+
+
 def main(argv: list[str] | None = None) -> int:
     """The `pyg-diffusion` program."""
     args = parse(argv)
@@ -42,8 +57,10 @@ def main(argv: list[str] | None = None) -> int:
         "evaluate": run_evaluate,
         "plot": run_plot,
     }
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names go out as they came in, whatever the locale
+        sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
     try:
-        return run[args.command](args)
+        return _quietly(partial(run[args.command], args))
     except UsageError as error:
         say(f"pyg-diffusion {args.command}: {error}")
         return 2

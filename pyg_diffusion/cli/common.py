@@ -1,10 +1,14 @@
 """What the commands share: messages, outputs, exit status."""
 
 import gzip
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
+
+from tqdm import tqdm
 
 
 class Skipped:
@@ -25,7 +29,8 @@ class Skipped:
 
 def say(text: str) -> None:
     """A message to the user."""
-    print(text, file=sys.stderr, flush=True)
+    tqdm.write(text, file=sys.stderr)  # past a progress bar
+    sys.stderr.flush()
 
 
 def status(produced: bool, skipped: bool, strict: bool) -> int:
@@ -38,7 +43,7 @@ class UsageError(Exception):
 
 
 class Output:
-    """A text file, gzipped if its name says so, or stdout for "-".
+    """A text file in UTF-8, gzipped if its name says so, or stdout for "-".
 
     That it can be written is checked at once (parent folders are made), but the file is touched only with the first text: a
     job that fails before leaves what was there. An output that is also an input is refused.
@@ -63,17 +68,34 @@ class Output:
             target.unlink()
 
     def write(self, text: str) -> None:
-        if self._stream is None:
-            self._stream = gzip.open(self.path, "wt") if self.path.endswith(".gz") else open(self.path, "w")  # noqa: SIM115
-        self._stream.write(text)
+        with self._named():
+            if self._stream is None:
+                opened = gzip.open if self.path.endswith(".gz") else open
+                self._stream = opened(self.path, "wt", encoding="utf-8", errors="backslashreplace")  # type: ignore[operator]
+            self._stream.write(text)
 
     def flush(self) -> None:
-        if self._stream is not None:
-            self._stream.flush()
+        with self._named():
+            if self._stream is not None:
+                self._stream.flush()
 
     def __enter__(self) -> "Output":
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self._stream is not None and self.path != "-":
-            self._stream.close()
+        with self._named():
+            if self._stream is not None and self.path != "-":
+                self._stream.close()
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Errors of writing, such as a full disk, name the file and say that it is cut."""
+        try:
+            yield
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            if self.path == "-":  # or the interpreter fails again on what is left in it
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            name = "stdout" if self.path == "-" else self.path
+            raise OSError(f"{name}: {error.strerror or error}; what is written there is cut") from error

@@ -122,7 +122,7 @@ def _sample_molecules(args: argparse.Namespace, weights: Any, options: dict[str,
         say(f"{note}: {number}")
     missing = tally.asked - tally.conformers - tally.finished.get(PRUNED, 0)
     if missing:
-        say(f"{missing} conformers missing after {args.attempts} attempts each")
+        say(f"{missing} conformers missing in all")
     return status(tally.conformers > 0, bool(skipped.rows), args.strict)
 
 

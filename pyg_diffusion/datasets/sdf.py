@@ -151,7 +151,7 @@ class SDFDataset(Dataset):
 
         report = prepare(self.raw_paths, self._store_path, workers=self._workers, progress=self.log)
         folder = Path(self.processed_dir)
-        (folder / "skipped.txt").write_text("".join(f"{s}\n" for s in report.skipped))
+        (folder / "skipped.txt").write_text("".join(f"{s}\n" for s in report.skipped), encoding="utf-8")
         (folder / "report.json").write_text(json.dumps({"files": files, "report": asdict(report)}))
         if report.skipped:
             first = "; ".join(str(s) for s in report.skipped[:5])

@@ -243,7 +243,7 @@ def test_a_truncated_gzip_gives_its_whole_records_and_says_where_it_ends(sdf, tm
         (b"\n\n  \n", "empty file"),
         (gzip.compress(b""), "empty file"),
         (b"just a text\nof two lines\n", "not an SDF"),
-        (bytes(range(256)) * 20, "not an SDF"),
+        (bytes(range(256)) * 20, "a binary file"),
     ],
     ids=["empty", "blank", "empty gz", "text", "binary"],
 )
