@@ -18,7 +18,8 @@ from torch_geometric.data import Batch
 from .chem import Stereo, add_conformers, check_stereo, molecule_from_mol
 from .chem.conformers import coincident
 from .chem.fragments import fragments
-from .chem.parts import Part, join, parts_of
+from .chem.ideal import Ideal
+from .chem.parts import Part, join, not_drawn, parts_of
 from .chem.remarks import unfamiliar
 from .chem.similarity import distinct, representatives
 from .data import Molecule, MoleculeData, laplacian_operator
@@ -74,6 +75,7 @@ class _Job:
     molecule: int
     conformer: int
     data: MoleculeData  # what is sampled
+    ideal: Ideal
     position: np.ndarray | None = None
     second: SecondStage | None = None  # what completes it, if there are two stages
     confidence: float = float("nan")
@@ -164,7 +166,11 @@ class Generator:
 
     def unfamiliar(self, molecule: Molecule) -> list[str]:
         """Warnings about what the model did not see in training."""
-        return unfamiliar(molecule, [len(a) for a in fragments(molecule)], {*self.card.elements}, self.card.domain)
+        return unfamiliar(molecule, [len(a) for a in fragments(molecule)], self.card.elements, self.card.domain)
+
+    def remarks(self, molecule: Molecule) -> list[str]:
+        """What is unfamiliar about a molecule, and where its geometry is not the model's own."""
+        return [*self.unfamiliar(molecule), *not_drawn(molecule, self.card.elements)]
 
     def sample(
         self,
@@ -192,7 +198,8 @@ class Generator:
         One atom, and two, have a closed form (`chem.closed`), which takes no draw. Of a molecule of several fragments each
         is drawn, and judged, as the molecule it is; then they are put beside each other (`chem.fragments.assemble`), those
         with atoms to keep where these are. A repulsion acts between draws of one fragment. Such a molecule has the
-        confidence of its least sure fragment.
+        confidence of its least sure fragment. Where the model is not to be trusted, what it draws is moved to tabulated
+        lengths and angles (`chem.ideal`), which `Conformers.notes` says.
 
         Args:
             n: one number, or one per molecule.
@@ -240,8 +247,7 @@ class Generator:
                 guidance=guidance, energy=energy, energy_limit=energy_limit, level=level, diversity=diversity,
             )  # fmt: skip
         results = [
-            Conformers(np.zeros((0, len(m.z), 3)), k, notes=self.unfamiliar(m))
-            for m, k in zip(molecules, counts, strict=True)
+            Conformers(np.zeros((0, len(m.z), 3)), k, notes=self.remarks(m)) for m, k in zip(molecules, counts, strict=True)
         ]
         stereo = [Stereo(m.tetra, m.ez, m.ez_type) for m in molecules]
         jobs = []
@@ -254,7 +260,8 @@ class Generator:
                 data.condition = asked[k : k + 1]
             if known is not None:
                 data.fixed = known[k] if second is None else known[k][second.skeleton.kept]
-            jobs += [_Job(k, c, data, second=second) for c in range(count)]
+            ideal = Ideal(molecule, self.card.elements, None if known is None else np.isfinite(known[k].numpy()).all(1))
+            jobs += [_Job(k, c, data, ideal, second=second) for c in range(count)]
         waiting, steering = jobs, _Steering(guidance, energy, energy_limit, diversity)
         for attempt in range(max_attempts):
             if attempt:  # right stereo comes first, which a repulsion does not know of
@@ -330,7 +337,7 @@ class Generator:
         own = {(k, p): result for (k, p, _), result in zip(drawn, made, strict=True)}
         results = []
         for k, (molecule, parts) in enumerate(zip(molecules, wholes, strict=True)):
-            result = Conformers(np.zeros((0, len(molecule.z), 3)), counts[k], notes=self.unfamiliar(molecule))
+            result = Conformers(np.zeros((0, len(molecule.z), 3)), counts[k], notes=self.remarks(molecule))
             results.append(result)
             if each and each[k] and (_many(parts) or parts[0].closed):
                 what = "is made of fragments" if _many(parts) else "has but one geometry"
@@ -354,8 +361,6 @@ class Generator:
             if own is None:
                 positions.append(np.repeat(part.in_place()[None], result.asked * copies, axis=0))
                 assert part.closed is not None
-                if len(part.molecule.z) > 1 or not _many(parts):
-                    result.notes.append(f"{part.name}: {part.closed.source}, in closed form: its confidence is 1")
                 continue
             positions.append(own.positions)
             result.evaluations += own.evaluations
@@ -501,7 +506,7 @@ class Generator:
         if self.two_stages:
             positions = self._completed(jobs, positions, attempt, seed=seed, first=first)
         for job, position in zip(jobs, positions, strict=True):
-            job.position = position
+            job.position = job.ideal(position)
             job.evaluations += counted.evaluations
 
     def _completed(
@@ -589,14 +594,15 @@ def embed_multiple_confs(
             _default.append(Generator.from_pretrained())
         generator = _default[0]
     full = Chem.AddHs(mol)
+    molecule = molecule_from_mol(full, conformers=False)
     result = generator.sample(
-        [molecule_from_mol(full, conformers=False)],
+        [molecule],
         math.ceil(oversample * n),
         seed,
         level=level,
         choose=lambda _, positions, confidence: representatives(full, positions, n, confidence),
     )[0]
-    for text in [*result.notes, result.problem]:
+    for text in [*generator.unfamiliar(molecule), result.problem]:
         if text:
             warnings.warn(text, stacklevel=2)
     if clear_confs:

@@ -1,6 +1,6 @@
 """What is made of a molecule: its fragments, equal ones once; and the molecule put together again from what was made."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,6 +8,8 @@ import numpy as np
 from ..data.store import Molecule
 from .closed import Closed, closed_form
 from .fragments import assemble, formula, fragments, piece
+from .ideal import Ideal
+from .remarks import named
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,21 @@ def parts_of(molecule: Molecule, fixed: np.ndarray | None = None) -> list[Part]:
             found[key] = Part(one, [], closed_form(one), own)
         found[key].copies.append(atoms)
     return list(found.values())
+
+
+def not_drawn(molecule: Molecule, elements: Collection[int]) -> list[str]:
+    """Remarks on what of a molecule is not as a model drew it that was trained on these elements."""
+    notes, parts = [], parts_of(molecule)
+    for part in parts:
+        if part.closed is not None:
+            if len(part.molecule.z) > 1 or len(molecule.z) == 1:
+                notes.append(f"{part.name}: {part.closed.source}, in closed form: its confidence is 1")
+        elif len(atoms := Ideal(part.molecule, elements).atoms):
+            where = named(molecule, part.copies[0][atoms])
+            if len(atoms) == len(part.molecule.z):
+                where = part.name if len(parts) > 1 else "all atoms"
+            notes.append(f"lengths and angles of {where} set to tabulated values")
+    return notes
 
 
 def join(

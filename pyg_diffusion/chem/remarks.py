@@ -1,6 +1,6 @@
 """What a model does not know about a molecule, in words, per molecule and atom."""
 
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ _VALENCE = {1: 1, 5: 3, 6: 4, 7: 3, 8: 2, 9: 1, 14: 4, 15: 3, 16: 2, 17: 1, 33: 
 
 
 def unfamiliar(
-    molecule: Molecule, sizes: Sequence[int], elements: Container[int], domain: Mapping[str, Any] | None
+    molecule: Molecule, sizes: Sequence[int], elements: Collection[int], domain: Mapping[str, Any] | None
 ) -> list[str]:
     """Remarks on what is beyond a model's training, "" where nothing is.
 
@@ -33,9 +33,9 @@ def unfamiliar(
     if len(sizes) > 1:
         notes.append(f"{len(sizes)} fragments, generated apart and placed beside each other")
     if new := sorted({int(z) for z in molecule.z if int(z) not in elements}):
-        named = ", ".join(f"{table.GetElementSymbol(z)} {_at(np.flatnonzero(molecule.z == z))}" for z in new)
+        shown = ", ".join(f"{table.GetElementSymbol(z)} {_at(np.flatnonzero(molecule.z == z))}" for z in new)
         shared = "" if all(z in ELEMENTS for z in new) else ", some of them without a class of their own"
-        notes.append(f"elements the model never saw: {named}{shared}")
+        notes.append(f"elements the model never saw: {shown}{shared}")
     if domain and max(sizes) > domain["max_atoms"]:
         notes.append(f"{max(sizes)} atoms, and the model never saw more than {domain['max_atoms']}")
     if domain and (new := sorted({*charges.tolist()} - {*domain["charges"]})):
@@ -43,13 +43,13 @@ def unfamiliar(
         notes.append(f"formal charges the model never saw: {shown}")
     degree = np.bincount(molecule.bond_index.astype(int).ravel(), minlength=len(molecule.z))
     if (crowded := np.flatnonzero(degree > MOST_NEIGHBOURS)).size:
-        notes.append(f"more than {MOST_NEIGHBOURS} neighbours, which the model never saw: {_named(molecule, crowded)}")
+        notes.append(f"more than {MOST_NEIGHBOURS} neighbours, which the model never saw: {named(molecule, crowded)}")
     odd = molecule.bond_index[molecule.bond_type == BOND_TYPES.index("other")].astype(int)
     if len(odd):
-        ends = [f"{_named(molecule, [i])}-{_named(molecule, [j])}" for i, j in odd[:_SHOWN]]
+        ends = [f"{named(molecule, [i])}-{named(molecule, [j])}" for i, j in odd[:_SHOWN]]
         notes.append(f"bonds that are dative, of order zero or the like: {_listed(ends, len(odd))}")
     if (open_shell := _missing(molecule, charges, column["aromatic"])).size:
-        notes.append(f"unpaired electrons, which the model never saw: {_named(molecule, open_shell)}")
+        notes.append(f"unpaired electrons, which the model never saw: {named(molecule, open_shell)}")
     return [*notes, *molecule.notes]
 
 
@@ -75,7 +75,8 @@ def _at(atoms: Iterable[int]) -> str:
     return f"(atom{'s' * (len(numbers) > 1)} {_listed(numbers[:_SHOWN], len(numbers))})"
 
 
-def _named(molecule: Molecule, atoms: Iterable[int]) -> str:
+def named(molecule: Molecule, atoms: Iterable[int]) -> str:
+    """Some atoms by symbol and number, "P2, F3 and 4 more"."""
     table = Chem.GetPeriodicTable()
     texts = [f"{table.GetElementSymbol(int(molecule.z[k]))}{k + 1}" for k in atoms]
     return _listed(texts[:_SHOWN], len(texts))
