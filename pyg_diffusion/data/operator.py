@@ -2,10 +2,12 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch_geometric.data import Data
+from torch_geometric.data import Data, HeteroData
+from torch_geometric.utils import to_edge_index
 
 from ..spectral import ChebyshevOperator, DenseOperator, ExactOperator, Laplacian, LaplacianOperator
 from ..spectral.grid import KINDS, GridOperator
@@ -20,27 +22,59 @@ Backend = Callable[[Laplacian], LaplacianOperator]
 DENSE_NODES = 512
 
 
+def edges_of(data: Any) -> Tensor:
+    """`edge_index [2, E]` of a `Data`, read off `adj_t` where `ToSparseTensor` put it there.
+
+    Raises:
+        TypeError, ValueError: the data is of another kind, or has no edges of this form.
+    """
+    if isinstance(data, HeteroData):
+        raise TypeError("a HeteroData has edges of several kinds; take one of them, or data.to_homogeneous()")
+    if not isinstance(data, Data):
+        raise TypeError(f"a Laplacian is made of a torch_geometric Data or Batch, got {type(data).__name__}")
+    index = data.get("edge_index")
+    if index is None and data.get("adj_t") is not None:
+        index = to_edge_index(data.adj_t)[0]
+    if index is None:
+        raise ValueError("the data has no edge_index, so no Laplacian; for nodes without edges give an empty [2, 0]")
+    if not isinstance(index, Tensor):
+        raise TypeError(f"edge_index must be a tensor [2, num_edges], got {type(index).__name__}; see torch.as_tensor")
+    if index.is_floating_point() or index.is_complex() or index.dtype == torch.bool:
+        raise ValueError(f"edge_index must be integers [2, num_edges], got {index.dtype} {list(index.shape)}")
+    return index.long()
+
+
 def edge_weights(data: Data, weight: str | None) -> Tensor | None:
     """The weights `[E]` that stand under the name `weight`, or None where all are 1.
 
-    That is so if `weight` is None, and, as everywhere in PyG, if it is "edge_weight" and the data has none.
+    That is so if `weight` is None, and, as everywhere in PyG, if it is "edge_weight" and the data has none. Where there is
+    an `adj_t` in the place of edges, its values are the "edge_weight".
     """
-    if weight is None or (weight == "edge_weight" and weight not in data):
+    if weight is None:
         return None
-    if weight not in data:
+    if weight == "edge_weight" and data.get(weight) is None:
+        if data.get("edge_index") is not None or data.get("adj_t") is None:
+            return None
+        values = to_edge_index(data.adj_t)[1]
+    elif weight not in data:
         raise ValueError(f"the data has no {weight!r} to weight its edges by; weight=None takes 1 for all")
-    if data[weight].shape != data.edge_index.shape[1:]:
-        raise ValueError(f"{weight} must be [{data.edge_index.size(1)}], got {list(data[weight].shape)}")
-    return data[weight]
+    else:
+        values = data[weight]
+    if not isinstance(values, Tensor):
+        raise TypeError(f"{weight} must be a tensor [E], got {type(values).__name__}; see torch.as_tensor")
+    if values.is_complex():
+        raise ValueError(f"{weight} must be real, got {values.dtype}")
+    edges = edges_of(data)
+    if values.shape != edges.shape[1:]:
+        raise ValueError(f"{weight} must be [{edges.size(1)}], got {list(values.shape)}")
+    return values
 
 
 class _Edges:
     """What the Laplacian is made of, read off the data."""
 
     def __init__(self, data: Data, weight: str | None, normalized: bool):
-        if data.get("edge_index") is None:
-            raise ValueError("the data has no edge_index, so no Laplacian; for nodes without edges give an empty [2, 0]")
-        self.index, self.weight, self.normalized = data.edge_index, edge_weights(data, weight), normalized
+        self.index, self.weight, self.normalized = edges_of(data), edge_weights(data, weight), normalized
         self.num_nodes, self.batch = int(data.num_nodes or 0), data.get("batch")
         self.num_graphs = getattr(data, "num_graphs", None)
         if self.batch is None:
@@ -52,21 +86,30 @@ class _Edges:
         return Laplacian.from_edges(self.index, self.num_nodes, self.weight, self.batch, self.num_graphs, self.normalized)
 
     def times(self, x: Tensor) -> Tensor:
-        """L x straight from the edges, where they are: `Laplacian` goes by way of the CPU, too slow for every step."""
+        """L x straight from the edges, where they are: `Laplacian` goes by way of the CPU, too slow for every step.
+
+        As there, weights that differ between the two directions of an edge, by their rounding, count with their mean.
+        """
         row, col = self.index
         weight = x.new_ones(row.numel(), 1) if self.weight is None else self.weight.detach().to(x.dtype)[:, None]
+
+        def gathered(flow: Tensor, sign: int) -> Tensor:
+            """What flows over every edge, summed at the nodes."""
+            there = torch.zeros_like(x[:, : flow.size(1)]).index_add(0, row, flow)
+            return there if self.weight is None else (there + sign * torch.zeros_like(there).index_add(0, col, flow)) / 2
+
         if not self.normalized:
-            return torch.zeros_like(x).index_add(0, row, weight * (x[row] - x[col]))
-        degree = x.new_zeros(self.num_nodes, 1).index_add(0, row, weight * (row != col)[:, None])
+            return gathered(weight * (x[row] - x[col]), -1)
+        degree = gathered(weight * (row != col)[:, None], 1)
         scale = torch.where(degree > 0, degree.rsqrt(), 0.0)
         x = scale * x
-        return scale * torch.zeros_like(x).index_add(0, row, weight * (x[row] - x[col]))
+        return scale * gathered(weight * (x[row] - x[col]), -1)
 
     def belong_to(self, operator: ExactOperator, stored: torch.dtype) -> bool:
         """Whether a float64 operator, made of what was stored in another type, is theirs: U Λ Uᵀ x = L x for random x.
 
         An edge that is missing, new or of another weight shows at its two nodes, down to a change of 1e-6 λ_max or so in
-        float32. What rounding does to stored values comes to 2 eps λ_max.
+        float32. What rounding does to stored values, or to weights that were cast to float32 since, comes to 2 eps λ_max.
         """
         if self.index.numel() and not 0 <= int(self.index.min()) <= int(self.index.max()) < self.num_nodes:
             return False
@@ -76,7 +119,9 @@ class _Edges:
         x = x.to(operator.device)
         difference = (operator.apply(lambda lam: lam, x) - self.times(x)).abs()
         top = (operator.eigenvalues * operator.mode_mask).amax(1, keepdim=True)
-        tolerance = 8 * torch.finfo(stored).eps + 1e-12  # the latter for eigh itself
+        narrow = self.weight is not None and self.weight.is_floating_point() and self.weight.dtype != torch.float64
+        eps = torch.finfo(torch.float32).eps if narrow else torch.finfo(stored).eps
+        tolerance = 8 * max(eps, torch.finfo(stored).eps) + 1e-12  # the latter for eigh itself
         return bool((difference <= tolerance * operator.on_nodes(top)).all())
 
 
@@ -108,8 +153,12 @@ def laplacian_operator(
             means 1 then.
 
     Raises:
-        ValueError: no `edge_index`, no such weights, edges that make no Laplacian (see `Laplacian.from_edges`), or a stored
-            spectrum of other edges, weights or normalisation.
+        TypeError: the data is no `Data`, or its edges or weights are no tensors.
+        ValueError: no `edge_index` (nor `adj_t`), no such weights, edges that make no Laplacian (see
+            `Laplacian.from_edges`), or a stored spectrum of other edges, weights or normalisation.
+
+    A PyG batch of graphs of which the first has no weights has none at all: `Batch.from_data_list` drops what the first does
+    not have, before anything here could see it. Give all graphs weights, or none.
     """
     if backend is not None and not callable(backend):
         raise TypeError(f"backend must be callable, such as LanczosOperator; got {backend!r}")

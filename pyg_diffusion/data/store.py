@@ -19,6 +19,7 @@ import itertools
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -27,8 +28,10 @@ import h5py
 import numpy as np
 import torch
 
+from ..files import replacing
 from . import schema
 from .molecule import MoleculeData
+from .store_check import problems
 
 _T = TypeVar("_T")
 
@@ -112,6 +115,8 @@ class Molecule:
             if given and len(given) != len(self.pos):
                 raise ValueError(f"{self.name!r}: {len(given)} levels or energies for {len(self.pos)} conformers")
         pos = [np.round((p - p.mean(0)) / UNIT) for p in np.asarray(self.pos, dtype=np.float64)]
+        if any(not (np.abs(p) <= np.iinfo(np.int32).max).all() for p in pos):  # NaN is not either
+            raise ValueError(f"{self.name!r}: coordinates that are not finite, or farther apart than a store can hold")
         return {
             "atom/z": self.z,
             "atom/x": self.x,
@@ -166,46 +171,41 @@ def merge_stores(
 def _write(path: str | os.PathLike, items: Iterable[dict[str, np.ndarray]], block: int) -> tuple[int, int]:
     """`write_store` for molecules given as columns, with names of levels."""
     path = Path(path)
-    temporary = path.with_name(path.name + ".tmp")
     lengths: dict[str, list[int]] = {pointer: [] for pointer in _POINTERS}
     levels: dict[str, int] = {}
-    try:
-        with h5py.File(temporary, "w") as file:
-            for name, (_, dtype, shape) in _COLUMNS.items():
-                file.create_dataset(
-                    name,
-                    shape=(0, *shape),
-                    maxshape=(None, *shape),
-                    dtype=dtype,
-                    chunks=(1 << 15, *shape),
-                    compression="gzip",
-                    shuffle=True,
-                )
-            for group in _blocks(items, block):
-                for columns in group:
-                    names = columns["conformer/level"]
-                    columns["conformer/level"] = np.array([levels.setdefault(level, len(levels)) for level in names])
-                if len(levels) > 256:
-                    raise StoreError(f"{path}: {len(levels)} levels of theory; a store holds at most 256")
-                for name, (pointer, dtype, shape) in _COLUMNS.items():
-                    parts = [columns[name].reshape(-1, *shape) for columns in group]
-                    if _POINTERS[pointer] == name:
-                        lengths[pointer] += [len(p) for p in parts]
-                    values: np.ndarray = np.concatenate(parts).astype(dtype)
-                    dataset = file[name]
-                    dataset.resize(dataset.shape[0] + len(values), axis=0)
-                    if len(values):
-                        dataset[-len(values) :] = values
-            for pointer, sizes in lengths.items():
-                ptr = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-                file.create_dataset(f"molecule/{pointer}_ptr", data=ptr, compression="gzip", shuffle=True)
-            made = len(lengths["conformer"]), sum(lengths["conformer"])
-            file.attrs.update(format=FORMAT, version=VERSION, features=schema.VERSION, levels=json.dumps(list(levels)))
-            file.attrs.update(molecules=made[0], conformers=made[1])
-            file.attrs["complete"] = True
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as temporary, h5py.File(temporary, "w") as file:
+        for name, (_, dtype, shape) in _COLUMNS.items():
+            file.create_dataset(
+                name,
+                shape=(0, *shape),
+                maxshape=(None, *shape),
+                dtype=dtype,
+                chunks=(1 << 15, *shape),
+                compression="gzip",
+                shuffle=True,
+            )
+        for group in _blocks(items, block):
+            for columns in group:
+                names = columns["conformer/level"]
+                columns["conformer/level"] = np.array([levels.setdefault(level, len(levels)) for level in names])
+            if len(levels) > 256:
+                raise StoreError(f"{path}: {len(levels)} levels of theory; a store holds at most 256")
+            for name, (pointer, dtype, shape) in _COLUMNS.items():
+                parts = [columns[name].reshape(-1, *shape) for columns in group]
+                if _POINTERS[pointer] == name:
+                    lengths[pointer] += [len(p) for p in parts]
+                values: np.ndarray = np.concatenate(parts).astype(dtype)
+                dataset = file[name]
+                dataset.resize(dataset.shape[0] + len(values), axis=0)
+                if len(values):
+                    dataset[-len(values) :] = values
+        for pointer, sizes in lengths.items():
+            ptr = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+            file.create_dataset(f"molecule/{pointer}_ptr", data=ptr, compression="gzip", shuffle=True)
+        made = len(lengths["conformer"]), sum(lengths["conformer"])
+        file.attrs.update(format=FORMAT, version=VERSION, features=schema.VERSION, levels=json.dumps(list(levels)))
+        file.attrs.update(molecules=made[0], conformers=made[1])
+        file.attrs["complete"] = True
     return made
 
 
@@ -229,9 +229,12 @@ class MoleculeStore:
     def __init__(self, path: str | os.PathLike):
         self.path = Path(path)
         self._arrays: dict[str, np.ndarray] | None = None
-        with self._open() as file:
-            self.num_molecules, self.num_conformers = (int(file.attrs.get(k, -1)) for k in ("molecules", "conformers"))
+        with self._open() as file, self._reading():
+            self.num_molecules, self.num_conformers = (int(file.attrs[k]) for k in ("molecules", "conformers"))
             self.levels: list[str] = json.loads(file.attrs.get("levels", "[]"))
+        named = isinstance(self.levels, list) and all(isinstance(level, str) for level in self.levels)
+        if min(self.num_molecules, self.num_conformers) < 0 or not named:
+            raise StoreError(f"{self.path}: damaged store: its attributes are no numbers of molecules and names of levels")
 
     def _open(self) -> h5py.File:
         if not self.path.is_file():
@@ -241,40 +244,67 @@ class MoleculeStore:
         except OSError as error:
             raise StoreError(f"{self.path}: not a readable HDF5 file (truncated, or of another kind): {error}") from error
         try:
-            if str(file.attrs.get("format")) != FORMAT:
-                raise StoreError(f"{self.path}: an HDF5 file, but no molecule store; make one with 'pyg-diffusion prepare'")
-            versions = file.attrs.get("version"), file.attrs.get("features", 1)
-            if versions != (VERSION, schema.VERSION):
-                raise StoreError(
-                    f"{self.path}: store version {versions[0]} with features {versions[1]}, this program reads {VERSION} "
-                    f"with {schema.VERSION}; prepare it again"
-                )
-            if not file.attrs.get("complete", False):
-                raise StoreError(f"{self.path}: an unfinished store; make it again with 'pyg-diffusion prepare'")
+            with self._reading():
+                if str(file.attrs.get("format")) != FORMAT:
+                    raise StoreError(
+                        f"{self.path}: an HDF5 file, but no molecule store; make one with 'pyg-diffusion prepare'"
+                    )
+                versions = file.attrs.get("version"), file.attrs.get("features", 1)
+                if versions != (VERSION, schema.VERSION):
+                    raise StoreError(
+                        f"{self.path}: store version {versions[0]} with features {versions[1]}, this program reads "
+                        f"{VERSION} with {schema.VERSION}; prepare it again"
+                    )
+                if not bool(file.attrs.get("complete", False)):
+                    raise StoreError(f"{self.path}: an unfinished store; make it again with 'pyg-diffusion prepare'")
         except BaseException:
             file.close()
             raise
         return file
 
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """HDF5 in a damaged file may raise anything: KeyError, OSError, RuntimeError, TypeError, ... become `StoreError`."""
+        try:
+            yield
+        except StoreError:
+            raise
+        except Exception as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise StoreError(f"{self.path}: damaged store: {reason}; prepare it again") from error
+
     @property
     def arrays(self) -> dict[str, np.ndarray]:
-        """Every column, read once per process."""
+        """Every column, read once per process.
+
+        Raises:
+            StoreError: one is missing, of another type or shape, or does not fit the others.
+        """
         if self._arrays is None:
-            names = [*_COLUMNS, *(f"molecule/{pointer}_ptr" for pointer in _POINTERS)]
-            with self._open() as file:
-                try:
-                    arrays = {name: file[name][...] for name in names}
-                except (KeyError, OSError) as error:
-                    raise StoreError(f"{self.path}: damaged store: {error}") from error
-            ends = {name: (f"molecule/{pointer}_ptr", len(arrays[name])) for name, (pointer, _, _) in _COLUMNS.items()}
-            for pointer, end in ends.values():
-                if len(arrays[pointer]) != self.num_molecules + 1 or arrays[pointer][-1] != end:
-                    raise StoreError(f"{self.path}: damaged store: {pointer} does not fit its columns")
-            level = arrays["conformer/level"]
-            if len(level) != self.num_conformers or (level >= len(self.levels)).any():
-                raise StoreError(f"{self.path}: damaged store: conformer/level does not fit its attributes")
+            with self._open() as file, self._reading():
+                ends = [self.num_molecules + 1]
+                arrays = {f"molecule/{p}_ptr": self._column(file, f"molecule/{p}_ptr", np.int64, ends) for p in _POINTERS}
+                for name, (pointer, dtype, shape) in _COLUMNS.items():
+                    rows = int(arrays[f"molecule/{pointer}_ptr"][-1])
+                    arrays[name] = self._column(file, name, dtype, [rows, *shape])
+                if len(arrays["conformer/level"]) != self.num_conformers:
+                    raise StoreError(f"{self.path}: damaged store: conformer/level does not fit its attributes")
+                for problem in problems(arrays, _COLUMNS, len(self.levels)):
+                    raise StoreError(f"{self.path}: damaged store: {problem}; prepare it again")
             self._arrays = arrays
         return self._arrays
+
+    def _column(self, file: h5py.File, name: str, dtype: type, shape: list[int]) -> np.ndarray:
+        """One dataset, read only if it has the type and shape that it should have."""
+        found = file.get(name)
+        if not isinstance(found, h5py.Dataset):
+            raise StoreError(f"{self.path}: damaged store: there is no dataset {name}")
+        if found.dtype != np.dtype(dtype) or list(found.shape or ()) != shape:
+            raise StoreError(
+                f"{self.path}: damaged store: {name} is {found.dtype} {list(found.shape or ())}, "
+                f"should be {np.dtype(dtype)} {shape}"
+            )
+        return found[...]
 
     def __getstate__(self) -> dict:
         return {**self.__dict__, "_arrays": None}  # a worker reads for itself

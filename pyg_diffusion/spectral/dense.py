@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .laplacian import Laplacian
-from .operator import ExactOperator, Kernel
+from .operator import ExactOperator, Kernel, require_finite
 
 _WORK = 2_000_000  # Σ N³ of one call of `eigh`, not a share of the whole: results do not depend on the number of threads
 _LARGE = 256  # nodes above which LAPACK's own threads pay
@@ -215,7 +215,9 @@ class DenseOperator(ExactOperator):
 
     def matrix(self, kernel: Kernel) -> Tensor:
         """f(L) itself, padded: `[num_graphs, M, M]`."""
-        return (self.eigenvectors * kernel(self.eigenvalues)[:, None, :]) @ self.eigenvectors.mT
+        values = kernel(self.eigenvalues)
+        require_finite(values[..., None], self.eigenvalues)
+        return (self.eigenvectors * values[:, None, :]) @ self.eigenvectors.mT
 
     def __repr__(self) -> str:
         return self._describe(f"{self.max_nodes} modes at most")

@@ -256,7 +256,7 @@ class GridOperator(ExactOperator):
 
     def apply(self, kernel: Kernel, x: Tensor) -> Tensor:
         modes = self.to_work(x)
-        response = self.response(kernel)
+        response = self._finite(kernel)
         differentiable = torch.is_grad_enabled() and (response.requires_grad or modes.requires_grad)
         if differentiable or response.size(2) > modes.size(2):
             return self.from_modes(response * modes)

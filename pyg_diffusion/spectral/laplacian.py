@@ -11,10 +11,16 @@ from torch import Tensor
 
 
 def _check_edges(edge_index: Tensor, edge_weight: Tensor | None, num_nodes: int) -> None:
-    if edge_index.dim() != 2 or edge_index.size(0) != 2 or edge_index.is_floating_point():
+    for name, tensor in (("edge_index", edge_index), ("edge_weight", edge_weight)):
+        if not isinstance(tensor, Tensor) and not (name == "edge_weight" and tensor is None):
+            raise TypeError(f"{name} must be a tensor, got {type(tensor).__name__}; see torch.as_tensor")
+    whole = not (edge_index.is_floating_point() or edge_index.is_complex() or edge_index.dtype == torch.bool)
+    if edge_index.dim() != 2 or edge_index.size(0) != 2 or not whole:
         raise ValueError(f"edge_index must be integers [2, num_edges], got {edge_index.dtype} {list(edge_index.shape)}")
     if edge_weight is not None and edge_weight.shape != edge_index.shape[1:]:
         raise ValueError(f"edge_weight must be [{edge_index.size(1)}], got {list(edge_weight.shape)}")
+    if edge_weight is not None and edge_weight.is_complex():
+        raise ValueError(f"edge_weight must be real, got {edge_weight.dtype}")
     if edge_index.numel() == 0:
         return
     low, high = int(edge_index.min()), int(edge_index.max())
@@ -22,7 +28,8 @@ def _check_edges(edge_index: Tensor, edge_weight: Tensor | None, num_nodes: int)
         raise ValueError(f"edge_index names node {low if low < 0 else high}, but the nodes are 0..{num_nodes - 1}")
     if edge_weight is None:
         return
-    bad = (~torch.isfinite(edge_weight) | (edge_weight < 0)).nonzero()
+    values = edge_weight.double()
+    bad = (~torch.isfinite(values) | (values < 0)).nonzero()
     if bad.numel():
         k = int(bad[0])
         i, j = edge_index[:, k].tolist()
@@ -117,6 +124,7 @@ class Laplacian:
         if num_nodes < 0:
             raise ValueError(f"num_nodes must be >= 0, got {num_nodes}")
         _check_edges(edge_index, edge_weight, num_nodes)
+        edge_index = edge_index.long()
         graph, sizes = _graph_of_nodes(batch, num_nodes, num_graphs)
         row, col = edge_index.cpu().numpy()
         weight = np.ones(row.size) if edge_weight is None else edge_weight.detach().cpu().double().numpy()

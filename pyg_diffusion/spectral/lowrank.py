@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .dense import null_basis
 from .laplacian import Laplacian
-from .operator import Kernel, LaplacianOperator, Term, with_channels
+from .operator import Kernel, LaplacianOperator, Term, require_finite, with_channels
 
 _DENSE = 512  # nodes up to which a graph is decomposed in full
 _SAMPLES = 257  # of f on the interval that holds the other modes
@@ -159,6 +159,7 @@ class LowRankOperator(LaplacianOperator):
         samples = torch.linspace(0, 1, _SAMPLES, dtype=low.dtype, device=low.device) ** 2  # kernels bend most near λ_k
         points = torch.cat([self.eigenvalues, low + width * samples], 1)
         values = with_channels(kernel(points)).expand(*points.shape, -1)
+        require_finite(values, points)
         highest, lowest = values[:, self.k :].amax(1), values[:, self.k :].amin(1)
         return values[:, : self.k], (highest + lowest) / 2, (highest - lowest) / 2
 

@@ -29,6 +29,17 @@ def with_channels(values: Tensor) -> Tensor:
     return values if values.dim() == 3 else values.unsqueeze(-1)
 
 
+def require_finite(values: Tensor, lam: Tensor) -> None:
+    """Raise ValueError, naming a λ, where kernel values `[num_graphs, M, 1 or C]` at λ `[num_graphs, M]` are inf or NaN."""
+    if torch.compiler.is_compiling():  # a branch on data breaks the graph
+        return
+    finite = values.isfinite()
+    if not bool(finite.all()):
+        at = float(lam.expand(values.shape[:2])[~finite.all(2)][0])
+        advice = "; there it must have a value, such as 0 or p(0)" if at == 0 else ""
+        raise ValueError(f"the kernel is not finite at λ = {at:.6g}{advice}")
+
+
 def _reciprocal(kernel: Kernel) -> Kernel:
     def inverse(lam: Tensor) -> Tensor:
         values = kernel(lam)
@@ -91,7 +102,7 @@ class LaplacianOperator(ABC):
         return w
 
     def apply(self, kernel: Kernel, x: Tensor) -> Tensor:
-        """f(L) x for a signal `x [num_nodes, C]`."""
+        """f(L) x for a signal `x [num_nodes, C]`. Raises ValueError where the kernel is not finite on the spectrum."""
         return self.from_work(self.combine((kernel, self.to_work(x))))
 
     def apply_many(self, kernels: Sequence[Kernel], x: Tensor) -> list[Tensor]:
@@ -171,6 +182,19 @@ class ExactOperator(LaplacianOperator):
     def response(self, kernel: Kernel) -> Tensor:
         """f(Λ), with a channel axis: `[num_graphs, M, 1 or C]`."""
         return with_channels(kernel(self.eigenvalues))
+
+    def _finite(self, kernel: Kernel) -> Tensor:
+        """`response`, checked where signals come from outside."""
+        response = self.response(kernel)
+        require_finite(response, self.eigenvalues)
+        return response
+
+    def apply(self, kernel: Kernel, x: Tensor) -> Tensor:
+        return self.from_work(self._finite(kernel) * self.to_work(x))
+
+    def apply_many(self, kernels: Sequence[Kernel], x: Tensor) -> list[Tensor]:
+        w = self.to_work(x)
+        return [self.from_work(self._finite(kernel) * w) for kernel in kernels]
 
     def combine(self, *terms: Term) -> Tensor:
         lam = self.eigenvalues

@@ -7,7 +7,7 @@ from torch_geometric.data import Data
 from torch_geometric.data.datapipes import functional_transform
 from torch_geometric.transforms import BaseTransform
 
-from ..data.operator import edge_weights
+from ..data.operator import edge_weights, edges_of
 from ..spectral import DenseOperator
 
 
@@ -25,6 +25,11 @@ class AddLaplacianSpectrum(BaseTransform):
             and means 1 then.
         dtype: "float32" or "float64".
         normalized: take the symmetrically normalised Laplacian. An isolated node's row is 0.
+
+    Edges may also stand in `adj_t`, as `ToSparseTensor` leaves them.
+
+    Raises:
+        TypeError, ValueError: in one sentence, as for `laplacian_operator`.
     """
 
     def __init__(
@@ -33,11 +38,13 @@ class AddLaplacianSpectrum(BaseTransform):
         dtype: Literal["float32", "float64"] = "float32",
         normalized: bool = False,
     ):
+        if dtype not in ("float32", "float64"):
+            raise ValueError(f"dtype must be 'float32' or 'float64', got {dtype!r}")
         self.weight, self.dtype, self.normalized = weight, dtype, normalized
 
     def forward(self, data: Data) -> Data:
         operator = DenseOperator.from_edges(
-            data.edge_index,
+            edges_of(data),
             int(data.num_nodes or 0),
             edge_weights(data, self.weight),
             num_graphs=1,

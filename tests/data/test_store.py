@@ -2,6 +2,7 @@ import copy
 import gc
 import os
 import pickle
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import torch
 
 from pyg_diffusion.chem import molecule_from_mol, read_sdf
 from pyg_diffusion.data import Molecule, MoleculeStore, StoreError, write_store
-from pyg_diffusion.data.store import UNIT, VERSION, merge_stores
+from pyg_diffusion.data.store import _COLUMNS, _POINTERS, UNIT, VERSION, merge_stores
 
 BUNDLED = Path(__file__).parents[2] / "datasets"
 PLAIN = ("z", "x", "bond_index", "bond_type", "tetra", "ez", "ez_type")
@@ -164,20 +165,108 @@ def test_unfinished_stores_and_other_versions_are_refused(path, tmp_path, change
         MoleculeStore(damaged(path, tmp_path, change))
 
 
+COLUMNS = [*_COLUMNS, *(f"molecule/{pointer}_ptr" for pointer in _POINTERS)]
+
+
+@pytest.mark.parametrize(
+    "how", ["missing", "a group", "another type", "a row more", "a row less", "an axis more", "a scalar"]
+)
+def test_every_column_must_be_there_in_type_and_shape(path, tmp_path, how):
+    def change(file, name):
+        values = file[name][...]
+        more = np.ones((1, *values.shape[1:]), values.dtype)
+        del file[name]
+        if how == "a group":
+            file.create_group(name)
+        elif how != "missing":
+            file[name] = {
+                "another type": values.astype(np.float64),
+                "a row more": np.concatenate([values, more]),
+                "a row less": values[:-1] if len(values) else values[None],
+                "an axis more": values[None],
+                "a scalar": 3,
+            }[how]
+
+    for name in COLUMNS:
+        store = MoleculeStore(damaged(path, tmp_path, partial(change, name=name)))
+        with pytest.raises(StoreError, match=rf"damaged\.h5: damaged store: .*{name}"):
+            store[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "row", "value", "message"),
+    [
+        ("atom/z", 3, 119, "atom/z has a value outside of 0..118"),
+        ("atom/x", 3, 200, "atom/x has a class that no feature has"),
+        ("bond/index", 2, 4000, "bond/index names an atom that its molecule has not"),
+        ("bond/type", 2, 0, "bond/type has a value outside of 1..6"),
+        ("tetra/index", 0, 65535, "tetra/index names an atom"),
+        ("conformer/level", 0, 1, "conformer/level has a value outside of 0..0"),
+        ("conformer/energy", 0, np.inf, "conformer/energy is infinite"),
+        ("text/name", 1, 0xFF, "text/name is not UTF-8"),
+        ("molecule/atom_ptr", 0, 1, "atom_ptr does not cut atom/z"),
+        ("molecule/bond_ptr", 3, 10**6, "bond_ptr does not cut bond/index"),
+        ("molecule/conformer_ptr", 3, 0, "conformer_ptr does not cut conformer/level"),
+    ],
+)
+def test_values_out_of_range_are_named(path, tmp_path, name, row, value, message):
+    def change(file):
+        values = file[name][...]
+        values[row] = value
+        file[name][...] = values
+
+    with pytest.raises(StoreError, match=message):
+        MoleculeStore(damaged(path, tmp_path, change)).sizes()
+
+
+def test_rows_and_texts_that_do_not_match_the_atoms_are_named(path, tmp_path, molecules):
+    def moved(name, by):
+        def change(file):
+            values = file[name][...]
+            values[1] += by
+            file[name][...] = values
+
+        return change
+
+    with pytest.raises(StoreError, match="one row for each atom of each conformer"):
+        MoleculeStore(damaged(path, tmp_path, moved("molecule/pos_ptr", -1)))[0]
+    other = copy.deepcopy(molecules[:2])
+    other[0].name = "näme"
+    write_store(tmp_path / "named.h5", other)
+    assert MoleculeStore(tmp_path / "named.h5")[0].name == "näme"
+    with pytest.raises(StoreError, match="text/name is cut within a character"):
+        MoleculeStore(damaged(tmp_path / "named.h5", tmp_path, moved("molecule/name_ptr", -3)))[0]
+
+
 @pytest.mark.parametrize(
     "change",
     [
-        lambda f: f.pop("atom/x"),
-        lambda f: f.pop("molecule/ez_ptr"),
-        lambda f: f["conformer/pos"].resize(10, axis=0),
         lambda f: f.attrs.modify("molecules", 19),
+        lambda f: f.attrs.modify("molecules", -2),
+        lambda f: f.attrs.create("molecules", [20, 20]),
+        lambda f: f.attrs.create("conformers", "many"),
         lambda f: f.attrs.pop("conformers"),
+        lambda f: f.attrs.create("levels", "[]"),
+        lambda f: f.attrs.create("levels", "[3]"),
+        lambda f: f.attrs.modify("levels", '{"GFN2-xTB": 0}'),
+        lambda f: f.attrs.modify("levels", "GFN2-xTB"),
+        lambda f: f.attrs.create("levels", 7),
+        lambda f: f.attrs.create("complete", [True, False]),
+        lambda f: f.attrs.create("version", [VERSION, VERSION]),
     ],
 )
-def test_columns_that_do_not_fit_are_refused(path, tmp_path, change):
-    store = MoleculeStore(damaged(path, tmp_path, change))
-    with pytest.raises(StoreError, match="damaged"):
-        store[0]
+def test_attributes_that_do_not_fit_are_refused(path, tmp_path, change):
+    with pytest.raises(StoreError, match=r"damaged\.h5: .*(damaged store: |store version \[2 2\])"):
+        MoleculeStore(damaged(path, tmp_path, change))[0]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e6])
+def test_coordinates_that_a_store_cannot_hold_are_refused(molecules, tmp_path, value):
+    molecule = copy.deepcopy(molecules[0])
+    molecule.pos[0][1, 2] = value
+    with pytest.raises(ValueError, match="not finite, or farther apart than a store can hold"):
+        write_store(tmp_path / "far.h5", [molecule])
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(molecules, path, tmp_path):

@@ -1,10 +1,15 @@
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
-from torch_geometric.data import Batch
+from torch_geometric.data import Batch, Data, HeteroData
+from torch_geometric.transforms import ToSparseTensor
 from torch_geometric.utils import erdos_renyi_graph, get_laplacian, to_dense_adj
 
-from pyg_diffusion.data import MoleculeData, laplacian_operator
+from pyg_diffusion.data import MoleculeData, grid_graph, laplacian_operator
+from pyg_diffusion.spectral import DenseOperator
+from pyg_diffusion.spectral.lowrank import LowRankOperator
 from pyg_diffusion.transforms import AddLaplacianSpectrum
 
 
@@ -113,3 +118,94 @@ def test_the_stored_spectrum_is_what_the_operator_reads():
     data.eigenvalues = data.eigenvalues * 2
     with pytest.raises(ValueError, match="not those of the Laplacian asked for"):
         laplacian_operator(data)
+
+
+def path_of_four(**options) -> Data:
+    index = torch.tensor([[0, 1, 1, 2, 2, 3], [1, 0, 2, 1, 3, 2]])
+    return Data(edge_index=index, num_nodes=4, **options)
+
+
+def heat(data: Data, dtype: torch.dtype = torch.float64) -> torch.Tensor:
+    x = torch.tensor([[1.0], [-2.0], [0.5], [4.0]], dtype=dtype)
+    return laplacian_operator(data, dtype=dtype).apply(lambda lam: torch.exp(-lam), x)
+
+
+def test_edges_in_a_sparse_adjacency_are_edges():
+    weights = torch.tensor([1.0, 1.0, 2.0, 2.0, 0.5, 0.5])
+    for options in ({}, {"edge_weight": weights}):
+        plain = path_of_four(**options)
+        sparse = ToSparseTensor(attr="edge_weight" if options else None)(path_of_four(**options))
+        assert sparse.get("edge_index") is None and sparse.get("adj_t") is not None
+        torch.testing.assert_close(heat(sparse), heat(plain), atol=1e-12, rtol=0)
+        stored = AddLaplacianSpectrum(dtype="float64")(sparse)
+        assert laplacian_operator(stored).reason == "stored spectrum"
+        torch.testing.assert_close(heat(stored), heat(plain), atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int32])
+def test_edges_of_any_integer_type(dtype):
+    data = path_of_four()
+    data.edge_index = data.edge_index.to(dtype)
+    torch.testing.assert_close(heat(AddLaplacianSpectrum(dtype="float64")(data)), heat(path_of_four()), atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("data", "error", "message"),
+    [
+        (None, TypeError, "made of a torch_geometric Data or Batch, got NoneType"),
+        (HeteroData(), TypeError, r"HeteroData has edges of several kinds; take one of them, or data\.to_homogeneous"),
+        (np.zeros((2, 3), int), TypeError, "Data or Batch, got ndarray"),
+        (Data(num_nodes=3), ValueError, "no edge_index"),
+        (Data(edge_index=np.zeros((2, 0), int), num_nodes=1), TypeError, "edge_index must be a tensor .*got ndarray"),
+        (Data(edge_index=torch.zeros(2, 1), num_nodes=1), ValueError, "edge_index must be integers"),
+        (Data(edge_index=torch.zeros(2, 1, dtype=torch.bool), num_nodes=1), ValueError, "edge_index must be integers"),
+        (path_of_four(edge_weight=np.ones(6)), TypeError, "edge_weight must be a tensor .E., got ndarray"),
+        (path_of_four(edge_weight=[1.0] * 6), TypeError, "edge_weight must be a tensor .E., got list"),
+        (path_of_four(edge_weight=torch.ones(6, dtype=torch.complex64)), ValueError, "edge_weight must be real"),
+        (path_of_four(edge_weight=torch.ones(6, 1)), ValueError, r"edge_weight must be \[6\], got \[6, 1\]"),
+        (path_of_four(edge_weight=torch.tensor(2.0)), ValueError, r"edge_weight must be \[6\], got \[\]"),
+        (path_of_four(edge_weight=-torch.ones(6)), ValueError, "edge 0-1 has weight -1.0"),
+    ],
+)
+def test_other_input_is_refused_in_one_sentence(data, error, message):
+    with pytest.raises(error, match=message) as transformed:
+        AddLaplacianSpectrum().forward(data)
+    with pytest.raises(error, match=message) as chosen:
+        laplacian_operator(data)
+    assert "\n" not in str(transformed.value) and str(transformed.value) == str(chosen.value)
+
+
+def test_another_dtype_is_refused():
+    with pytest.raises(ValueError, match="dtype must be 'float32' or 'float64', got 'uint8'"):
+        AddLaplacianSpectrum(dtype="uint8")
+
+
+def test_rounding_of_float32_weights_is_no_other_graph():
+    """Directions that differ in the last digit, and weights cast to float32 after the spectrum was made."""
+    skew = torch.tensor([0.1, 0.1 * (1 + 1e-7), 2.0, 2.0, 0.5, 0.5])
+    double = torch.tensor([0.1, 0.1, 1 / 3, 1 / 3, 0.7, 0.7], dtype=torch.float64)
+    for normalized in (False, True):
+        transform = AddLaplacianSpectrum(dtype="float64", normalized=normalized)
+        data = transform(path_of_four(edge_weight=skew))
+        assert laplacian_operator(data, normalized=normalized).reason == "stored spectrum"
+        data = transform(path_of_four(edge_weight=double))
+        data.edge_weight = data.edge_weight.float()
+        assert laplacian_operator(data, normalized=normalized).reason == "stored spectrum"
+        data.edge_weight = data.edge_weight * torch.tensor([1 + 1e-4, 1 + 1e-4, 1, 1, 1, 1])
+        with pytest.raises(ValueError, match="not those of the Laplacian asked for"):
+            laplacian_operator(data, normalized=normalized)
+
+
+@pytest.mark.parametrize("backend", [None, DenseOperator.from_laplacian, partial(LowRankOperator.from_laplacian, k=4)])
+@pytest.mark.parametrize("kind", ["plain", "grid"])
+def test_a_kernel_that_is_infinite_at_a_null_mode_is_refused(backend, kind):
+    data = grid_graph((4,), dtype=torch.float64) if kind == "grid" else path_of_four()
+    operator, x = laplacian_operator(data, backend, torch.float64), torch.ones(4, 1, dtype=torch.float64)
+    for kernel in (lambda lam: 1 / lam, lambda lam: lam / lam, lambda lam: torch.stack([lam, lam.log()], -1)):
+        with pytest.raises(ValueError, match="not finite at λ = 0; there it must have a value, such as 0"):
+            operator.apply(kernel, x.expand(-1, 2))
+        with pytest.raises(ValueError, match="not finite at λ = 0"):
+            operator.apply_many([torch.ones_like, kernel], x.expand(-1, 2))
+    with pytest.raises(ValueError, match=r"not finite at λ = 2;|not finite at λ = 2$"):
+        operator.apply(lambda lam: 1 / ((lam - 2).abs() > 1e-6), x)
+    torch.testing.assert_close(operator.apply(lambda lam: torch.where(lam > 1e-9, 1 / lam, 0.0), x), 0 * x)
