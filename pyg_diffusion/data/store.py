@@ -114,7 +114,8 @@ class Molecule:
         for given in (self.levels, self.energies):
             if given and len(given) != len(self.pos):
                 raise ValueError(f"{self.name!r}: {len(given)} levels or energies for {len(self.pos)} conformers")
-        pos = [np.round((p - p.mean(0)) / UNIT) for p in np.asarray(self.pos, dtype=np.float64)]
+        pos = [np.asarray(p, dtype=np.float64) for p in self.pos]
+        pos = [np.round((p - p.mean(0)) / UNIT) if np.isfinite(p).all() else p for p in pos]
         if any(not (np.abs(p) <= np.iinfo(np.int32).max).all() for p in pos):  # NaN is not either
             raise ValueError(f"{self.name!r}: coordinates that are not finite, or farther apart than a store can hold")
         return {
