@@ -15,7 +15,7 @@ from .stereo import assign_stereo_from_3d
 __all__ = ["is_3d", "record_from_block", "split_sdf", "with_hydrogens"]
 
 _AMBIGUOUS = re.compile(r"ambiguous stereochemistry - (.*?)\s*-? at atom (\d+) ignored")
-_AS_3D = "Marking the mol as 3D"  # where the header does not say 3D, as many do not; nothing to worry about
+_STEREO = re.compile("stereo|chiral", re.IGNORECASE)  # warnings to pass on; of others a good file has dozens
 _UP_DOWN, _EITHER, _CROSSED = (1, 6), 4, 3  # bond stereo of a V2000 block
 _FROM_V3000 = {1: 1, 2: 4, 3: 6}
 
@@ -29,7 +29,7 @@ def _parse(block: Block) -> tuple[Chem.Mol | None, str, list[str]]:
             mol = Chem.MolFromMolBlock(block.mol.encode("ascii", "replace").decode(), sanitize=False, removeHs=False)
         if mol is None:
             return None, f"RDKit cannot parse this record: {said[-1] if said else 'no reason given'}", []
-        warnings = [text for text in said if _AS_3D not in text]
+        warnings = [text for text in said if _STEREO.search(text)]
         if reason := indefinite(mol):
             return None, f"{reason}: no molecule", []
         try:
