@@ -185,7 +185,9 @@ def _neighbours(smiles: str) -> tuple[list[str], list[list[int | None]]]:
 
 def cumulenes(mol: Chem.Mol) -> list[list[int]]:
     """Chains of atoms A=X=...=B, X with two neighbours, at least one X in each."""
-    chains = []
+    chains: list[list[int]] = []
+    if sum(bond.GetBondType() == _DOUBLE for bond in mol.GetBonds()) < 2:
+        return chains
     for atom in mol.GetAtoms():
         for bond in atom.GetBonds():
             if bond.GetBondType() != _DOUBLE or _inner(atom):
@@ -251,6 +253,8 @@ def _is_hindered(mol: Chem.Mol, bond: Chem.Bond) -> bool:
     if bond.GetBondType() != Chem.BondType.SINGLE or 0 < rings.MinBondRingSize(bond.GetIdx()) <= _BRIDGED:
         return False
     i, j = bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()
+    if not (rings.NumAtomRings(i) and rings.NumAtomRings(j)):
+        return False
     one, two = _side(mol, i, j), _side(mol, j, i)
     if one is None or two is None:
         return False

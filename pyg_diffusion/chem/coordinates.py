@@ -13,6 +13,7 @@ UNITS = {"nm": 0.1, "Bohr": 1.8897, "pm": 100.0}  # how long an Å is in them
 NEAREST = 0.5  # Å; two atoms of H2 are .74 apart
 FLAT = 1e-3  # Å
 FARTHEST = 1e5  # Å; coordinates beyond are none
+_RADII = np.array([Chem.GetPeriodicTable().GetRcovalent(z) for z in range(119)])
 _NO_BONDS = (Chem.BondType.ZERO, Chem.BondType.HYDROGEN, Chem.BondType.IONIC)
 _TETRAHEDRAL = (5, 6, 7, 14, 15, 16, 32, 33, 34)  # elements that four neighbours never surround in one plane
 
@@ -75,12 +76,13 @@ def fault_of(mol: Chem.Mol) -> Fault | None:
         mol: with usable coordinates; only its own atoms and bonds are looked at.
     """
     pos = mol.GetConformer(0).GetPositions()
-    table = Chem.GetPeriodicTable()
-    radius = np.array([table.GetRcovalent(a.GetAtomicNum()) for a in mol.GetAtoms()])
-    bonds = [b for b in mol.GetBonds() if b.GetBondType() not in _NO_BONDS]
-    ends = np.array([[b.GetBeginAtomIdx(), b.GetEndAtomIdx()] for b in bonds], int).reshape(-1, 2)
+    radius = _RADII[[a.GetAtomicNum() for a in mol.GetAtoms()]]
+    ends = np.array([(b.GetBeginAtomIdx(), b.GetEndAtomIdx()) for b in mol.GetBonds()], int).reshape(-1, 2)
     length = np.linalg.norm(pos[ends[:, 0]] - pos[ends[:, 1]], axis=1)
     ratio = length / np.maximum(radius[ends].sum(1), 0.1)
+    if ((ratio < LENGTHS[0]) | (ratio > LENGTHS[1])).any():
+        bonded = np.array([b.GetBondType() not in _NO_BONDS for b in mol.GetBonds()])
+        ends, length, ratio = ends[bonded], length[bonded], ratio[bonded]
     if len(ratio):
         usual = float(np.median(ratio))
         alike = bool((ratio > LENGTHS[0] * usual).all() and (ratio < LENGTHS[1] * usual).all())
@@ -89,7 +91,8 @@ def fault_of(mol: Chem.Mol) -> Fault | None:
             return Fault(f"bonds are {usual:.3g} times their usual length{unit}", 1 / usual)
     wrong = (ratio < LENGTHS[0]) | (ratio > LENGTHS[1])
     near = cKDTree(pos).query_pairs(NEAREST, output_type="ndarray")
-    near = near[~np.isin(near @ [len(pos), 1], np.sort(ends, axis=1) @ [len(pos), 1])]
+    if len(near):
+        near = near[~np.isin(near @ [len(pos), 1], np.sort(ends, axis=1) @ [len(pos), 1])]
     atoms = frozenset(np.concatenate([ends[wrong].ravel(), near.ravel()]).tolist())
     if wrong.any():
         worst = np.argmax(np.abs(np.log(np.maximum(ratio, 1e-9))))

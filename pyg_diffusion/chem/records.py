@@ -45,17 +45,19 @@ def indefinite(mol: Chem.Mol) -> str:
     """Which atom or bond leaves open what the molecule is, "" where none does: dummies, R groups and queries have no
     geometry. Atoms count from 1, as in a file."""
     for atom in mol.GetAtoms():
+        if atom.GetAtomicNum() and not atom.HasQuery():
+            continue
         place = f"at {atom.GetIdx() + 1} of {mol.GetNumAtoms()} atoms"
         if atom.GetAtomicNum() == 0 and (not atom.HasQuery() or atom.GetSmarts() == "*"):
             return f"dummy atom ({atom.GetSymbol()}) {place}"
-        if atom.HasQuery():
-            return f"query atom ({atom.GetSmarts()}) {place}"
+        return f"query atom ({atom.GetSmarts()}) {place}"
     for bond in mol.GetBonds():
+        if not bond.HasQuery() and not bond.HasProp("_MolFileBondEndPts"):
+            continue
         ends = f"between atoms {bond.GetBeginAtomIdx() + 1} and {bond.GetEndAtomIdx() + 1}"
         if bond.HasQuery():
             return f"query bond ({Chem.Bond.GetSmarts(bond) or 'of several orders'}) {ends}"
-        if bond.HasProp("_MolFileBondEndPts"):
-            return f"bond to several atoms {ends}"
+        return f"bond to several atoms {ends}"
     if mol.HasProp("_molLinkNodes"):
         return "link node: a chain of variable length"
     return ""

@@ -22,16 +22,17 @@ _FROM_V3000 = {1: 1, 2: 4, 3: 6}
 
 def _parse(block: Block) -> tuple[Chem.Mol | None, str, list[str]]:
     """(molecule with its data fields, "", RDKit's warnings) or (None, RDKit's reason, [])."""
-    with rdkit_log() as said:
-        try:
-            mol = Chem.MolFromMolBlock(block.mol, sanitize=False, removeHs=False)
-        except SystemError:  # it complains of a column that cuts a character of several bytes, and fails at that
-            mol = Chem.MolFromMolBlock(block.mol.encode("ascii", "replace").decode(), sanitize=False, removeHs=False)
-        if mol is None:
-            return None, f"RDKit cannot parse this record: {said[-1] if said else 'no reason given'}", []
-        warnings = [text for text in said if _STEREO.search(text)]
-        if reason := indefinite(mol):
-            return None, f"{reason}: no molecule", []
+    mol: Chem.Mol | None
+    said: list[str] = []
+    with rdBase.BlockLogs():
+        mol = Chem.MolFromMolBlock(block.mol, sanitize=False, removeHs=False)
+    if mol is None or not mol.GetConformer().Is3D():
+        mol, said = _parse_aloud(block.mol)
+    if mol is None:
+        return None, f"RDKit cannot parse this record: {said[-1] if said else 'no reason given'}", []
+    if reason := indefinite(mol):
+        return None, f"{reason}: no molecule", []
+    with rdBase.BlockLogs():
         try:
             Chem.SanitizeMol(mol)
         except ValueError as error:
@@ -40,7 +41,16 @@ def _parse(block: Block) -> tuple[Chem.Mol | None, str, list[str]]:
     set_maps_aside(mol)
     for name, value in block.fields.items():
         mol.SetProp(name, value)
-    return mol, "", warnings
+    return mol, "", [text for text in said if _STEREO.search(text)]
+
+
+def _parse_aloud(text: str) -> tuple[Chem.Mol | None, list[str]]:
+    """The molecule of a block, and what RDKit says: slow, where it says much."""
+    with rdkit_log() as said:
+        try:
+            return Chem.MolFromMolBlock(text, sanitize=False, removeHs=False), said
+        except SystemError:  # it complains of a column that cuts a character of several bytes, and fails at that
+            return Chem.MolFromMolBlock(text.encode("ascii", "replace").decode(), sanitize=False, removeHs=False), said
 
 
 def with_hydrogens(mol: Chem.Mol, coordinates: bool) -> tuple[Chem.Mol, int]:
