@@ -301,4 +301,4 @@ def _parsed(text: dict[str, Any], state: dict[str, torch.Tensor]) -> tuple[Card,
             name in ("depth", "depths") and sum(sizes) > len(state)
         ):
             raise ValueError(f"model.{name} is {value!r:.40}, too much for these weights")
-    return card, PowerSpectrum(*numbers, floor)
+    return card, PowerSpectrum(numbers[0], numbers[1], floor)
