@@ -584,7 +584,12 @@ def embed_multiple_confs(
     Returns:
         Ids of the new conformers, the surest first; like RDKit's fewer than n, where no conformer of right stereo was found
         or some were pruned.
+
+    Raises:
+        TypeError: `mol` is no RDKit molecule, such as None, which RDKit returns for what it cannot read.
+        ValueError: it has no atoms or was not sanitized, or another argument is out of range.
     """
+    _require_sanitized(mol)
     if n < 1:
         raise ValueError(f"n must be at least 1, got {n}")
     if not 1 <= oversample < float("inf"):
@@ -611,3 +616,16 @@ def embed_multiple_confs(
         result.positions = result.positions[np.argsort(-result.confidence, kind="stable")]
     kept = distinct(full, result.positions, prune)
     return add_conformers(mol, result.positions[kept, : mol.GetNumAtoms()])
+
+
+def _require_sanitized(mol: Any) -> None:
+    if not isinstance(mol, Chem.Mol):
+        made = f"; Chem.MolFromSmiles({mol!r:.60}) makes one" if isinstance(mol, str) else ""
+        made = "; RDKit returns None for what it cannot read" if mol is None else made
+        raise TypeError(f"mol must be an RDKit molecule, got {type(mol).__name__}{made}")
+    if not mol.GetNumAtoms():
+        raise ValueError("the molecule has no atoms")
+    # Sanitizing sets the hybridization of all but dummies and atoms of very many neighbours.
+    states = {atom.GetHybridization() for atom in mol.GetAtoms() if atom.GetAtomicNum()}
+    if mol.NeedsUpdatePropertyCache() or states == {Chem.HybridizationType.UNSPECIFIED}:
+        raise ValueError("the molecule was not sanitized; call Chem.SanitizeMol(mol) first, which also says what is wrong")

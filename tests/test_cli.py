@@ -259,18 +259,21 @@ def test_evaluating_a_file_against_itself_is_perfect(tmp_path, capsys):
     assert row["COV-P(0.1) mean"] == 0.5  # four are expected of two references; the missing two are misses
 
 
-def test_ctrl_c_saves_and_resumes(store_path, tmp_path):
+def test_ctrl_c_saves_and_the_command_that_is_offered_resumes(store_path, tmp_path):
+    """Also where paths have blanks and the recipe was changed on the command line: what is printed can be pasted."""
+    import shlex
     import signal
     import time
 
-    config = tmp_path / "c.yaml"
+    config, run = tmp_path / "my recipe.yaml", tmp_path / "it's a [run]"
     config.write_text(
         f"data: {{store: {store_path}, batch_size: 4, val_fraction: 0.2}}\n"
-        "model: {width: 16, depths: [1], heads: 2, pair_width: 8}\ntrain: {max_steps: 100000, threads: 1}\n"
+        "model: {width: 8, depths: [1], heads: 2, pair_width: 8}\ntrain: {max_steps: 100000, threads: 1}\n"
     )
-    command = [sys.executable, "-m", "pyg_diffusion.cli", "train", str(config), "-o", str(tmp_path / "run"), "--quiet"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    log = tmp_path / "run" / "logs" / "from_step_0000000" / "metrics.csv"
+    changes = ["model.width=16", f"data.store=[{json.dumps(str(store_path))}]"]
+    command = ["train", str(config), *changes, "-o", str(run), "--quiet"]
+    process = subprocess.Popen([sys.executable, "-m", "pyg_diffusion.cli", *command], stderr=subprocess.PIPE, text=True)
+    log = run / "logs" / "from_step_0000000" / "metrics.csv"
     for _ in range(600):
         if log.exists() or process.poll() is not None:
             break
@@ -278,5 +281,9 @@ def test_ctrl_c_saves_and_resumes(store_path, tmp_path):
     process.send_signal(signal.SIGINT)
     errors = process.communicate(timeout=60)[1]
     assert process.returncode == 130, errors
-    assert "--resume' continues" in errors
-    assert (tmp_path / "run" / "last.ckpt").exists() and (tmp_path / "run" / "weights.safetensors").exists()
+    assert "interrupted; to continue:" in errors
+    offered = shlex.split(errors.splitlines()[-1])
+    assert offered == ["pyg-diffusion", "train", str(config), *changes, "-o", str(run), "--resume", "--quiet"]
+    steps = json.loads((run / "weights.json").read_text())["training"]["steps"]
+    assert main([*offered[1:], f"train.max_steps={steps + 2}"]) == 0
+    assert json.loads((run / "weights.json").read_text())["training"]["steps"] == steps + 2

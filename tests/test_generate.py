@@ -307,3 +307,17 @@ def test_cuda_makes_the_same_conformers(molecules):
     one, two = (Generator.from_pretrained(device=d).sample(molecules[:3], 4, seed=3) for d in ("cpu", "cuda"))
     for a, b in zip(one, two, strict=True):
         assert np.median(np.abs(a.positions - b.positions)) < 0.1
+
+
+@pytest.mark.parametrize(
+    ("mol", "error", "message"),
+    [
+        (None, TypeError, "got NoneType; RDKit returns None for what it cannot read"),
+        ("CCO", TypeError, r"got str; Chem\.MolFromSmiles\('CCO'\) makes one"),
+        (Chem.Mol(), ValueError, "no atoms"),
+        (Chem.MolFromSmiles("c1ccccc1", sanitize=False), ValueError, r"not sanitized; call Chem\.SanitizeMol"),
+    ],
+)
+def test_what_is_no_molecule_is_refused_before_anything_is_loaded(mol, error, message):
+    with pytest.raises(error, match=message):
+        embed_multiple_confs(mol)
