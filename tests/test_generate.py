@@ -95,6 +95,7 @@ def test_what_training_never_saw_is_said(untrained):
     assert said("FP(F)(F)(F)F")[1:] == ["more than 4 neighbours, which the model never saw: P2"]
     assert said("C[CH]C.[OH]")[1:] == ["unpaired electrons, which the model never saw: C2, O4"]
     assert said("CC=C=CC") == ["axial stereo is open at C2-C4: both hands may be made"]
+    assert said("CC=C=C=CC") == ["cis and trans at the cumulene C2-C5 are not told apart"]
     assert said("N->[Li+]")[1:] == ["bonds that are dative, of order zero or the like: N1-Li2"]
 
 

@@ -205,16 +205,32 @@ def _inner(atom: Chem.Atom) -> bool:
     return atom.GetTotalDegree() == 2 and [b.GetBondType() for b in atom.GetBonds()] == [_DOUBLE, _DOUBLE]
 
 
+def _sides(mol: Chem.Mol, chain: list[int]) -> list[list[int]]:
+    """What stands at the two ends of a cumulene, hydrogens last."""
+    sides = []
+    for end, inner in ((chain[0], chain[1]), (chain[-1], chain[-2])):
+        atom = mol.GetAtomWithIdx(end)
+        others = [b.GetOtherAtom(atom) for b in atom.GetBonds() if b.GetOtherAtomIdx(end) != inner]
+        sides.append([a.GetIdx() for a in sorted(others, key=lambda a: a.GetAtomicNum() == 1 and not a.GetIsotope())])
+    return sides
+
+
 def _allenes(mol: Chem.Mol) -> Iterator[Axis]:
     for chain in cumulenes(mol):
-        sides = []
-        for end, inner in ((chain[0], chain[1]), (chain[-1], chain[-2])):
-            atom = mol.GetAtomWithIdx(end)
-            others = [b.GetOtherAtom(atom) for b in atom.GetBonds() if b.GetOtherAtomIdx(end) != inner]
-            sides.append([a.GetIdx() for a in sorted(others, key=lambda a: a.GetAtomicNum() == 1 and not a.GetIsotope())])
+        sides = _sides(mol, chain)
         if len(chain) % 2 and all(mol.GetAtomWithIdx(k).GetAtomicNum() == 6 for k in chain) and {*map(len, sides)} == {2}:
             (a, b), (c, d) = sides
             yield Axis(chain[len(chain) // 2], (chain[0], chain[-1]), (a, b, c, d), None)
+
+
+def sided_cumulenes(mol: Chem.Mol) -> list[tuple[int, int]]:
+    """Ends of the cumulenes of three, five... double bonds that would be cis or trans, for which RDKit has no label."""
+    full = Chem.AddHs(mol)
+    chains = [chain for chain in cumulenes(full) if len(chain) % 2 == 0]
+    ranks = list(Chem.CanonicalRankAtoms(full, breakTies=False, includeAtomMaps=False)) if chains else []
+    sides = [_sides(full, chain) for chain in chains]
+    differ = [all(len({ranks[k] for k in side}) == len(side) == 2 for side in pair) for pair in sides]
+    return [(chain[0], chain[-1]) for chain, two in zip(chains, differ, strict=True) if two]
 
 
 class _Side(NamedTuple):

@@ -5,7 +5,7 @@ from rdkit import Chem
 
 from ..data.schema import BOND_TYPES, ELEMENTS, HYBRIDIZATIONS
 from ..data.store import Molecule
-from .axial import Axis, open_axes
+from .axial import open_axes, sided_cumulenes
 from .heavy import identity_smiles
 from .records import indefinite, set_maps_aside
 from .stereo import stereo_of, unkept_stereo
@@ -83,9 +83,15 @@ def molecule_from_mol(mol: Chem.Mol, name: str = "", conformers: bool = True) ->
         name=name or (mol.GetProp("_Name") if mol.HasProp("_Name") else ""),
         smiles=identity_smiles(mol),
         pos=[c.GetPositions() for c in mol.GetConformers()] if conformers else [],
-        notes=[f"axial stereo is open at {_between(mol, axis)}: both hands may be made" for axis in open_axes(mol)],
+        notes=_open_stereo(mol),
     )
 
 
-def _between(mol: Chem.Mol, axis: Axis) -> str:
-    return "-".join(f"{mol.GetAtomWithIdx(k).GetSymbol()}{k + 1}" for k in axis.between)
+def _open_stereo(mol: Chem.Mol) -> list[str]:
+    """Remarks on stereo that no label asks for."""
+
+    def between(ends: tuple[int, int]) -> str:
+        return "-".join(f"{mol.GetAtomWithIdx(k).GetSymbol()}{k + 1}" for k in ends)
+
+    axes = [f"axial stereo is open at {between(axis.between)}: both hands may be made" for axis in open_axes(mol)]
+    return axes + [f"cis and trans at the cumulene {between(ends)} are not told apart" for ends in sided_cumulenes(mol)]

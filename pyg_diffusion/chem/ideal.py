@@ -24,6 +24,7 @@ from .closed import radii_length
 from .fragments import formal_charges
 
 SMALL = 5  # heavy atoms; molecules of no more are moved as a whole
+HALOGENS = (9, 17, 35, 53)
 LARGEST_RING = 6  # that a class knows of
 LOOSE_ANGLE = 6.0  # degrees; a class that varies by more says nothing
 ROUNDS, DAMPING, STRIDE = 80, 1e-4, 0.3  # Å that a coordinate moves at most in one round
@@ -201,9 +202,9 @@ class Ideal:
         elements: that the model knows.
         kept: of every atom whether it stays where it is.
         whole: all over the molecule; by default where the model is not to be trusted: molecules of five heavy atoms and
-            fewer and those without carbon; in others cumulated double bonds, triple bonds in a row, atoms with more than
-            four electron pairs or of elements that the model never saw, and what is bound to these. The rest keeps its
-            shape.
+            fewer and those without carbon; in others cumulated double bonds, triple bonds in a row, halogens with more than
+            one neighbour, atoms with more than four electron pairs or of elements that the model never saw, and what is
+            bound to these. The rest keeps its shape.
 
     Attributes:
         atoms: where values are tabulated ones, in ascending order; empty if nowhere.
@@ -240,7 +241,7 @@ class Ideal:
         marks = [around.mark[i, k] for k in around.near[i]]
         if elements is not None and around.z[i] not in elements:
             return True
-        if len(marks) > 4 or (len(marks) > 1 and around.lone[i] + len(marks) > 4):
+        if len(marks) > 4 or (len(marks) > 1 and (around.lone[i] + len(marks) > 4 or around.z[i] in HALOGENS)):
             return True
         chained = any(around.mark[k, m] == "#" for k in around.near[i] for m in around.near[k] if m != i)
         return len(marks) <= 2 and "#" in marks and chained

@@ -71,6 +71,14 @@ def test_what_pulls_most_is_axial_and_a_double_bond_is_not():
     assert sorted(round(angle(pos, 0, 1, k), -1) for k in (2, 3, 4, 5)) == [90, 90, 120, 120]
 
 
+def test_an_iodyl_group_on_a_ring():
+    mol = record_from_smiles(0, "O=I(=O)c1ccccc1").mol
+    ideal = Ideal(molecule_from_mol(mol), KNOWN)
+    assert ideal.atoms == [0, 1, 2, 3]
+    pos = ideal(embed("O=I(=O)c1ccccc1").GetConformer().GetPositions())
+    np.testing.assert_allclose(np.linalg.norm(pos[[0, 2]] - pos[1], axis=1), 1.78, atol=0.05)
+
+
 def test_cumulenes():
     def torsions(smiles, one, other):
         mol, pos = moved(smiles, 3)

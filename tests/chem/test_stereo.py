@@ -3,7 +3,7 @@ import pytest
 from rdkit import Chem
 from rdkit.Chem import AllChem
 
-from pyg_diffusion.chem import Stereo, check_stereo, stereo_of
+from pyg_diffusion.chem import Stereo, check_stereo, molecule_from_mol, stereo_of
 from pyg_diffusion.chem.sdf import record_from_block
 from pyg_diffusion.chem.smiles import record_from_smiles
 from pyg_diffusion.chem.stereo import cis_cosine, signed_volume
@@ -124,3 +124,15 @@ def test_a_flat_centre_is_wrong():
     assert check_stereo(stereo, pos)
     assert not check_stereo(stereo, pos * [1, 1, 0])
     assert not check_stereo(stereo, pos * [1, 1, 0.05])
+
+
+@pytest.mark.parametrize("smiles", ["N[Pt@SP1](N)(Cl)Cl", "F[S@OH3](F)(F)(F)(Cl)Cl", "C[P@TB2](C)(F)(F)F"])
+def test_stereo_beyond_the_tetrahedron_is_refused_by_name(smiles):
+    mol = record_from_smiles(0, smiles).mol
+    with pytest.raises(ValueError, match=r"stereo \(@(SP|OH|TB)\) at (Pt|S|P)2 cannot be kept"):
+        molecule_from_mol(mol, "x")
+
+
+def test_a_label_that_says_nothing_is_none():
+    mol = record_from_smiles(0, "F[S@OH3](F)(F)(F)(F)Cl").mol  # of one chlorine there is one isomer
+    assert len(molecule_from_mol(mol).tetra) == 0
