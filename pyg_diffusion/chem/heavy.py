@@ -23,6 +23,7 @@ def heavy_atoms(mol: Chem.Mol) -> Chem.Mol:
 def identity_smiles(mol: Chem.Mol) -> str:
     """Canonical isomeric SMILES by which molecules are told apart: hydrogens only where they are isotopes or carry stereo,
     whatever substance groups a file puts on them."""
-    plain = Chem.Mol(mol)
+    plain, options = Chem.Mol(mol), Chem.RemoveHsParameters()
+    options.showWarnings = False  # of each hydrogen that stays
     Chem.ClearMolSubstanceGroups(plain)
-    return Chem.MolToSmiles(Chem.RemoveHs(plain, sanitize=False))
+    return Chem.MolToSmiles(Chem.RemoveHs(plain, options, sanitize=False))
