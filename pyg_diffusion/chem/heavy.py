@@ -24,6 +24,6 @@ def identity_smiles(mol: Chem.Mol) -> str:
     """Canonical isomeric SMILES by which molecules are told apart: hydrogens only where they are isotopes or carry stereo,
     whatever substance groups a file puts on them."""
     plain, options = Chem.Mol(mol), Chem.RemoveHsParameters()
-    options.showWarnings = False  # of each hydrogen that stays
+    options.showWarnings = False  # type: ignore[assignment]  # of each hydrogen that stays
     Chem.ClearMolSubstanceGroups(plain)
     return Chem.MolToSmiles(Chem.RemoveHs(plain, options, sanitize=False))
