@@ -197,32 +197,28 @@ def _known(family: str, levels: Sequence[Sequence[str]]) -> Class | None:
 class Ideal:
     """Moves conformers of a molecule of one fragment to tabulated lengths and angles, by Gauss-Newton steps on distances.
 
+    Where the model is not to be trusted: all over molecules of five heavy atoms and fewer (but rings of five) and those
+    without carbon; in others at cumulated double bonds, triple bonds in a row, halogens with more than one neighbour, atoms
+    with more than four electron pairs or of elements that the model never saw, and at what is bound to these. The rest keeps
+    its shape.
+
     Args:
         molecule: its graph.
         elements: that the model knows.
         kept: of every atom whether it stays where it is.
-        whole: all over the molecule; by default where the model is not to be trusted: molecules of five heavy atoms and
-            fewer and those without carbon; in others cumulated double bonds, triple bonds in a row, halogens with more than
-            one neighbour, atoms with more than four electron pairs or of elements that the model never saw, and what is
-            bound to these. The rest keeps its shape.
 
     Attributes:
         atoms: where values are tabulated ones, in ascending order; empty if nowhere.
     """
 
-    def __init__(
-        self,
-        molecule: Molecule,
-        elements: Collection[int] | None = None,
-        kept: np.ndarray | None = None,
-        whole: bool = False,
-    ):
+    def __init__(self, molecule: Molecule, elements: Collection[int], kept: np.ndarray | None = None):
         self.free = np.ones(len(molecule.z)) if kept is None else np.where(kept, 0.0, 1.0)
         self.around = around = Surroundings(molecule)
         odd = {i for i in range(len(around.z)) if self._beyond(i, elements)}.union(*around.cumulenes())
         odd = odd.union(*(around.near[i] for i in odd))
-        small = sum(z > 1 for z in around.z) <= SMALL or 6 not in around.z
-        self.atoms = list(range(len(around.z))) if whole or small else sorted(odd)
+        few = sum(z > 1 for z in around.z) <= SMALL and all(around.ring(*bond) != 5 for bond in around.bonds)
+        small = few or 6 not in around.z
+        self.atoms = list(range(len(around.z))) if small else sorted(odd)
         touched = {*self.atoms} if around.bonds else set()
         self.shapes = {j: shape for j in touched if (shape := around.shape(j)) is not None}
         self.lengths = [
@@ -236,10 +232,10 @@ class Ideal:
             for row in self._angles_at(j, j in touched)
         ]
 
-    def _beyond(self, i: int, elements: Collection[int] | None) -> bool:
+    def _beyond(self, i: int, elements: Collection[int]) -> bool:
         around = self.around
         marks = [around.mark[i, k] for k in around.near[i]]
-        if elements is not None and around.z[i] not in elements:
+        if around.z[i] not in elements:
             return True
         if len(marks) > 4 or (len(marks) > 1 and (around.lone[i] + len(marks) > 4 or around.z[i] in HALOGENS)):
             return True
