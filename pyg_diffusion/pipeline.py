@@ -412,6 +412,22 @@ def _chunks(entries: Iterable[Entry]) -> Iterator[tuple[int, list[Entry]]]:
         yield first, chunk
 
 
+def _remarked(records: Iterable[Record], what: str, say: Callable[[str], None]) -> Iterator[Record]:
+    """The records; at their end `say` is told what was done to them or is wrong with their coordinates, each kind once."""
+    named: dict[str, list[str]] = {}
+    for record in records:
+        kinds = (
+            [note.partition(": ")[0] for note in record.notes] if not record.fault else ["coordinates not of the molecule"]
+        )
+        for kind in dict.fromkeys(kinds):
+            named.setdefault(kind, []).append(
+                f"{record.name}, record {record.index + 1}{': ' * bool(record.fault)}{record.fault}"
+            )
+        yield record
+    for kind, names in named.items():
+        say(f"{what} records, {kind}: {len(names)}, the first {names[0]}")
+
+
 def evaluate_files(
     generated: str,
     reference: str,
@@ -446,13 +462,13 @@ def evaluate_files(
     with ExitStack() as stack:
         # entered first: a baseline that cannot be run is said before any work
         draws = {name: stack.enter_context(BASELINES[name].open(openconf_python)) for name in baselines}
-        ensembles, unusable = group_records(read_sdf(reference, say=say))
+        ensembles, unusable = group_records(_remarked(read_sdf(reference, say=say), "reference", say))
         for row in unusable:
             skip(f"{row.name} (reference, record {row.index + 1})", row.reason)
         if not ensembles:
             raise RecordError(f"{reference}: no usable reference conformer")
         score = partial(evaluate, ensembles, workers=workers, checked=checked, strain=strain, seed=seed)
-        ours = score(read_sdf(generated, say=say))
+        ours = score(_remarked(read_sdf(generated, say=say), "generated", say))
         for row in ours.unmatched:
             skip(f"{row.name} (generated, record {row.index + 1})", row.reason)
         for molecule in ours.molecules:

@@ -70,6 +70,9 @@ def record_from_block(index: int, text: str, need_3d: bool) -> Record:
     if block.damage:
         record.problem = block.damage
         return record
+    if not text.strip():
+        record.problem = "an empty record: nothing before its $$$$"
+        return record
     mol, record.problem, warnings = _parse(block)
     if mol is None:
         return record

@@ -10,7 +10,7 @@ from pyg_diffusion.chem import read_sdf
 from pyg_diffusion.chem.coordinates import LENGTHS, NEAREST, fault_of
 from pyg_diffusion.chem.prepare import NothingUsable, prepare
 from pyg_diffusion.metrics import group_records
-from pyg_diffusion.pipeline import unique_molecules
+from pyg_diffusion.pipeline import evaluate_files, unique_molecules
 
 UNCLEAR = "F[C@@H](Cl)/C=C/O"
 
@@ -182,3 +182,12 @@ def test_one_molecule_in_several_atom_orders_is_one(written):
     assert [e.copies for e in entries] == [2, 1]
     assert [a.GetSymbol() for a in entries[0].record.mol.GetAtoms()] == [a.GetSymbol() for a in mol.GetAtoms()]
     assert said == ["1 records repeat a molecule already named; each molecule is sampled once"]
+
+
+def test_evaluate_says_that_what_was_generated_is_in_another_unit(written):
+    mol = embedded("C[C@H](F)CO", "same")
+    reference, generated = written(mol, name="ref.sdf"), written(moved(mol, lambda x: 0.1 * x), name="gen.sdf")
+    said: list[str] = []
+    evaluate_files(generated, reference, lambda *row: said.append(str(row)), said.append, checked=0, workers=1)
+    (words,) = said
+    assert words.startswith("generated records, coordinates not of the molecule: 1, the first same, record 1: bonds are 0.10")

@@ -26,7 +26,7 @@ BOTH = [("first", "C[C@H](N)CO"), ("second", "CCO")]
 def read(tmp_path, text: str | bytes, need_3d: bool = True):
     path = tmp_path / "mols.sdf"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return list(read_sdf(str(path), need_3d))
+    return list(read_sdf(str(path), need_3d, say=lambda _: None))
 
 
 def found(records) -> list[tuple[str, str]]:
