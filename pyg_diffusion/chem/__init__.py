@@ -12,18 +12,18 @@ if TYPE_CHECKING:
     from .formats import read_records, read_sdf, read_smiles
     from .isomers import stereoisomers
     from .records import Record, RecordError
-    from .soundness import has_clash, is_warped
+    from .soundness import Fault, Soundness
     from .stereo import Stereo, assign_stereo_from_3d, check_stereo, stereo_of
 
 __all__ = [
+    "Fault",
     "Record",
     "RecordError",
+    "Soundness",
     "Stereo",
     "add_conformers",
     "assign_stereo_from_3d",
     "check_stereo",
-    "has_clash",
-    "is_warped",
     "molecule_from_mol",
     "read_records",
     "read_sdf",

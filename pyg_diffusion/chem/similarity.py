@@ -8,7 +8,8 @@ from rdkit import Chem, rdBase
 from rdkit.Chem import rdMolAlign
 
 from .conformers import with_positions
-from .soundness import has_clash, is_warped
+from .features import molecule_from_mol
+from .soundness import Soundness
 
 MAX_MATCHES = 200  # automorphisms tried when two conformers are compared
 CONFIDENCE_POWER = 4  # chosen on QM9 molecules: a higher one finds fewer minima, a lower one more that are none
@@ -50,13 +51,13 @@ def representatives(mol: Chem.Mol, positions: np.ndarray, n: int, confidence: np
 
     S is grown greedily to minimise Σ_k w_k min_{s in S} RMSD(k, s), the recall of the K with the n: within (1 - 1/e) of
     the largest gain there is (Nemhauser, Wolsey and Fisher 1978, facility location). The weights w are a power of the
-    confidences `[K]`, or 1. Conformers with a bent double bond or aromatic ring are taken only where there are fewer than n
-    without, and after those such with a clash (`soundness`), each group by its own recall; all are if K <= n.
+    confidences `[K]`, or 1. Unsound conformers (`soundness`) are taken only where there are fewer than n sound ones, by their
+    own recall; all are if K <= n.
     """
     if len(positions) <= n:
         return list(range(len(positions)))
     weight = np.ones(len(positions)) if confidence is None else np.nan_to_num(confidence) ** CONFIDENCE_POWER
-    fault = 2 * has_clash(mol, positions) + is_warped(mol, positions)
+    fault = Soundness(molecule_from_mol(mol, conformers=False)).excess(positions) > 0
     kept: list[int] = []
     for worst in np.unique(fault):
         group, room = np.flatnonzero(fault == worst), n - len(kept)

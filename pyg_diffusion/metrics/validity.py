@@ -10,7 +10,7 @@ import rdkit
 from rdkit import Chem, rdBase
 
 from ..chem.heavy import heavy_atoms
-from ..chem.soundness import has_clash
+from ..chem.soundness import Soundness
 from ..chem.stereo import Stereo, check_stereo, stereo_of
 
 # Terminal O and N of carboxylates, phosphates, nitro groups: one group chemically, though one drawing tells them apart.
