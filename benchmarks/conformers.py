@@ -34,7 +34,8 @@ from machine import machine
 
 import pyg_diffusion
 from pyg_diffusion import Generator
-from pyg_diffusion.chem import Stereo, molecule_from_mol, read_sdf, with_positions
+from pyg_diffusion.chem import molecule_from_mol, read_sdf, with_positions
+from pyg_diffusion.chem.acceptance import Acceptance
 from pyg_diffusion.chem.finish import Finish
 from pyg_diffusion.chem.similarity import representatives
 from pyg_diffusion.metrics import (
@@ -93,8 +94,7 @@ def ours(ensembles, counts, weights, run, seed, level=None, first=0):
     )
     records = []
     for ensemble, molecule, result in zip(ensembles, molecules, results, strict=True):
-        stereo = Stereo(molecule.tetra, molecule.ez, molecule.ez_type)
-        finished, _ = finish(ensemble.mol, stereo, result.positions)
+        finished, _ = finish(ensemble.mol, Acceptance(molecule), result.positions)
         if finished:
             records += records_of(with_positions(ensemble.mol, np.stack([f.pos for f in finished])), ensemble.name)
     return records, {

@@ -3,14 +3,17 @@
     python benchmarks/gate_bounds.py qm9.sdf.gz dft8k.sdf.gz zinc_1.h5 ... [-o bounds.json] [--every 3] [--conformers 4]
 
 Of every class of `chem.environment` the smallest and the largest value are taken in each molecule, the outermost molecules
-dropped (`TRIM` of them), and the range widened: by a part of its own width, more where few molecules were seen, and by the
-scatter of an experiment. Finer classes are kept where they were seen in `LEAST` molecules and are narrower than their parent.
+dropped (`TRIM` of them, which may be broken records), and the range widened: by a part of its own width, more where few
+molecules were seen, and by the
+scatter of an experiment. Finer classes are kept where they were seen in `LEAST` molecules and are narrower than the class
+they belong to.
 """
 
 import argparse
 import json
-from collections import defaultdict
-from collections.abc import Iterable, Iterator
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -18,13 +21,17 @@ import numpy as np
 
 from pyg_diffusion.chem import molecule_from_mol, read_sdf
 from pyg_diffusion.chem.environment import MEASURES, Environment, near_pairs, out_of_plane, ring_class
-from pyg_diffusion.chem.soundness import FAMILIES
+from pyg_diffusion.chem.soundness import BOUNDS, FAMILIES
 from pyg_diffusion.data import Molecule, MoleculeStore
 
-TRIM = 1e-4  # share of molecules that may be broken records, at each end
+TRIM = {"bond": 1e-4, "angle": 1e-4, "height": 5e-4, "twist": 1.5e-3, "ring": 1.5e-3, "contact": 1e-4}  # of the molecules
+TRIM_ONE = 200  # so many molecules, and one may be
 LEAST = 15  # molecules of a class
 NARROWER = 0.9  # of the parent's width
-SCATTER = {"bond": 0.03, "angle": 4.0, "height": 0.08, "twist": 8.0, "ring": 0.03, "contact": 0.1}  # Å, degrees
+# Å, degrees: what an X-ray model may be off by more than a calculation, and how far another level of theory may lie.
+SCATTER = {"bond": 0.03, "angle": 11.0, "height": 0.12, "twist": 10.0, "ring": 0.05, "contact": 0.3}
+BOND = 0.115  # of the middle of a class: so far a length may be off in any case, less than the 15 % that are a fault
+X_RAY_HYDROGEN = 0.1  # Å; so much nearer to its atom does the electron of a hydrogen lie than the proton
 DIGITS = {"bond": 3, "angle": 1, "height": 2, "twist": 1, "ring": 2, "contact": 2}
 
 Extremes = dict[str, dict[str, list[tuple[float, float]]]]  # family -> class -> (smallest, largest) of each molecule
@@ -83,10 +90,24 @@ def bounds(found: Extremes, parents: dict[str, dict[str, str]]) -> dict[str, dic
             count = len(values)
             if count < LEAST:
                 continue
-            low, high = np.sort(np.array(values), axis=0).T
-            low, high = np.sort(low)[int(TRIM * count)], np.sort(high)[count - 1 - int(TRIM * count)]
-            wider = (high - low) * (0.25 if count < 100 else 0.15 if count < 1000 else 0.05) + SCATTER[family]
+            lows, highs = np.sort(np.array(values), axis=0).T
+            dropped = max(int(TRIM[family] * count), int(count >= TRIM_ONE))
+            low, high = lows[dropped], highs[count - 1 - dropped]
+            wider = SCATTER[family]
+            if family != "contact":  # whose upper end is the size of the molecules
+                wider += (high - low) * (0.25 if count < 100 else 0.15 if count < 1000 else 0.05)
             rows[name] = [low - wider, high + wider]
+            if family == "bond":
+                hydrogen = any(re.match("H1?( |$)", end) for end in re.split("[-~=#:?]", name))
+                middle = np.median(lows + highs) / 2
+                wide = [(1 - BOND) * middle, (1 + BOND) * middle]
+                rows[name] = (
+                    [low - X_RAY_HYDROGEN, high + wider / 2]
+                    if hydrogen
+                    else [min(low - wider, wide[0]), max(high + wider, wide[1])]
+                )
+            if family != "bond" and family != "angle":
+                rows[name][0] = max(rows[name][0], 0.0)
         kept = dict(rows)
         for name, (low, high) in rows.items():
             parent = parents[family].get(name, "")
@@ -98,10 +119,28 @@ def bounds(found: Extremes, parents: dict[str, dict[str, str]]) -> dict[str, dic
     return table
 
 
-def collect(items: Iterable[Molecule]) -> dict[str, dict[str, list[float]]]:
-    """The table of bounds of these molecules."""
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("files", nargs="+", metavar="FILE.sdf.gz|STORE.h5")
+    parser.add_argument("-o", "--output", default=str(BOUNDS), metavar="BOUNDS.json")
+    parser.add_argument("--every", type=int, default=1, help="take every so-manieth molecule")
+    parser.add_argument("--first", type=int, default=0, help="beginning with this one")
+    parser.add_argument("--conformers", type=int, default=4, help="of each molecule at most")
+    args = parser.parse_args()
     found: Extremes = defaultdict(lambda: defaultdict(list))
     parents: dict[str, dict[str, str]] = defaultdict(dict)
-    for molecule in items:
-        measure(found, parents, molecule)
-    return bounds(found, parents)
+    counts = Counter[str]()
+    for path in args.files:
+        for molecule in molecules(path, args.every, args.first, args.conformers):
+            measure(found, parents, molecule)
+            counts[Path(path).name] += 1
+        print(f"{Path(path).name}: {counts[Path(path).name]} molecules")
+    table = bounds(found, parents)
+    rows = ",\n".join(f" {json.dumps(family)}: {json.dumps(classes)}" for family, classes in table.items())
+    text = f'{{"molecules": {json.dumps(counts)},\n"bounds": {{\n{rows}\n}}}}\n'
+    Path(args.output).write_text(text, encoding="utf-8")
+    print(f"{args.output}: {len(text) // 1000} kB, classes { ({f: len(rows) for f, rows in table.items()}) }")
+
+
+if __name__ == "__main__":
+    main()

@@ -15,7 +15,8 @@ import torch
 from rdkit import Chem
 from torch_geometric.data import Batch
 
-from .chem import Stereo, add_conformers, check_stereo, molecule_from_mol
+from .chem import add_conformers, molecule_from_mol
+from .chem.acceptance import Acceptance
 from .chem.conformers import coincident
 from .chem.fragments import fragments
 from .chem.ideal import Ideal
@@ -36,6 +37,8 @@ from .spectral.cg import ConvergenceError
 DEFAULT_STEPS = 8  # of every draw, and two for its confidence
 OVERSAMPLE = 2.0  # draws for each conformer that is kept, where there is a choice
 CONFIDENCE_SCALE = 0.1  # Å; a conformer that denoising moves by this has confidence 1/2
+UNSOUND = ("refuse", "keep")
+UNSOUND_CONFIDENCE = 0.1  # the most that an unsound conformer can have
 TAU_RANGE = (2e-3, 40.0)  # where sampling ends and begins: the last .05 Å of noise are left to one denoising
 
 
@@ -44,28 +47,35 @@ class Conformers:
     """What was generated for one molecule.
 
     Attributes:
-        positions: conformers of right stereo, in Å, `[k, N, 3]`, k <= asked.
+        positions: sound conformers of right stereo, in Å, `[k, N, 3]`, k <= asked.
         asked: how many were wanted.
         right_at_once: how many had right stereo before any resampling (the yield).
+        sound_at_once: how many of those were sound.
+        redrawn: draws of right stereo that were thrown away because they were unsound.
         evaluations: network evaluations spent, resampling included; of two stages those of the first.
         notes: warnings about the molecule, such as elements the model never saw.
-        problem: why there is none, where the reason is not the stereo.
-        confidence: of each, in (0, 1], a rank: 1 / (1 + c / .1 Å) with c as in `sample.confidence`, over heavy atoms; None
-            where it was not asked for.
+        problem: why there is none, where there is none.
+        faults: what is unsound about each, "" for sound ones; only a generator that keeps unsound conformers has others.
+        confidence: of each, in (0, 1], a rank: 1 / (1 + c / .1 Å) with c as in `sample.confidence`, over heavy atoms, over
+            all where there is one heavy atom or none; at most .1 for unsound ones; None where it was not asked for.
     """
 
     positions: np.ndarray
     asked: int
     right_at_once: int = 0
+    sound_at_once: int = 0
+    redrawn: int = 0
     evaluations: int = 0
     notes: list[str] = field(default_factory=list)
     problem: str = ""
     confidence: np.ndarray | None = None
+    faults: list[str] = field(default_factory=list)
 
     def keep(self, chosen: Sequence[int]) -> None:
         """Leave out all but these."""
         self.positions = self.positions[list(chosen)]
         self.confidence = None if self.confidence is None else self.confidence[list(chosen)]
+        self.faults = [self.faults[k] for k in chosen]
 
 
 @dataclass
@@ -81,6 +91,8 @@ class _Job:
     confidence: float = float("nan")
     problem: str = ""  # why it cannot be made
     evaluations: int = 0  # of the network, all draws and the rating
+    excess: float = math.inf  # of `position` beyond the bounds of soundness; 0 where it is sound
+    miss: np.ndarray | None = None  # the nearest to soundness of the draws that were not
 
     @property
     def size(self) -> int:
@@ -127,6 +139,8 @@ class Generator:
         max_pairs: a batch holds no more than this many padded atom pairs; bounds the memory (about 2 kB each).
         compile: torch.compile the network: a minute or two once, for large jobs.
         confidence: give each conformer one, for two network evaluations more.
+        unsound: what becomes of a conformer that is unsound after all attempts: "refuse" leaves it out, "keep" gives its
+            nearest miss, with what is wrong in `Conformers.faults`.
     """
 
     def __init__(
@@ -139,13 +153,16 @@ class Generator:
         max_pairs: int = 60_000,
         compile: bool = False,
         confidence: bool = True,
+        unsound: str = "refuse",
     ):
+        if unsound not in UNSOUND:
+            raise ValueError(f"unsound must be one of {', '.join(UNSOUND)}, got {unsound!r}")
         if steps < 2:
             raise ValueError(f"steps must be at least 2, got {steps}")
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         self.denoiser, self.card = denoiser.to(self.device).eval(), card
         self.sampler, self.steps, self.max_pairs = sampler or Ancestral(), steps, max_pairs
-        self.confidence = confidence
+        self.confidence, self.unsound = confidence, unsound
         if card.data["kind"] != "molecules":
             raise ValueError(f"these weights make {card.data['kind']}, no molecules; see FieldGenerator")
         self.two_stages = card.data.get("hydrogens") == "second"
@@ -189,11 +206,11 @@ class Generator:
         diversity: float = 0.0,
         choose: Choice | None = None,
     ) -> list[Conformers]:
-        """n conformers of every molecule, each of the stereo its graph asks for.
+        """n sound conformers of every molecule, each of the stereo its graph asks for.
 
-        A conformer of wrong stereo is drawn again, up to `max_attempts` times in all; what still fails is left out, so a
-        result may hold fewer conformers than asked for. The noise of a conformer depends on (seed, molecule, conformer,
-        attempt) alone, not on how molecules are batched.
+        A conformer of wrong stereo, or of a geometry that cannot be (`chem.Soundness`), is drawn again, up to `max_attempts`
+        times in all; what still fails is left out, so a result may hold fewer conformers than asked for. The noise of a
+        conformer depends on (seed, molecule, conformer, attempt) alone, not on how molecules are batched.
 
         One atom, and two, have a closed form (`chem.closed`), which takes no draw. Of a molecule of several fragments each
         is drawn, and judged, as the molecule it is; then they are put beside each other (`chem.fragments.assemble`), those
@@ -218,8 +235,8 @@ class Generator:
             diversity: w in kT of a repulsion between the conformers of each molecule, over heavy atoms
                 (`sample.ParticleGuided`); 0 draws them independently. With it they depend on one another, so on n and
                 `max_pairs` as well: where they do not fit into one batch, each repels those of its batch. What is drawn
-                again for its stereo is drawn independently. Added to `energy`; `energy_limit` holds for the sum.
-            choose: called with the index of each molecule, its conformers of right stereo, `[k, N, 3]`, k <= n, and their
+                again is drawn independently. Added to `energy`; `energy_limit` holds for the sum.
+            choose: called with the index of each molecule, its conformers, `[k, N, 3]`, k <= n, and their
                 confidences `[k]` or None; returns which of them to keep.
         """
         counts = [int(n)] * len(molecules) if isinstance(n, Integral) else [int(k) for k in n]  # type: ignore[union-attr]
@@ -249,7 +266,7 @@ class Generator:
         results = [
             Conformers(np.zeros((0, len(m.z), 3)), k, notes=self.remarks(m)) for m, k in zip(molecules, counts, strict=True)
         ]
-        stereo = [Stereo(m.tetra, m.ez, m.ez_type) for m in molecules]
+        judges = [Acceptance(m) for m in molecules]
         jobs = []
         for k, (molecule, count) in enumerate(zip(molecules, counts, strict=True)):
             named = level or next(iter(self.levels), "")
@@ -270,38 +287,67 @@ class Generator:
             for batch in self._batches(waiting, together=steering.diversity > 0):
                 for job in self._in_parts(batch, sampled):
                     results[job.molecule].problem = job.problem
-                for job in batch:
-                    if job.position is None:
-                        continue
-                    right = bool(np.isfinite(job.position).all() and check_stereo(stereo[job.molecule], job.position))
-                    results[job.molecule].right_at_once += right and attempt == 0
-                    if not right:
-                        job.position = None
+                self._accept(batch, judges, results, attempt)
                 if progress is not None:
                     given_up = [attempt + 1 == max_attempts or bool(results[job.molecule].problem) for job in batch]
                     progress(sum(job.position is not None or end for job, end in zip(batch, given_up, strict=True)))
             waiting = [job for job in waiting if job.position is None and not results[job.molecule].problem]
             if not waiting:
                 break
-        everything, jobs = jobs, [job for job in jobs if job.position is not None]
+        for job in waiting if self.unsound == "keep" else ():
+            job.position = job.miss
         if self.confidence:
-            for batch in self._batches(jobs):
+            for batch in self._batches([job for job in jobs if job.position is not None]):
                 self._in_parts(batch, partial(self._rate, seed=seed, first=streams))
-        for job in everything:
-            results[job.molecule].evaluations += job.evaluations
         drawn: list[list[_Job]] = [[] for _ in molecules]
         for job in jobs:
-            drawn[job.molecule].append(job)
-        for k, (result, made) in enumerate(zip(results, drawn, strict=True)):
-            if not made:
-                continue
-            result.positions = np.stack([job.position for job in made if job.position is not None])
-            if self.confidence:
-                result.confidence = np.array([job.confidence for job in made])
-            if choose is not None:
-                result.keep(choose(k, result.positions, result.confidence))
-            result.positions = result.positions + origins[k]
+            results[job.molecule].evaluations += job.evaluations
+            if job.position is not None:
+                drawn[job.molecule].append(job)
+        for k, (result, judge) in enumerate(zip(results, judges, strict=True)):
+            if drawn[k]:
+                self._collect(result, judge, drawn[k], None if choose is None else partial(choose, k))
+                result.positions = result.positions + origins[k]
+            elif not result.problem:
+                result.problem = judge.refusal(max_attempts)
         return results
+
+    @staticmethod
+    def _accept(jobs: list[_Job], judges: list[Acceptance], results: list[Conformers], attempt: int) -> None:
+        """Count what was drawn, and take back the positions that may not be given out."""
+        drawn = sorted((job for job in jobs if job.position is not None), key=lambda j: j.molecule)
+        for k, group in groupby(drawn, key=lambda j: j.molecule):
+            own, result = list(group), results[k]
+            right, excess = judges[k](np.stack([job.position for job in own if job.position is not None]))
+            sound = right & (excess == 0)
+            result.right_at_once += int(right.sum()) if attempt == 0 else 0
+            result.sound_at_once += int(sound.sum()) if attempt == 0 else 0
+            result.redrawn += int((right & ~sound).sum())
+            for job, fits, good, beyond in zip(own, right, sound, excess, strict=True):
+                if fits and beyond < job.excess:
+                    job.excess, job.miss = float(beyond), job.position
+                if not good:
+                    job.position = None
+
+    def _collect(
+        self,
+        result: Conformers,
+        judge: Acceptance,
+        drawn: list[_Job],
+        choose: Callable[[np.ndarray, np.ndarray | None], Sequence[int]] | None,
+    ) -> None:
+        """Put what was made into the result of its molecule."""
+        result.positions = np.stack([job.position for job in drawn if job.position is not None])
+        result.faults = [judge.words(job.position) if job.excess and job.position is not None else "" for job in drawn]
+        if self.confidence:
+            rated = np.array([job.confidence for job in drawn])
+            result.confidence = self._doubted(rated, np.array([job.excess for job in drawn]))
+        if choose is not None:
+            result.keep(choose(result.positions, result.confidence))
+    @staticmethod
+    def _doubted(confidence: np.ndarray, excess: np.ndarray) -> np.ndarray:
+        """Confidences `[k]` of conformers so far beyond the bounds of soundness, the unsound ones behind all others."""
+        return confidence * np.where(excess > 0, UNSOUND_CONFIDENCE / (1 + excess), 1.0)
 
     def _sample_apart(
         self,
@@ -354,7 +400,7 @@ class Generator:
         self, result: Conformers, molecule: Molecule, parts: list[Part], made: list[Conformers | None], key: tuple[int, int]
     ) -> None:
         """Put the fragments of a molecule together, `made` of each, None where it has a closed form."""
-        number = result.right_at_once = result.asked
+        number = result.right_at_once = result.sound_at_once = result.asked
         positions, confidence = [], np.ones(result.asked)
         for part, own in zip(parts, made, strict=True):
             copies = len(part.copies)
@@ -364,10 +410,12 @@ class Generator:
                 continue
             positions.append(own.positions)
             result.evaluations += own.evaluations
+            result.redrawn += own.redrawn
             result.right_at_once = min(result.right_at_once, own.right_at_once // copies)
+            result.sound_at_once = min(result.sound_at_once, own.sound_at_once // copies)
             if len(own.positions) // copies < number:
                 number = len(own.positions) // copies
-                reason = own.problem or "no conformer of right stereo"
+                reason = own.problem or "no sound conformer of right stereo"
                 result.problem = reason if not _many(parts) else f"fragment {part.name}: {reason}"
             if own.confidence is not None:
                 least = own.confidence[: number * copies].reshape(number, copies).min(1)
@@ -376,7 +424,14 @@ class Generator:
             result.problem = ""
             draws = [np.random.default_rng((*key, k, 0, 0, 0)) for k in range(number)]
             result.positions = join(molecule, parts, positions, draws)
-            result.confidence = confidence[:number] if self.confidence else None
+            judge = Acceptance(molecule)
+            right, excess = judge(result.positions)
+            result.faults = [judge.words(pos) for pos in result.positions]
+            if self.confidence:
+                result.confidence = self._doubted(confidence[:number], excess)
+            result.keep(np.flatnonzero(right & ((excess == 0) | (self.unsound == "keep"))))
+            if not len(result.positions):
+                result.problem = judge.refusal(1)
 
     def _asked(
         self, condition: Mapping[str, float] | Sequence[Mapping[str, float]] | None, count: int
@@ -526,8 +581,8 @@ class Generator:
         batch, operator, context = self._together(jobs)
         x = torch.from_numpy(np.concatenate([job.sampled for job in jobs])).to(self.device)
         heavy = (batch.z > 1).float()
-        some = torch.zeros(len(jobs), device=self.device).index_add(0, batch.batch, heavy)
-        weight = torch.where(some[batch.batch] > 0, heavy, 1.0)
+        count = torch.zeros(len(jobs), device=self.device).index_add(0, batch.batch, heavy)
+        weight = torch.where(count[batch.batch] > 1, heavy, 1.0)
         noise = self._noise(jobs, 0, 1, seed=seed, first=first)  # another than any attempt had
         counted = Counted(self.denoiser)
         move = uncertainty(counted, operator, x, context, noise, weight)
@@ -582,8 +637,8 @@ def embed_multiple_confs(
             gives n independent samples.
 
     Returns:
-        Ids of the new conformers, the surest first; like RDKit's fewer than n, where no conformer of right stereo was found
-        or some were pruned.
+        Ids of the new conformers, the surest first; like RDKit's fewer than n, where no sound conformer of right stereo
+        was found or some were pruned.
 
     Raises:
         TypeError: `mol` is no RDKit molecule, such as None, which RDKit returns for what it cannot read.

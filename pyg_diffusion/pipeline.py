@@ -23,13 +23,13 @@ from tqdm import tqdm
 from .chem import (
     Record,
     RecordError,
-    Stereo,
     molecule_from_mol,
     read_records,
     read_sdf,
     stereo_of,
     with_positions,
 )
+from .chem.acceptance import Acceptance
 from .chem.axial import axial_key
 from .chem.conformers import coincident
 from .chem.finish import OWN, PRUNED, Finish, with_own_aside
@@ -52,14 +52,18 @@ CHUNK = 64  # molecules sampled together; results are written after each chunk
 
 @dataclass
 class Tally:
-    """Sums over a sampling job: molecules with at least one conformer, conformers asked for and written, draws (none counted
-    twice) and those that were right at once; what finishing left out or could not do."""
+    """Sums over a sampling job: molecules with at least one conformer and those refused, conformers asked for and written;
+    draws (none counted twice), those that had the right stereo at once, and were sound too;
+    draws made anew because they were unsound; what finishing left out or could not do."""
 
     molecules: int = 0
     asked: int = 0
     drawn: int = 0
     conformers: int = 0
     right_at_once: int = 0
+    sound_at_once: int = 0
+    redrawn_unsound: int = 0
+    refused: int = 0
     evaluations: int = 0
     seconds: float = 0.0
     threads: int = 1
@@ -73,6 +77,7 @@ class Tally:
             "threads": self.threads,
             "network evaluations per conformer": self.evaluations / made,
             "stereo right before resampling": self.right_at_once / max(1, self.drawn),
+            "stereo right and sound before resampling": self.sound_at_once / max(1, self.drawn),
         }
 
     @classmethod
@@ -325,11 +330,14 @@ def sample_records(
                 tally.asked += count
                 tally.drawn += result.asked
                 tally.right_at_once += result.right_at_once
+                tally.sound_at_once += result.sound_at_once
+                tally.redrawn_unsound += result.redrawn
                 tally.evaluations += result.evaluations
                 for note in result.notes:
                     say(f"{entry.record.name}: {note}")
                 if not len(result.positions):
-                    skip(entry.record.name, result.problem or f"no conformer of right stereo in {attempts} attempts")
+                    tally.refused += 1
+                    skip(entry.record.name, result.problem)
                     continue
                 texts: list[str] = []
                 with guarded(entry.record.name, skip):
@@ -380,8 +388,7 @@ def _finished(entry: Entry, finish: Finish, result: Conformers) -> tuple[list[st
     """The SDF records of a molecule, and how many conformers could not be finished or were left out."""
     assert entry.record.mol is not None
     mol, moved = with_own_aside(entry.record.mol)
-    stereo = Stereo(entry.molecule.tetra, entry.molecule.ez, entry.molecule.ez_type)
-    finished, notes = finish(mol, stereo, result.positions, result.confidence)
+    finished, notes = finish(mol, Acceptance(entry.molecule), result.positions, result.confidence)
     notes.update(f"molecules whose own data field {name!r} is now {name + OWN!r}" for name in moved)
     texts = []
     for pos, properties in finished:

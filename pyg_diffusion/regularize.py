@@ -149,7 +149,6 @@ def clash_bounds(edge_index: Tensor, sizes: Tensor, radii: Tensor, factor: float
         edge_index: both directions of every bond, `[2, E]`.
         sizes: nodes of each graph, `operator.sizes`.
         radii: van der Waals radii, `[num_nodes]`, such as `VDW_RADII` at the atomic numbers; atoms with NaN are free.
-        factor, bonds: what `chem.has_clash` takes by default.
     """
     pairs, start = [], 0
     for n in sizes.tolist():

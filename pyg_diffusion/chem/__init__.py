@@ -34,14 +34,14 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Fault": "soundness",
     "Record": "records",
     "RecordError": "records",
+    "Soundness": "soundness",
     "Stereo": "stereo",
     "add_conformers": "conformers",
     "assign_stereo_from_3d": "stereo",
     "check_stereo": "stereo",
-    "has_clash": "soundness",
-    "is_warped": "soundness",
     "molecule_from_mol": "features",
     "read_records": "formats",
     "read_sdf": "formats",

@@ -1,4 +1,4 @@
-"""The local geometry of a molecule by class: its bonds, angles, heights, twists, rings and near pairs, and what each is called.
+"""The local geometry of a molecule by class: bonds, angles, heights, twists, rings and near pairs, and what each is called.
 
 A class names the surroundings of a term, the finest first: of a bond the full types of its ends, its kind and ring, then
 less and less of them. `soundness` looks bounds up by class, benchmarks/gate_bounds.py measures them.
@@ -62,13 +62,15 @@ class Environment:
             self.near[j].append(i)
             self.kind[i, j] = self.kind[j, i] = BOND_TYPES[kind]
         self.short = [
-            f"{s}{len(n)}:{'a' if a else _KIND[h]}"
+            f"{s}{len(n)}" if s == "H" else f"{s}{len(n)}:{'a' if a else _KIND[h]}"
             for s, n, a, h in zip(self.symbol, self.near, self.aromatic, self.hybridization, strict=True)
         ]
         self.full = [self.short[i] + self._multiple(i) for i in range(count)]
         self._core = self._without_leaves()
         self.bond_ring = [len(self._path(i, j)) if self._core[i] and self._core[j] else 0 for i, j in self.bonds]
-        self._cyclic = {ends: size for (i, j), size in zip(self.bonds, self.bond_ring, strict=True) for ends in ((i, j), (j, i))}
+        self._cyclic = {
+            ends: size for (i, j), size in zip(self.bonds, self.bond_ring, strict=True) for ends in ((i, j), (j, i))
+        }
         self._angle_rings: dict[tuple[int, int, int], int] = {}
         self.ring = [0] * count
         for bond, size in zip(self.bonds, self.bond_ring, strict=True):
@@ -94,7 +96,7 @@ class Environment:
         return [d > 1 for d in degree]
 
     def _path(self, start: int, end: int, without: Sequence[int] = (), longest: int = LARGEST_RING - 1) -> list[int]:
-        """The shortest path of at most `longest` bonds, both ends in it; the bond between them does not count. [] if none."""
+        """The shortest path of at most `longest` bonds, both ends in it, not the bond between them. [] if none."""
         before = {start: -1, **dict.fromkeys(without, -1)}
         queue = deque([(start, 0)])
         while queue:
@@ -151,7 +153,7 @@ class Environment:
         for j, near in enumerate(self.near):
             if len(near) > 4:  # a polyhedron
                 continue
-            kind = f"{self.short[j][self.short[j].index(':') + 1 :]}{len(near)}"
+            kind = f"{self.short[j].partition(':')[2]}{len(near)}"
             for a, i in enumerate(near):
                 for k in near[a + 1 :]:
                     size = self._angle_ring(i, j, k)
@@ -179,26 +181,42 @@ class Environment:
         return terms
 
     def twist_terms(self) -> Terms:
-        """Twists of bonds between atoms that may lie in one plane with their neighbours.
+        """Twists of double and aromatic bonds, and of those from an acyl group to N or O.
 
         The twist is the angle about the axis i-j between the lines through the neighbours of i and through those of j, where
-        one has but one neighbour the line from it to that: 0 in a plane, whatever the heights of i and j.
+        one has but one neighbour the line from it to that: 0 in a plane, whatever the heights of i and j. Other conjugated
+        bonds turn: dienes, biaryls, anilines.
         """
         terms = Terms()
         for (i, j), size in zip(self.bonds, self.bond_ring, strict=True):
             kind = self.kind[i, j]
             sides = [[k for k in self.near[a] if k != b] for a, b in ((i, j), (j, i))]
-            turns = kind == "conjugated" and self.symbol[i] == self.symbol[j]  # dienes, biaryls and diketones do
-            if turns or kind not in ("conjugated", "double", "aromatic") or not all(1 <= len(s) <= 2 for s in sides):
+            annulene = kind == "aromatic" and not 0 < size <= 7  # a large ring that counts as aromatic may fold
+            linear = any(self.short[k].endswith(":1") for k in (i, j))
+            if kind not in ("conjugated", "double", "aromatic") or annulene or linear:
                 continue
-            if any(self.short[k].endswith(":1") for k in (i, j)):
+            if not all(1 <= len(side) <= 2 for side in sides):
                 continue
             ends = [side if len(side) == 2 else [side[0], axis] for side, axis in zip(sides, (i, j), strict=True)]
-            mark = _MARK[kind]
-            short = mark.join(sorted((self.short[i], self.short[j])))
-            full = mark.join(sorted((self.full[i], self.full[j])))
-            terms.add((i, j, *ends[0], *ends[1]), f"{full} r{size}", f"{short} r{size}", f"{mark} r{size}")
+            atoms, mark = (i, j, *ends[0], *ends[1]), _MARK[kind]
+            if kind == "conjugated":
+                classes = self._acyl(i, j, sides[1], size) or self._acyl(j, i, sides[0], size)
+                if classes:
+                    terms.add(atoms, *classes)
+            else:
+                short = mark.join(sorted((self.short[i], self.short[j])))
+                full = mark.join(sorted((self.full[i], self.full[j])))
+                terms.add(atoms, f"{full} r{size}", f"{short} r{size}", f"{mark} r{size}")
         return terms
+
+    def _acyl(self, carbon: int, other: int, beyond: Sequence[int], size: int) -> tuple[str, ...]:
+        """Classes of the twist from an acyl carbon to N or O, () for other bonds; a ring of 3 at N takes its plane away."""
+        if self.symbol[carbon] != "C" or self.full[carbon][4:] not in ("=O", "=S") or self.symbol[other] not in ("N", "O"):
+            return ()
+        ends = ",".join(sorted(self.symbol[k] + str(len(self.near[k])) for k in beyond))
+        small = f" in r{self.ring[other]}" if 0 < self.ring[other] < 5 else ""
+        pair = f"{self.full[carbon]}~{self.short[other]}"
+        return (f"{pair}({ends}){small} r{size}", f"{pair}{small} r{size}", f"acyl~{self.symbol[other]}{small} r{size}")
 
     def terms(self) -> dict[str, Terms]:
         """All families that `MEASURES` knows."""
@@ -220,9 +238,9 @@ class Environment:
         return list(found.values())
 
     def cumulenes(self) -> list[tuple[int, ...]]:
-        """Chains of two or more double bonds in a row, end atom to end atom."""
+        """Chains of two or more double bonds in a row with carbons between, end atom to end atom."""
         double = [[k for k in near if self.kind[i, k] == "double"] for i, near in enumerate(self.near)]
-        inner = [len(d) == 2 and len(n) == 2 for d, n in zip(double, self.near, strict=True)]
+        inner = [len(d) == len(n) == 2 and s == "C" for d, n, s in zip(double, self.near, self.symbol, strict=True)]
         chains = []
         for start in range(len(self.near)):
             for nxt in double[start] if not inner[start] else ():

@@ -7,12 +7,13 @@ from typing import NamedTuple
 import numpy as np
 from rdkit import Chem
 
+from .acceptance import Acceptance
 from .conformers import with_positions
 from .relax import RELAX, energy, require
 from .similarity import distinct
-from .stereo import Stereo, check_stereo
 
 PRUNED = "conformers left out as near-duplicates"
+UNSOUND = "unsound conformers written, with what is wrong in the data field 'unsound'"
 FIELDS = ("confidence", "relaxed", "strain_before_kcal_mol", "energy_level", "energy_kcal_mol", "unsound")  # of the output
 OWN = " (input)"  # behind the name of an input's data field that has one of these names
 
@@ -41,8 +42,8 @@ class Finish:
     """Conformers come out by energy where there are energies, else by confidence, the best first.
 
     Attributes:
-        relax: a surface of `chem.relax`: move each to the nearest minimum. What cannot be relaxed, or would lose its stereo,
-            stays as it was, and is counted.
+        relax: a surface of `chem.relax`: move each to the nearest minimum. What cannot be relaxed, or would lose its stereo
+            or become unsound, stays as it was, and is counted.
         energies: of which surface; that of `relax` where only that is given.
         prune: conformers nearer than this many Å (best RMSD over heavy atoms and polar hydrogens) to a better one are left
             out; 0 keeps all.
@@ -58,9 +59,12 @@ class Finish:
             raise ValueError(f"prune must be >= 0, got {self.prune}")
 
     def __call__(
-        self, mol: Chem.Mol, stereo: Stereo, positions: np.ndarray, confidence: np.ndarray | None = None
+        self, mol: Chem.Mol, accept: Acceptance, positions: np.ndarray, confidence: np.ndarray | None = None
     ) -> tuple[list[Finished], Counter[str]]:
-        """The conformers `[k, N, 3]` that remain, in order, and how many could not be relaxed or were left out."""
+        """The conformers `[k, N, 3]` that remain, in order, and how many could not be relaxed or were left out.
+
+        Unsound ones have the property "unsound" with what is wrong.
+        """
         notes: Counter[str] = Counter()
         positions = np.array(positions, dtype=np.float64)
         properties: list[dict[str, str]] = [{} for _ in positions]
@@ -72,7 +76,7 @@ class Finish:
         if self.relax:
             for k, text in enumerate(properties):
                 found = RELAX[self.relax](placed, k)
-                good = found is not None and bool(check_stereo(stereo, found.pos))
+                good = found is not None and self._no_worse(accept, found.pos, positions[k])
                 if found is not None and good:
                     positions[k] = found.pos
                     text["strain_before_kcal_mol"] = f"{found.strain:.2f}"
@@ -88,7 +92,17 @@ class Finish:
             for text, value in zip(properties, values, strict=True):
                 text["energy_level"] = level
                 text["energy_kcal_mol"] = f"{value - lowest:.2f}" if np.isfinite(value) else "unknown"
+        for pos, text in zip(positions, properties, strict=True):
+            if words := accept.words(pos):
+                text["unsound"] = words
         order = np.argsort(score, kind="stable")
         kept = [order[k] for k in distinct(mol, positions[order], self.prune)]
         notes[PRUNED] += len(order) - len(kept)
+        notes[UNSOUND] += sum("unsound" in properties[k] for k in kept)
         return [Finished(positions[k], properties[k]) for k in kept], +notes
+
+    @staticmethod
+    def _no_worse(accept: Acceptance, pos: np.ndarray, before: np.ndarray) -> bool:
+        """Whether `[N, 3]` is of the right stereo, and sound or nearer to it than what was there."""
+        excess = accept.gate.excess(np.stack([pos, before]))
+        return bool(accept.right(pos[None])[0] and (excess[0] == 0 or excess[0] < excess[1]))

@@ -51,21 +51,17 @@ def representatives(mol: Chem.Mol, positions: np.ndarray, n: int, confidence: np
 
     S is grown greedily to minimise Σ_k w_k min_{s in S} RMSD(k, s), the recall of the K with the n: within (1 - 1/e) of
     the largest gain there is (Nemhauser, Wolsey and Fisher 1978, facility location). The weights w are a power of the
-    confidences `[K]`, or 1. Unsound conformers (`soundness`) are taken only where there are fewer than n sound ones, by their
-    own recall; all are if K <= n.
+    confidences `[K]`, or 1. Unsound conformers (`soundness`) are taken only where there are fewer than n sound ones, the
+    nearest to soundness first; all are if K <= n.
     """
     if len(positions) <= n:
         return list(range(len(positions)))
     weight = np.ones(len(positions)) if confidence is None else np.nan_to_num(confidence) ** CONFIDENCE_POWER
-    fault = Soundness(molecule_from_mol(mol, conformers=False)).excess(positions) > 0
-    kept: list[int] = []
-    for worst in np.unique(fault):
-        group, room = np.flatnonzero(fault == worst), n - len(kept)
-        chosen = slice(None) if len(group) <= room else _central(mol, positions[group], room, weight[group])
-        kept += group[chosen].tolist()
-        if len(kept) == n:
-            break
-    return kept
+    excess = Soundness(molecule_from_mol(mol, conformers=False)).excess(positions)
+    sound = np.flatnonzero(excess == 0)
+    if len(sound) <= n:
+        return np.argsort(excess, kind="stable")[:n].tolist()
+    return sound[_central(mol, positions[sound], n, weight[sound])].tolist()
 
 
 def _central(mol: Chem.Mol, positions: np.ndarray, n: int, weight: np.ndarray) -> list[int]:

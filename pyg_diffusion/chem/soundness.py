@@ -7,9 +7,8 @@ the number of electron pairs, van der Waals radii.
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from functools import cache
-from importlib.resources import files
-from itertools import pairwise
+from functools import cache, partial
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +18,7 @@ from ..data.schema import BOND_ORDERS, COVALENT_RADII
 from ..data.store import Molecule
 from .environment import MEASURES, Environment, angles, lengths, near_pairs, out_of_plane, pairs_of, ring_class, twists
 
+BOUNDS = Path(__file__).parent / "bounds.json"
 FAMILIES = ("bond", "angle", "height", "twist", "ring", "contact")  # of `bounds.json`
 # What a fault counts as one step of: two geometries are compared by their sums. Å, degrees.
 STEP = {"bond": 0.1, "angle": 10.0, "height": 0.1, "twist": 15.0, "ring": 0.1, "contact": 0.3}
@@ -45,8 +45,8 @@ DIATOMIC = {
     (9, 9, 1.0): 1.412,
 }
 
-# (electron pairs, neighbours) -> the angles of the shapes there are, in ascending order. A lone pair takes a place of its own
-# and bends its neighbours by some degrees, which the tolerance covers.
+# (electron pairs, neighbours) -> the angles of the shapes there are, in ascending order. A lone pair takes a place of its
+# own and bends its neighbours by some degrees, which the tolerance covers.
 _BIPYRAMID = [90.0] * 6 + [120.0] * 3 + [180.0]
 _SQUARE_PYRAMID = [87.0] * 4 + [103.0] * 4 + [152.0] * 2
 _OCTAHEDRON = [90.0] * 12 + [180.0] * 3
@@ -85,7 +85,7 @@ class _Check(NamedTuple):
 
 @cache
 def _table() -> dict[str, dict[str, tuple[float, float]]]:
-    text = files(__package__).joinpath("bounds.json").read_text(encoding="utf-8")
+    text = BOUNDS.read_text(encoding="utf-8")
     return {family: {name: tuple(row) for name, row in rows.items()} for family, rows in json.loads(text)["bounds"].items()}
 
 
@@ -104,7 +104,7 @@ class Soundness:
         self.checks = [check for check in self._checks() if len(check.low)]
 
     def excess(self, pos: np.ndarray) -> np.ndarray:
-        """How far geometries `[K, N, 3]` are beyond the bounds, in steps, summed over the faults, `[K]`; 0 for sound ones."""
+        """How far geometries `[K, N, 3]` are beyond the bounds, in steps, summed over the faults, `[K]`; 0 if sound."""
         pos = np.asarray(pos, dtype=np.float64)
         total = np.zeros(len(pos))
         with np.errstate(invalid="ignore", over="ignore"):
@@ -135,7 +135,9 @@ class Soundness:
             for term, classes in zip(terms.atoms, terms.classes, strict=True):
                 if family == "angle" and term[1] in shapes:
                     continue
-                limit = next((self.table[family][name] for name in classes if name in self.table[family]), None)
+                alone = family == "bond" and all(len(environment.near[k]) == 1 for k in term)  # as no bond that was seen
+                known = (self.table[family][name] for name in classes if name in self.table[family])
+                limit = None if alone else next(known, None)
                 limit = self._unseen(family, term) if limit is None else limit
                 if family == "twist" and limit[1] > NO_PLANE:
                     continue
@@ -143,9 +145,8 @@ class Soundness:
                 limits.append(limit)
             if kept:
                 atoms, (low, high) = np.array(kept), np.array(limits).T
-                measure = lambda pos, family=family, atoms=atoms: MEASURES[family](pos, atoms)  # noqa: E731
-                text = lambda t, value, family=family, kept=kept: self._text(family, kept[t], value)  # noqa: E731
-                yield _Check(_KIND[family], measure, low, high, STEP[family], text)
+                measure = partial(_measured, MEASURES[family], atoms)
+                yield _Check(_KIND[family], measure, low, high, STEP[family], partial(self._text, family, kept))
         yield from self._rings()
         yield from (self._polyhedron(i, *shape) for i, shape in shapes.items())
         yield from self._cumulenes()
@@ -155,15 +156,9 @@ class Soundness:
         for ring in self.environment.ring_terms():
             name = ring_class(self.environment, ring)
             high = self.table["ring"].get(name, (0.0, RING_WARP))[1]
-            text = f"aromatic ring {'-'.join(self.name[k] for k in ring)} bent by"
-            yield _Check(
-                "plane",
-                lambda pos, ring=ring: out_of_plane(pos, ring)[:, None],
-                np.zeros(1),
-                np.array([high]),
-                STEP["ring"],
-                lambda _, value, text=text: f"{text} {_number(value)} Å",
-            )
+            words = f"aromatic ring {'-'.join(self.name[k] for k in ring)} bent by {{}} Å"
+            limits = np.zeros(1), np.array([high])
+            yield _Check("plane", partial(_bent, ring), *limits, STEP["ring"], partial(_filled, words, _number))
 
     def _shape(self, i: int) -> tuple[str, list[list[float]]] | None:
         """The coordination polyhedron of an atom, None where angles by class are right."""
@@ -188,8 +183,8 @@ class Soundness:
             return np.abs(found[:, None] - wanted).max(2).min(1)[:, None]
 
         limit = np.array([POLYHEDRON_CHELATE if soft else POLYHEDRON])
-        text = f"{self.name[i]} is not {name}: an angle off by"
-        return _Check("polyhedron", off, np.zeros(1), limit, 10.0, lambda _, value: f"{text} {value:.0f}°")
+        words = f"{self.name[i]} is not {name}: an angle off by {{}}°"
+        return _Check("polyhedron", off, np.zeros(1), limit, STEP["angle"], partial(_filled, words, _degrees))
 
     def _cumulenes(self) -> Iterator[_Check]:
         environment = self.environment
@@ -203,15 +198,10 @@ class Soundness:
             soft = environment.ring[chain[1]] > 0 or min(len(side) for side in sides) == 1
             across = len(chain) % 2 == 1  # an even number of double bonds: the end groups stand across
             limit = CUMULENE_SOFT if soft else CUMULENE
-            name, wanted = "=".join(self.name[k] for k in chain), 90 if across else 0
-            yield _Check(
-                "cumulene",
-                lambda pos, atoms=atoms: twists(pos, atoms),
-                np.array([90.0 - limit if across else 0.0]),
-                np.array([90.0 if across else limit]),
-                STEP["twist"],
-                lambda _, value, name=name, wanted=wanted: f"end groups of {name} at {value:.0f}°, not {wanted}°",
-            )
+            low, high = (90.0 - limit, 90.0) if across else (0.0, limit)
+            words = f"end groups of {'='.join(self.name[k] for k in chain)} at {{}}°, not {90 if across else 0}°"
+            measure, text = partial(_measured, twists, atoms), partial(_filled, words, _degrees)
+            yield _Check("cumulene", measure, np.array([low]), np.array([high]), STEP["twist"], text)
 
     def _contacts(self) -> Iterator[_Check]:
         environment = self.environment
@@ -219,26 +209,27 @@ class Soundness:
         names, index = np.unique(classes, return_inverse=True)
         known = [self.table["contact"].get(name, (0.0, 0.0))[0] for name in names]
         low = np.array(known, dtype=float)[index] if len(names) else np.zeros(0)
-        for t in np.flatnonzero(low == 0):
-            low[t] = self._touch(*pairs[t]) * (1.0 if classes[t].endswith("5") else 0.75)
+        beyond = np.array([1.0 if name.endswith("5") else 0.75 for name in names])[index] if len(names) else np.zeros(0)
+        low = np.where(low > 0, low, beyond * self._touch(pairs))
         label = environment.fragments()
         apart = np.argwhere(np.triu(label[:, None] != label, 1))
-        low = np.concatenate([low, [self._touch(i, j) for i, j in apart]])
-        pairs = np.concatenate([pairs, apart])
+        low, pairs = np.concatenate([low, self._touch(apart)]), np.concatenate([pairs, apart])
 
         def text(t: int, value: float) -> str:
             i, j = pairs[t]
             return f"{self.name[i]}...{self.name[j]} {_number(value)} Å apart"
 
-        yield _Check("contact", lambda pos: lengths(pos, pairs), low, np.full(len(low), np.inf), STEP["contact"], text)
+        limits = low, np.full(len(low), np.inf)
+        yield _Check("contact", partial(_measured, lengths, pairs), *limits, STEP["contact"], text)
 
-    def _touch(self, i: int, j: int) -> float:
-        """How near atoms without a bond may come: .6 of the van der Waals radii; to a metal, .9 of the covalent ones."""
-        table, (a, b) = Chem.GetPeriodicTable(), (self.environment.z[i], self.environment.z[j])
-        apart = CLASH_FACTOR * (table.GetRvdw(a) + table.GetRvdw(b))
-        metal = any(self.environment.lone_pairs(k) < 0 or table.GetNOuterElecs(self.environment.z[k]) < 3 for k in (i, j))
-        covalent = 0.9 * (table.GetRcovalent(a) + table.GetRcovalent(b))
-        return min(apart, covalent) if metal and 1 not in (a, b) else apart
+    def _touch(self, pairs: np.ndarray) -> np.ndarray:
+        """How near atoms without a bond may come: .6 of the van der Waals radii; to a metal, .8 of the covalent ones."""
+        table, z = Chem.GetPeriodicTable(), self.environment.z
+        outer = np.array([self.environment.lone_pairs(k) < 0 or table.GetNOuterElecs(a) < 3 for k, a in enumerate(z)])
+        metal, hydrogen = outer & (np.array(z) > 2), np.array(z) == 1
+        away, covalent = (np.array([r(a) for a in z])[pairs].sum(1) for r in (table.GetRvdw, table.GetRcovalent))
+        near = metal[pairs].any(1) & ~hydrogen[pairs].any(1)
+        return np.where(near, np.minimum(CLASH_FACTOR * away, 0.8 * covalent), CLASH_FACTOR * away)
 
     def _unseen(self, family: str, term: Sequence[int]) -> tuple[float, float]:
         """Bounds of a term of no known class."""
@@ -254,14 +245,14 @@ class Soundness:
         environment = self.environment
         (a, b), kind = sorted((environment.z[i], environment.z[j])), environment.kind[i, j]
         order = BOND_ORDERS.get(kind)
-        if len(environment.near[i]) == len(environment.near[j]) == 1 and (a, b, order) in DIATOMIC:
-            length = DIATOMIC[a, b, order]
-            return 0.95 * length, 1.05 * length
+        if order and len(environment.near[i]) == len(environment.near[j]) == 1 and (a, b, order) in DIATOMIC:
+            return 0.95 * DIATOMIC[a, b, order], 1.05 * DIATOMIC[a, b, order]
         if order is None or a not in COVALENT_RADII or b not in COVALENT_RADII:
             length = sum(Chem.GetPeriodicTable().GetRcovalent(z) for z in (a, b))
             return 0.75 * length, 1.3 * length
         single, double, triple = ([r[min(k, len(r) - 1)] for r in (COVALENT_RADII[a], COVALENT_RADII[b])] for k in range(3))
-        if kind in ("conjugated", "aromatic"):
+        polar = (a == 5 or b > 10) and (a in (7, 8, 9) or b in (7, 8, 9))  # shorter than the radii say, as in PF6- or ClO4-
+        if kind in ("conjugated", "aromatic") or (polar and order == 1):
             return 0.92 * sum(double), 1.08 * sum(single)
         length = sum({1.0: single, 2.0: double, 3.0: triple}[order])
         return 0.9 * length, 1.12 * length
@@ -275,7 +266,8 @@ class Soundness:
             return 55.0, 180.0
         return {2: (155.0, 180.0), 3: (90.0, 150.0), 4: (80.0, 140.0)}.get(pairs, (60.0, 180.0))
 
-    def _text(self, family: str, term: Sequence[int], value: float) -> str:
+    def _text(self, family: str, terms: Sequence[tuple[int, ...]], t: int, value: float) -> str:
+        term = terms[t]
         name = [self.name[k] for k in term]
         if family == "bond":
             return f"{name[0]}-{name[1]} {_number(value)} Å"
@@ -297,6 +289,18 @@ class Soundness:
         return f"{kind} bond {self.name[i]}-{self.name[j]}"
 
 
+def _measured(measure: Callable[[np.ndarray, np.ndarray], np.ndarray], atoms: np.ndarray, pos: np.ndarray) -> np.ndarray:
+    return measure(pos, atoms)
+
+
+def _bent(ring: tuple[int, ...], pos: np.ndarray) -> np.ndarray:
+    return out_of_plane(pos, ring)[:, None]
+
+
+def _filled(words: str, number: Callable[[float], str], t: int, value: float) -> str:
+    return words.format(number(value))
+
+
 def _beyond(check: _Check, values: np.ndarray) -> np.ndarray:
     return np.maximum(np.maximum(check.low - values, values - check.high), 0.0) / check.step
 
@@ -304,6 +308,10 @@ def _beyond(check: _Check, values: np.ndarray) -> np.ndarray:
 def _number(value: float) -> str:
     """Two digits, as .57 or 1.28."""
     return f"{value:.2f}".removeprefix("0")
+
+
+def _degrees(value: float) -> str:
+    return f"{value:.0f}"
 
 
 def reason(faults: Sequence[Fault], most: int = 2) -> str:

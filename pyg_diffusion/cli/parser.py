@@ -174,7 +174,15 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument("--stereo", choices=["sample", "enumerate"], default="sample", help="what to do where it is unspecified")
     p.add_argument("--max-isomers", type=at_least(1), metavar="K", help="most stereoisomers of a molecule; 32 if not given")
     p.add_argument("--no-confidence", action="store_true", help="leave it out: two network evaluations less per draw")
-    p.add_argument("--attempts", type=at_least(1), default=10, help="draws per conformer until its stereo is right")
+    p.add_argument(
+        "--attempts", type=at_least(1), default=10, help="draws per conformer until it is sound and its stereo right"
+    )
+    p.add_argument(
+        "--unsound",
+        choices=["refuse", "keep"],
+        default="refuse",
+        help="what to do with a geometry that cannot be after all attempts; keep: write the nearest miss, marked 'unsound'",
+    )
     p.add_argument("--report", default=None, metavar="REPORT.json", help="write counts and seconds, for evaluate --report")
     p.add_argument("--device", choices=["cpu", "cuda"], default=None, help="cuda where there is one, if not given")
     p.add_argument("--quiet", action="store_true", help="no progress bar")

@@ -41,6 +41,7 @@ def run_sample(args: argparse.Namespace) -> int:
         "--energies": args.energies,
         "--prune": args.prune,
         "--no-confidence": args.no_confidence,
+        "--unsound": args.unsound != "refuse",
     }
     if kind != "molecules" and (given := [name for name, value in for_molecules.items() if value]):
         raise UsageError(f"{', '.join(given)}: for molecules, but these weights make {kind}")
@@ -80,7 +81,7 @@ def _sample_molecules(args: argparse.Namespace, weights: Any, options: dict[str,
     keep = Chem.MolFromSmarts(args.keep) if args.keep else None
     if args.keep and keep is None:
         raise UsageError(f"--keep {args.keep!r}: not a SMARTS pattern")
-    options["confidence"] = not args.no_confidence
+    options |= {"confidence": not args.no_confidence, "unsound": args.unsound}
     generator = Generator.from_pretrained(**options) if weights is None else Generator(*weights, **options)
     skipped = Skipped()
     n, per_record = args.n
@@ -116,8 +117,11 @@ def _sample_molecules(args: argparse.Namespace, weights: Any, options: dict[str,
             f"{tally.conformers} conformers of {tally.molecules} molecules, "
             f"{1e3 * tally.seconds / tally.conformers:.1f} ms and "
             f"{tally.evaluations / tally.conformers:.1f} network evaluations each; "
-            f"stereo right at once {100 * tally.right_at_once / tally.drawn:.1f} %"
+            f"stereo right at once {100 * tally.right_at_once / tally.drawn:.1f} %, "
+            f"and sound {100 * tally.sound_at_once / tally.drawn:.1f} %"
         )
+    if tally.redrawn_unsound:
+        say(f"{tally.redrawn_unsound} unsound draws made anew")
     for note, number in tally.finished.items():
         say(f"{note}: {number}")
     missing = tally.asked - tally.conformers - tally.finished.get(PRUNED, 0)

@@ -44,6 +44,7 @@ class Comparison:
             failures.
         unmatched: method -> (position, name, reason) of each generated record that belongs to no reference.
         posebusters_tests: method -> how often each check failed.
+        faults: method -> how many conformers have a fault of each kind (`chem.soundness.KINDS`).
     """
 
     rows: dict[str, dict[str, Value]]
@@ -54,6 +55,7 @@ class Comparison:
     problems: dict[str, list[tuple[str, str]]]
     unmatched: dict[str, list[tuple[int, str, str]]]
     posebusters_tests: dict[str, dict[str, int]]
+    faults: dict[str, dict[str, int]]
 
     def as_dict(self) -> dict[str, Any]:
         """Everything, in types that JSON knows."""
@@ -66,6 +68,7 @@ class Comparison:
             "problems": {m: [list(p) for p in items] for m, items in self.problems.items()},
             "unmatched": {m: [list(u) for u in items] for m, items in self.unmatched.items()},
             "posebusters_tests": self.posebusters_tests,
+            "faults": self.faults,
         }
 
     def table(self, listed: int = 10) -> str:
@@ -156,13 +159,21 @@ def _counts(row: dict[str, Value], evaluation: Evaluation) -> None:
     row["stereo right"] = _ratio(stereo[OK], stereo[OK] + stereo[WRONG_STEREO])
 
 
+def _faults(evaluation: Evaluation) -> Counter[str]:
+    """Kind of fault -> conformers that have one."""
+    return sum((m.geometry.faults for m in evaluation.molecules if m.geometry is not None), Counter())
+
+
 def _soundness(row: dict[str, Value], evaluation: Evaluation) -> None:
     shapes = [m.geometry for m in evaluation.molecules if m.geometry is not None]
     row["bond MAE"] = _mean(g.bond_mae for g in shapes)
     row["angle MAE"] = _mean(g.angle_mae for g in shapes)
     row["bond MAE heavy"] = _mean(g.heavy_bond_mae for g in shapes)
     row["angle MAE heavy"] = _mean(g.heavy_angle_mae for g in shapes)
-    row["clashes"] = _mean(g.clashes for g in shapes)
+    row["sound"] = _mean(g.sound for g in shapes)
+    row["clashes"] = _mean(g.faults["contact"] / g.conformers for g in shapes)
+    faults, count = _faults(evaluation), sum(g.conformers for g in shapes)
+    row["faults"] = ", ".join(f"{kind} {100 * n / count:.1f} %" for kind, n in faults.most_common(3)) or None
     if evaluation.cap != 0:
         checked = sum(m.checked for m in evaluation.molecules)
         row["PoseBusters pass"] = _ratio(sum(m.pb_passed for m in evaluation.molecules), checked)
@@ -230,6 +241,7 @@ def compare(
         problems={m: [(r.name, r.problem) for r in row if r.problem] for m, row in zip(methods, table, strict=True)},
         unmatched={m: [(u.index, u.name, u.reason) for u in results[m].unmatched] for m in methods},
         posebusters_tests={m: dict(sum((r.pb_tests for r in results[m].molecules), Counter())) for m in methods},
+        faults={m: dict(_faults(results[m])) for m in methods},
     )
 
 

@@ -1,4 +1,4 @@
-"""Is a generated conformer a sound one: graph, stereo, bond lengths, angles, clashes, PoseBusters."""
+"""Is a generated conformer a sound one: graph, stereo, bond lengths, angles, the gate, PoseBusters."""
 
 import logging
 import sys
@@ -9,6 +9,7 @@ import numpy as np
 import rdkit
 from rdkit import Chem, rdBase
 
+from ..chem.features import molecule_from_mol
 from ..chem.heavy import heavy_atoms
 from ..chem.soundness import Soundness
 from ..chem.stereo import Stereo, check_stereo, stereo_of
@@ -118,7 +119,8 @@ class Geometry:
         bond_mae, angle_mae: mean of |value in a generated conformer - mean of that value over the reference conformers|
             over all bonds (Å) or bond angles (degrees) and all generated conformers; hydrogens included.
         heavy_bond_mae, heavy_angle_mae: the same between heavy atoms only (experimental hydrogens are modelled ones).
-        clashes: share of the conformers with a clash.
+        sound: share of the conformers without a fault (`chem.Soundness`).
+        faults: how many of them have a fault of each kind.
         conformers: how many were looked at (those of the right graph, whatever their stereo).
     """
 
@@ -126,7 +128,8 @@ class Geometry:
     angle_mae: float
     heavy_bond_mae: float
     heavy_angle_mae: float
-    clashes: float
+    sound: float
+    faults: Counter[str]
     conformers: int
 
 
@@ -163,12 +166,14 @@ def geometry(mol: Chem.Mol, reference: np.ndarray, generated: np.ndarray) -> Geo
     triples = bond_angles(mol)
     lengths = bond_values(bonds, generated), bond_values(bonds, reference)
     angles = angle_values(triples, generated), angle_values(triples, reference)
+    faults = Soundness(molecule_from_mol(mol, conformers=False)).faults(generated) if len(generated) else []
     return Geometry(
         bond_mae=_mean_error(*lengths, np.ones(len(bonds), bool)),
         angle_mae=_mean_error(*angles, np.ones(len(triples), bool)),
         heavy_bond_mae=_mean_error(*lengths, heavy[bonds].all(-1)),
         heavy_angle_mae=_mean_error(*angles, heavy[triples].all(-1)),
-        clashes=float(has_clash(mol, generated).mean()) if len(generated) else float("nan"),
+        sound=sum(not row for row in faults) / len(faults) if faults else float("nan"),
+        faults=Counter(kind for row in faults for kind in {fault.kind for fault in row}),
         conformers=len(generated),
     )
 

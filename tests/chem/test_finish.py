@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from rdkit import Chem
 
-from pyg_diffusion.chem import stereo_of, with_positions
+from pyg_diffusion.chem import molecule_from_mol, with_positions
+from pyg_diffusion.chem.acceptance import Acceptance
 from pyg_diffusion.chem.ensembles import EnsembleOptions, ensemble
 from pyg_diffusion.chem.finish import PRUNED, Finish
 from pyg_diffusion.chem.relax import energy, relax_mmff
@@ -20,15 +21,19 @@ def minima(mol):
     return np.stack([c.pos for c in ensemble(mol, EnsembleOptions(20, "MMFF94s"))])
 
 
+def accept(mol):
+    return Acceptance(molecule_from_mol(mol))
+
+
 def test_nothing_asked_nothing_done(mol, minima):
-    finished, notes = Finish()(mol, stereo_of(mol), minima)
+    finished, notes = Finish()(mol, accept(mol), minima)
     np.testing.assert_array_equal(np.stack([f.pos for f in finished]), minima)
     assert all(not f.properties for f in finished) and not notes
 
 
 def test_relaxed_ranked_by_energy_and_pruned(mol, minima, rng):
     shaken = np.concatenate([minima, minima])[::-1] + 0.03 * rng.standard_normal((2 * len(minima), mol.GetNumAtoms(), 3))
-    finished, notes = Finish(relax="MMFF94s", prune=0.1)(mol, stereo_of(mol), shaken)
+    finished, notes = Finish(relax="MMFF94s", prune=0.1)(mol, accept(mol), shaken)
     assert len(finished) == len(minima) and notes == {PRUNED: len(minima)}
     placed = with_positions(mol, np.stack([f.pos for f in finished]))
     energies = [energy(placed, "MMFF94s", k) for k in range(len(finished))]
@@ -40,29 +45,29 @@ def test_relaxed_ranked_by_energy_and_pruned(mol, minima, rng):
 
 
 def test_energies_alone_leave_the_geometry(mol, minima):
-    finished, _ = Finish(energies="MMFF94s")(mol, stereo_of(mol), minima[::-1])
+    finished, _ = Finish(energies="MMFF94s")(mol, accept(mol), minima[::-1])
     np.testing.assert_allclose(np.stack([f.pos for f in finished]), minima)  # `ensemble` sorts by energy as well
 
 
 def test_ranked_by_confidence_and_the_better_of_two_is_kept(mol, minima):
     pair = np.stack([minima[0], minima[1], minima[0] + 0.001])
-    finished, _ = Finish(prune=0.05)(mol, stereo_of(mol), pair, np.array([0.2, 0.5, 0.9]))
+    finished, _ = Finish(prune=0.05)(mol, accept(mol), pair, np.array([0.2, 0.5, 0.9]))
     assert [f.properties["confidence"] for f in finished] == ["0.900", "0.500"]
     np.testing.assert_array_equal(finished[0].pos, pair[2])
 
 
 def test_a_relaxation_that_fails_or_turns_a_centre_is_taken_back(mol, minima):
     mirrored = minima[:1] * [1, 1, -1]
-    finished, notes = Finish(relax="MMFF94s")(mol, stereo_of(mol), mirrored)
+    finished, notes = Finish(relax="MMFF94s")(mol, accept(mol), mirrored)
     assert finished[0].properties["relaxed"] == "no" and notes == {"conformers that MMFF94s could not relax": 1}
     np.testing.assert_array_equal(finished[0].pos, mirrored[0])
     xenon = Chem.MolFromSmiles("[Xe]")
-    finished, notes = Finish(relax="MMFF94s")(xenon, stereo_of(xenon), np.zeros((1, 1, 3)))
+    finished, notes = Finish(relax="MMFF94s")(xenon, accept(xenon), np.zeros((1, 1, 3)))
     assert finished[0].properties["energy_kcal_mol"] == "unknown" and sum(notes.values()) == 1
 
 
 def test_none_at_all_and_wrong_options(mol):
-    assert Finish("MMFF94s", prune=0.1)(mol, stereo_of(mol), np.zeros((0, mol.GetNumAtoms(), 3))) == ([], {})
+    assert Finish("MMFF94s", prune=0.1)(mol, accept(mol), np.zeros((0, mol.GetNumAtoms(), 3))) == ([], {})
     with pytest.raises(ValueError, match="no energy surface 'UFF'"):
         Finish(relax="UFF")
     with pytest.raises(ValueError, match="prune"):
