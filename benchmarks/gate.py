@@ -88,7 +88,7 @@ def moved(gate: Soundness, pos: np.ndarray, rng: np.random.Generator) -> np.ndar
 
 
 def bent(gate: Soundness, pos: np.ndarray, rng: np.random.Generator) -> np.ndarray | None:
-    rings = gate.environment.ring_terms()
+    rings = [ring for ring in gate.environment.ring_terms() if len(ring) in (5, 6)]
     rng.shuffle(rings)
     for ring in rings:
         k = int(rng.integers(len(ring)))
@@ -107,7 +107,7 @@ def twisted(gate: Soundness, pos: np.ndarray, rng: np.random.Generator) -> np.nd
         (c, n)
         for pair in e.bonds
         for c, n in (pair, pair[::-1])
-        if e.symbol[n] == "N" and len(e.near[n]) == 3 and e.kind[c, n] == "conjugated" and not e.cyclic(c, n)
+        if e.short[n] == "N3:2" and e.kind[c, n] == "conjugated" and not e.cyclic(c, n) and e.ring[n] not in (3, 4)
         if e.symbol[c] == "C" and any(e.symbol[k] == "O" and e.kind[c, k] == "double" for k in e.near[c])
     ]
     if not amides:

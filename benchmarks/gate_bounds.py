@@ -4,9 +4,8 @@
 
 Of every class of `chem.environment` the smallest and the largest value are taken in each molecule, the outermost molecules
 dropped (`TRIM` of them, which may be broken records), and the range widened: by a part of its own width, more where few
-molecules were seen, and by the
-scatter of an experiment. Finer classes are kept where they were seen in `LEAST` molecules and are narrower than the class
-they belong to.
+molecules were seen, and by the scatter of an experiment. Finer classes are kept where they were seen in `LEAST` molecules
+and are tighter than the class above them.
 """
 
 import argparse
@@ -24,14 +23,15 @@ from pyg_diffusion.chem.environment import MEASURES, Environment, near_pairs, ou
 from pyg_diffusion.chem.soundness import BOUNDS, FAMILIES
 from pyg_diffusion.data import Molecule, MoleculeStore
 
-TRIM = {"bond": 1e-4, "angle": 1e-4, "height": 5e-4, "twist": 1.5e-3, "ring": 1.5e-3, "contact": 1e-4}  # of the molecules
-TRIM_ONE = 200  # so many molecules, and one may be
+TRIM = {"bond": 3e-3, "angle": 2e-4, "height": 5e-4, "twist": 7e-4, "acyl": 4e-3, "ring": 1e-3, "contact": 1e-4}
+TRIM_ONE = 200  # of so many molecules one may be, whatever the share
 LEAST = 15  # molecules of a class
-NARROWER = 0.9  # of the parent's width
+TIGHTER = {**dict.fromkeys(FAMILIES, 0.1), "bond": 0.04}  # than the class above it by this share of its width, to be kept
 # Å, degrees: what an X-ray model may be off by more than a calculation, and how far another level of theory may lie.
-SCATTER = {"bond": 0.03, "angle": 11.0, "height": 0.12, "twist": 10.0, "ring": 0.05, "contact": 0.3}
-BOND = 0.115  # of the middle of a class: so far a length may be off in any case, less than the 15 % that are a fault
-X_RAY_HYDROGEN = 0.1  # Å; so much nearer to its atom does the electron of a hydrogen lie than the proton
+SCATTER = {"bond": 0.03, "angle": 11.0, "height": 0.07, "twist": 12.0, "ring": 0.06, "contact": 0.3}
+# Of the middle of a class of bonds of this kind: so far a length may be off in any case, less than the 15 % of a fault,
+# and less where a bond is stiff. X-ray models have hydrogens up to .1 Å too near, hydrogen bonds draw them as far away.
+OFF = {"H": 0.1, "-": 0.115, "~": 0.115, ":": 0.1, "=": 0.085, "#": 0.07, "?": 0.115}
 DIGITS = {"bond": 3, "angle": 1, "height": 2, "twist": 1, "ring": 2, "contact": 2}
 
 Extremes = dict[str, dict[str, list[tuple[float, float]]]]  # family -> class -> (smallest, largest) of each molecule
@@ -81,6 +81,14 @@ def measure(found: Extremes, parents: dict[str, dict[str, str]], molecule: Molec
         found[family][name].append(extremes)
 
 
+def _ancestors(name: str, parents: dict[str, str]) -> list[str]:
+    """The coarser classes of a class, the nearest first."""
+    found = []
+    while name := parents.get(name, ""):
+        found.append(name)
+    return found
+
+
 def bounds(found: Extremes, parents: dict[str, dict[str, str]]) -> dict[str, dict[str, list[float]]]:
     """family -> class -> [low, high]."""
     table: dict[str, dict[str, list[float]]] = {}
@@ -91,30 +99,25 @@ def bounds(found: Extremes, parents: dict[str, dict[str, str]]) -> dict[str, dic
             if count < LEAST:
                 continue
             lows, highs = np.sort(np.array(values), axis=0).T
-            dropped = max(int(TRIM[family] * count), int(count >= TRIM_ONE))
+            share = TRIM["acyl" if family == "twist" and "~" in name else family]
+            dropped = max(int(share * count), int(count >= TRIM_ONE))
             low, high = lows[dropped], highs[count - 1 - dropped]
             wider = SCATTER[family]
-            if family != "contact":  # whose upper end is the size of the molecules
+            if family in ("bond", "angle", "height", "twist"):
                 wider += (high - low) * (0.25 if count < 100 else 0.15 if count < 1000 else 0.05)
-            rows[name] = [low - wider, high + wider]
+            rows[name] = [max(low - wider, 0.0), high + wider]
             if family == "bond":
-                hydrogen = any(re.match("H1?( |$)", end) for end in re.split("[-~=#:?]", name))
-                middle = np.median(lows + highs) / 2
-                wide = [(1 - BOND) * middle, (1 + BOND) * middle]
-                rows[name] = (
-                    [low - X_RAY_HYDROGEN, high + wider / 2]
-                    if hydrogen
-                    else [min(low - wider, wide[0]), max(high + wider, wide[1])]
-                )
-            if family != "bond" and family != "angle":
-                rows[name][0] = max(rows[name][0], 0.0)
-        kept = dict(rows)
-        for name, (low, high) in rows.items():
-            parent = parents[family].get(name, "")
-            while parent and parent not in rows:
-                parent = parents[family][parent]
-            if parent and high - low > NARROWER * (rows[parent][1] - rows[parent][0]):
-                del kept[name]
+                middle, ends = np.median(lows + highs) / 2, re.split("[-~=#:?]", name)
+                off = OFF["H" if any(re.match("H1?( |$)", end) for end in ends) else next(k for k in name[1:] if k in OFF)]
+                rows[name] = [min(low - wider / 2, (1 - off) * middle), max(high + wider / 2, (1 + off) * middle)]
+        kept: dict[str, list[float]] = {}
+        for name in sorted(rows, key=lambda name: len(_ancestors(name, parents[family]))):  # the coarsest first
+            known = [kept[parent] for parent in _ancestors(name, parents[family]) if parent in kept]
+            low, high = rows[name]
+            if not known or max(known[0][1] - high, 0) + max(low - known[0][0], 0) > TIGHTER[family] * (
+                known[0][1] - known[0][0]
+            ):
+                kept[name] = rows[name]
         table[family] = {name: [round(float(v), DIGITS[family]) for v in kept[name]] for name in sorted(kept)}
     return table
 

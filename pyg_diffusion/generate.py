@@ -344,6 +344,7 @@ class Generator:
             result.confidence = self._doubted(rated, np.array([job.excess for job in drawn]))
         if choose is not None:
             result.keep(choose(result.positions, result.confidence))
+
     @staticmethod
     def _doubted(confidence: np.ndarray, excess: np.ndarray) -> np.ndarray:
         """Confidences `[k]` of conformers so far beyond the bounds of soundness, the unsound ones behind all others."""
@@ -429,7 +430,7 @@ class Generator:
             result.faults = [judge.words(pos) for pos in result.positions]
             if self.confidence:
                 result.confidence = self._doubted(confidence[:number], excess)
-            result.keep(np.flatnonzero(right & ((excess == 0) | (self.unsound == "keep"))))
+            result.keep(np.flatnonzero(right & ((excess == 0) | (self.unsound == "keep"))).tolist())
             if not len(result.positions):
                 result.problem = judge.refusal(1)
 
