@@ -220,7 +220,7 @@ def test_conditions_reach_the_network_and_guidance_needs_them(molecules):
         torch.nn.init.normal_(stage.modulation.weight, std=0.1)
     denoiser = Denoiser(net, LinearSDE(GeometricTime(1e-3, 10.0)), PowerSpectrum.harmonic(1.3), centered=True)
     generator = Generator(
-        denoiser, Card({}, {"conditions": ["radius_of_gyration"]}, False, [1, 6, 7, 8]), steps=3, device="cpu"
+        denoiser, Card({}, {"conditions": ["radius_of_gyration"]}, False, [1, 6, 7, 8]), None, 3, "cpu", unsound="keep"
     )
     flat = [molecules[0]]
 
