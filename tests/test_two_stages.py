@@ -32,7 +32,7 @@ def stages(store_path, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def generator(stages):
-    return Generator.from_pretrained(stages / "both.safetensors", steps=4, device="cpu")
+    return Generator.from_pretrained(stages / "both.safetensors", steps=4, device="cpu", unsound="keep")
 
 
 @pytest.fixture(scope="module")
