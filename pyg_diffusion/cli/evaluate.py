@@ -40,10 +40,10 @@ def run_evaluate(args: argparse.Namespace) -> int:
         )
     except BaselineError as error:
         raise UsageError(str(error)) from error
-    print(comparison.table())
-    if out is not None:
+    if out is not None:  # before the table, which a closed pipe may cut short
         with out:
             out.write(json.dumps(result, indent=1, allow_nan=False) + "\n")
+    print(comparison.table())
     scored = comparison.molecules - len(comparison.failed["pyg_diffusion"])
     skipped.summary(scored, "molecules")
     return status(scored > 0, bool(skipped.rows), args.strict)
@@ -56,8 +56,8 @@ def _evaluate_fields(args: argparse.Namespace) -> int:
         raise UsageError("--etkdg, --mmff and --compare are for conformers; fields have --baselines")
     out = Output(args.output, [args.generated, args.reference or ""]) if args.output else None
     result = evaluate_fields(args.generated, args.reference, args.baselines, args.seed)
-    print(table(result))
     if out is not None:
         with out:
             out.write(json.dumps(result, indent=1) + "\n")
+    print(table(result))
     return 0
