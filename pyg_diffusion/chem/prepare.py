@@ -34,6 +34,7 @@ from ..data.store import VERSION, Molecule, MoleculeStore, StoreError, merge_sto
 from .ensembles import EnsembleOptions, ensemble
 from .features import molecule_from_mol
 from .formats import FORMATS, Say, parsed, raw_records
+from .isomers import stereo_groups
 from .rdkit_log import rdkit_counts
 from .records import RecordError, guarded
 from .relax import RELAX, require
@@ -196,7 +197,7 @@ def prepare(
         resumable = False  # the same call would only fail again
         raise
     except OSError as error:
-        raise StoreError(f"{output}: cannot be written: {error}") from error
+        raise StoreError(f"{output}: cannot be written: {error.strerror or error}") from error
     except KeyboardInterrupt:
         if progress and resumable:
             print("interrupted; the same command continues from here", file=sys.stderr)
@@ -225,7 +226,9 @@ def _check_inputs(inputs: Sequence[str], outputs: Sequence[Path]) -> None:
                 if output.exists() and os.path.samefile(name, output):
                     raise StoreError(f"{output}: is also an input")
             next(raw_records(name, say=lambda _: None))
-        elif name != "-" and (not Path(name).exists() or Path(name).is_dir()):
+        elif name != "-" and Path(name).is_dir():
+            raise RecordError(f"{name}: cannot be read: it is a folder")
+        elif name != "-" and not Path(name).exists():
             raise RecordError(f"{name}: no such file")
 
 
@@ -385,6 +388,8 @@ def _parse(chunk: _Chunk, task: _Task) -> tuple[dict, list[Molecule]]:
         if record.mol is not None and not problems[0]:
             with guarded(record.name, lambda _, reason: problems.append(reason)):  # noqa: B023  (called at once)
                 molecule = molecule_from_mol(record.mol, record.name, conformers=own)
+                if groups := stereo_groups(record.mol):
+                    record.notes.append(f"AND or OR stereo groups, taken as drawn: {groups}")
                 first = molecules.get(molecule.topology())
                 held_out = first is None and task.split is not None and task.split.holds_out(record.mol)
                 if options is None:

@@ -17,11 +17,15 @@ from .text import peeked
 
 LOOK = 50  # rows by which the dialect is told
 _FEW = 5  # rows; below, each gets its own reason rather than the file one
-_MANY_COLUMNS = 30
+_MANY_COLUMNS = 100
 _LONGEST_ROW = 20  # lines; a quote that is open for longer was none
-_SIGNS = {"\t": "tabs", " ": "blanks", ",": "commas", ";": "semicolons"}
+_SIGNS = {"\t": "tabs", " ": "blanks", ",": "commas", ";": "semicolons", "|": "bars"}
 _STRUCTURE = re.compile(r".*smiles.*|smi|structure|mol|molecule|inchi", re.IGNORECASE)
-_NAME = re.compile(r".*name|.*id|.*code|title|label|compound|cas|.*number|.*identifier", re.IGNORECASE)
+_NAMES = [  # of columns of names, the likeliest first
+    re.compile(pattern, re.IGNORECASE)
+    for pattern in (r"name|title", r"id", r".*(name|title)", r".*(id|code|number|identifier|cas|label)")
+]
+_SEPARATOR = re.compile(r"sep=.\s*$")  # a first line that Excel writes for itself
 
 
 class Dialect(NamedTuple):
@@ -52,7 +56,8 @@ class Dialect(NamedTuple):
 
         parts = [f"columns parted by {_SIGNS[self.sign]}"]
         if self.header:
-            parts.append(f"the first line is a header ({' | '.join(self.header)})")
+            shown = " | ".join(self.header)
+            parts.append(f"the first line is a header ({shown if len(shown) < 100 else f'{shown[:97]}...'})")
         parts.append(f"structures in column {called(self.column)}")
         return ", ".join(parts if self.name is None else [*parts, f"names in column {called(self.name)}"])
 
@@ -66,7 +71,7 @@ def split_table(lines: Iterator[str], path: str, say: Callable[[str], object]) -
     Raises:
         RecordError: there are no rows, hardly any has a structure, or more than one column may be that of the structures.
     """
-    rows = (line for line in lines if line.strip() and not line.startswith("#"))
+    rows = (line for line in lines if line.strip() and not line.startswith("#") and not _SEPARATOR.match(line))
     head, rows = peeked(rows, LOOK + _LONGEST_ROW)  # type: ignore[assignment]
     count = 0
     try:
@@ -86,7 +91,7 @@ def split_table(lines: Iterator[str], path: str, say: Callable[[str], object]) -
 
 def is_table(head: list[str]) -> bool:
     """Whether some of these lines have a structure."""
-    rows = [line for line in head if line.strip() and not line.startswith("#")]
+    rows = [line for line in head if line.strip() and not line.startswith("#") and not _SEPARATOR.match(line)]
     return bool(rows) and _best(rows)[1] >= 0.1
 
 
@@ -95,9 +100,13 @@ def _dialect(head: list[str], path: str) -> Dialect:
     best, share, count = _best(head)
     if best.problem:
         raise RecordError(f"{path}: columns parted by {_SIGNS[best.sign]}, {best.problem}")
-    if share < 0.1 and count >= _FEW:
+    rows = [_cells(row, best.sign) for row in islice(_joined(iter(head), best.sign), LOOK)]
+    found = [cells[best.column] for cells in rows if _has_structure(cells, best.column)]
+    words = 0.1 <= share < 0.9 and max(map(len, found)) < 3  # "I", "No" and "C" are words as well
+    if count >= _FEW and (share < 0.1 or words):
+        few = "none" if not share else "hardly any"
         raise RecordError(
-            f"{path}: {'hardly any' if share else 'none'} of the first {count} lines has a SMILES; expected are "
+            f"{path}: {few} of the first {count} lines has a SMILES{' of more than two letters' * words}; expected are "
             f"lines 'SMILES [name]', or a table with a column of SMILES; the first line is {head[0].strip()[:60]!r}"
         )
     return best
@@ -118,7 +127,7 @@ def _best(head: list[str]) -> tuple[Dialect, float, int]:
 def _candidate(rows: list[list[str]], sign: str) -> tuple[Dialect, float]:
     """The dialect if this sign parts the columns, and the share of rows with a structure, 0 where it parts none."""
     parted = sum(len(row) > 1 for row in rows)
-    if (sign == "\t" and parted < len(rows)) or (sign in ",;" and 2 * parted < len(rows)):
+    if (sign == "\t" and parted < len(rows)) or (sign in ",;|" and 2 * parted < len(rows)):
         return Dialect(), 0.0
     header = _header(rows[0])
     body = rows[1:] if header else rows
@@ -135,11 +144,12 @@ def _candidate(rows: list[list[str]], sign: str) -> tuple[Dialect, float]:
         column, problem = _structures(body, rates)
     if sign == " " and column == 0:
         return Dialect(header=header, problem=problem), rates[0]
-    others = [
-        c for c in columns if c != column and c not in named and not all("".join(r[c : c + 1]).startswith("|") for r in body)
-    ]
-    called = [c for c in others if c < len(header) and _NAME.fullmatch(header[c])]
-    return Dialect(sign, column, next(iter(called or others), None), header, problem), rates[column]
+    others = [c for c in columns if c != column and c not in named]
+    if header:
+        found = [c for pattern in _NAMES for c in others if c < len(header) and pattern.fullmatch(header[c])]
+    else:
+        found = [c for c in others if not any("".join(row[c : c + 1]).startswith("|") for row in body)]  # CXSMILES
+    return Dialect(sign, column, next(iter(found), None), header, problem), rates[column]
 
 
 def _header(row: list[str]) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ Layout, version 2. Every ragged column is one flat dataset; `molecule/*_ptr` say
 Spectra are never inside: they follow from the bonds. `complete` is written last and the file is moved into place when whole.
 """
 
+import io
 import itertools
 import json
 import os
@@ -174,7 +175,8 @@ def _write(path: str | os.PathLike, items: Iterable[dict[str, np.ndarray]], bloc
     path = Path(path)
     lengths: dict[str, list[int]] = {pointer: [] for pointer in _POINTERS}
     levels: dict[str, int] = {}
-    with replacing(path) as temporary, h5py.File(temporary, "w") as file:
+    image = io.BytesIO()  # HDF5 itself, on a full disk, takes the process along
+    with h5py.File(image, "w") as file:
         for name, (_, dtype, shape) in _COLUMNS.items():
             file.create_dataset(
                 name,
@@ -207,6 +209,8 @@ def _write(path: str | os.PathLike, items: Iterable[dict[str, np.ndarray]], bloc
         file.attrs.update(format=FORMAT, version=VERSION, features=schema.VERSION, levels=json.dumps(list(levels)))
         file.attrs.update(molecules=made[0], conformers=made[1])
         file.attrs["complete"] = True
+    with replacing(path) as temporary:
+        temporary.write_bytes(image.getbuffer())
     return made
 
 

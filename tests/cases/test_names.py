@@ -1,14 +1,19 @@
 """Names and fields that would tear an SDF are written so that they do not."""
 
+import errno
 import io
+import os
 import sys
+from pathlib import Path
 
 import pytest
 from conftest import embed
 from rdkit import Chem
 
 from pyg_diffusion.chem import read_sdf
+from pyg_diffusion.chem.prepare import prepare
 from pyg_diffusion.cli import main
+from pyg_diffusion.data import StoreError
 from pyg_diffusion.pipeline import sdf_text
 
 BAD = ["$$$$", "a$$$$b", "two\nlines", "M  END\n$$$$", "carriage\rreturn", "line\u2028break", "nul\x01"]
@@ -33,6 +38,17 @@ def test_it_is_said(tmp_path, capsys):
     assert main(["sample", "O two$$$$names", "-n", "1", "--quiet", "-o", str(out)]) == 0
     assert "'two$$$$names': written as 'two$$$ $names'" in capsys.readouterr().err
     assert out.read_text().startswith("two$$$ $names\n")
+
+
+def test_a_full_disk_ends_prepare_with_a_sentence(tmp_path, monkeypatch):
+    def full(self, data):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    (tmp_path / "in.smi").write_text("CCO a\n")
+    with pytest.raises(StoreError, match=r"s\.h5: cannot be written: No space left on device"):
+        prepare([str(tmp_path / "in.smi")], str(tmp_path / "s.h5"), workers=1, progress=False)
+    assert not (tmp_path / "s.h5").exists()
 
 
 def test_a_full_disk_is_named(capsys, tmp_path):

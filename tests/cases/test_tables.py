@@ -42,6 +42,15 @@ def test_one_table_in_ten_dialects(tmp_path, text, remark):
     assert (len(said) == 1 and remark in said[0] and "table.smi" in said[0]) if remark else said == []
 
 
+def test_columns_of_names_are_found_by_what_they_are_called(tmp_path):
+    rows, _ = read(tmp_path, "SMILES,SPLIT\nCCO,train\nCCN,train\n")  # a column of something else names nothing
+    assert rows == [(3, "CCO"), (3, "CCN")]
+    rows, _ = read(tmp_path, "num,split,Compound ID,name,smiles\n1,a,X1,first,CCO\n2,a,X2,second,CCN\n")
+    assert rows == [(3, "first"), (3, "second")]
+    rows, _ = read(tmp_path, "sep=;\nID;SMILES\nX1;CCO\n")  # as Excel writes it
+    assert rows == [(3, "X1")]
+
+
 def test_names_that_read_as_smiles_are_no_molecules(tmp_path):
     rows, said = read(tmp_path, "C\tCCCCCC\nO\tOCCCO\nCN\tCCC(=O)N\nP\tCCCP\nCHEMBL2\tCCS\n")
     assert rows == [(6, "C"), (5, "O"), (5, "CN"), (4, "P"), (3, "CHEMBL2")] and "column 2" in said[0]
@@ -60,6 +69,12 @@ def test_a_text_of_something_else_gets_one_sentence(tmp_path):
         read(tmp_path, "a walk in the park\n" * 1000)
     with pytest.raises(RecordError, match="an XYZ file, which is not read"):
         read(tmp_path, "3\nwater\nO 0.0 0.0 0.1\nH 0.0 0.8 -0.5\nH 0.0 -0.8 -0.5\n", "water.txt")
+    for words in (
+        "I am\nC is a language\nNo more\nOn and on\nThe end\nof it\n",
+        "symbol,number\nC,6\nN,7\nO,8\nF,9\nI,53\n",
+    ):
+        with pytest.raises(RecordError, match="hardly any of the first 6 lines has a SMILES of more than two letters"):
+            read(tmp_path, words)
     rows, _ = read(tmp_path, "nonsense one\nCC(C two\n")  # few rows: each its own reason
     assert rows == [(None, "one"), (None, "two")]
     with pytest.raises(RecordError, match="nothing but a header line"):

@@ -301,7 +301,7 @@ def test_inputs_are_checked_before_any_work(tmp_path, monkeypatch):
     for name, message in [("absent.sdf", "no such file"), ("empty.sdf", "empty file"), ("text.sdf", "not an SDF")]:
         with pytest.raises(RecordError, match=f"{name}: {message}"):
             run([ENSEMBLES, str(tmp_path / name)], tmp_path / "a.h5")
-    with pytest.raises(RecordError, match="no such file"):
+    with pytest.raises(RecordError, match="it is a folder"):
         run(str(tmp_path), tmp_path / "a.h5")
     with pytest.raises(RecordError, match="no input"):
         run([], tmp_path / "a.h5")
