@@ -7,7 +7,7 @@ import numpy as np
 from rdkit import Chem
 from scipy.spatial import cKDTree
 
-LENGTHS = (0.6, 1.5)  # of the sum of the covalent radii; in QM9, DFT8K and the Platinum set a bond has .67 to 1.18
+LENGTHS = (0.6, 1.4)  # of the sum of the covalent radii; in QM9, DFT8K and the Platinum set a bond has .67 to 1.18
 UNIT_LENGTHS = (0.75, 1.35)  # of the median bond; there it has .88 to 1.03
 UNITS = {"nm": 0.1, "Bohr": 1.8897, "pm": 100.0}  # how long an Å is in them
 NEAREST = 0.5  # Å; two atoms of H2 are .74 apart
@@ -16,6 +16,7 @@ FARTHEST = 1e5  # Å; coordinates beyond are none
 _RADII = np.array([Chem.GetPeriodicTable().GetRcovalent(z) for z in range(119)])
 _NO_BONDS = (Chem.BondType.ZERO, Chem.BondType.HYDROGEN, Chem.BondType.IONIC)
 _TETRAHEDRAL = (5, 6, 7, 14, 15, 16, 32, 33, 34)  # elements that four neighbours never surround in one plane
+_PYRAMIDAL = (15, 16, 33, 34, 51, 52)  # and three, beside a lone pair
 
 
 class Fault(NamedTuple):
@@ -51,9 +52,9 @@ def are_places(pos: np.ndarray) -> bool:
 def is_drawing(mol: Chem.Mol) -> bool:
     """Whether the coordinates are flat, of a molecule that cannot be: a drawing, whatever the file calls it.
 
-    It cannot where an atom has a tetrahedron of neighbours. With z alike everywhere one such atom will do, whether its
-    hydrogens are there or not: geometries without hydrogens lie in the plane of the paper by no chance. In another plane it
-    has to have three of its neighbours.
+    It cannot where an atom has a tetrahedron of neighbours, or a pyramid as in a sulfoxide. With z alike everywhere one such
+    atom will do, whether its hydrogens are there or not: geometries without hydrogens lie in the plane of the paper by no
+    chance. In another plane it has to have three of its neighbours.
 
     Args:
         mol: sanitized, its coordinates usable.
@@ -64,9 +65,14 @@ def is_drawing(mol: Chem.Mol) -> bool:
     if len(pos) < 2 or (thickness > FLAT and not aligned):
         return False
     least = 0 if aligned else 3
-    return any(
-        a.GetAtomicNum() in _TETRAHEDRAL and a.GetTotalDegree() == 4 and a.GetDegree() >= least for a in mol.GetAtoms()
-    )
+    return any(_rises(atom) and atom.GetDegree() >= least for atom in mol.GetAtoms())
+
+
+def _rises(atom: Chem.Atom) -> bool:
+    """Whether an atom and its neighbours cannot lie in one plane."""
+    number, degree = atom.GetAtomicNum(), atom.GetTotalDegree()
+    pyramid = number in _PYRAMIDAL and degree == 3 and atom.GetTotalValence() < 5
+    return (number in _TETRAHEDRAL and degree == 4) or pyramid
 
 
 def fault_of(mol: Chem.Mol) -> Fault | None:

@@ -163,8 +163,10 @@ def _from_nowhere(mol: Chem.Mol, record: Record) -> Chem.Mol:
 def _from_drawing(mol: Chem.Mol, record: Record, warnings: list[str], marked_3d: bool) -> Chem.Mol:
     """Completed, with the stereo of its wedges and of the sides of its double bonds; a remark where they give none."""
     with rdkit_log() as said:
-        if marked_3d:  # RDKit has not looked at them yet
+        if marked_3d:  # RDKit has taken it for a geometry
             mol.GetConformer().Set3D(False)
+            for atom in mol.GetAtoms():
+                atom.SetChiralTag(Chem.ChiralType.CHI_UNSPECIFIED)
             Chem.ReapplyMolBlockWedging(mol)
             Chem.DetectBondStereoChemistry(mol, mol.GetConformer())
         Chem.AssignChiralTypesFromBondDirs(mol)

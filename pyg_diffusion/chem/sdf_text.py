@@ -16,6 +16,7 @@ HEADER = 3  # lines before the counts: name, program, comment
 _COUNTS = re.compile(r"[ \d]{6}.*V[23]000\s*$")
 _OLD_COUNTS = re.compile(r"[ \d]{2}\d[ \d]{2}\d[ \d]*$")  # before there were versions
 _FIELD = re.compile(r"\s*>[^<]*<(.+?)>(?:\s|$)|\s*>[^<]*<([^>]+)>")
+_NO_TEXT = {0xFEFF: None, 0x1A: None}  # what `cat` leaves of other files' beginnings and of the end of files of DOS
 _DAMAGED = "(the file is damaged here: "
 
 
@@ -75,6 +76,7 @@ class _Cutter:
 
     def add(self, line: str) -> Iterator[str]:
         """The record that ends at, or before, this line."""
+        line = line.translate(_NO_TEXT)
         if line.startswith(TERMINATOR) or line.strip() == TERMINATOR:
             yield self._terminated(line)
             return

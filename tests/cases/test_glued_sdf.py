@@ -54,6 +54,7 @@ def found(records) -> list[tuple[str, str]]:
         A + FIELD.rstrip("\n") + "$$$$\n" + B,
         A + FIELD.rstrip("\n") + "$$$$\n\n" + B + FIELD.rstrip("\n") + "$$$$",
         (A + "$$$$\n" + B).replace("\n", "\r\n"),
+        A + "$$$$\n\ufeff" + B + "$$$$\n\x1a",
         (A + FIELD + "$$$$\n" + B).replace("\n", "\r"),
         (A.rstrip("\n") + B).replace("\n", "\r"),
         block("C[C@H](N)CO", "first", v3000=True) + block("CCO", "second", v3000=True),
