@@ -86,7 +86,8 @@ class Surroundings:
     Attributes:
         near: neighbours of every atom.
         mark: of the bond between two atoms, in both orders: "-", "=", "#", ":" or "?".
-        full: element, charge and bonds of every atom, "O+(-H -H -H)"; short: element, charge and number of neighbours.
+        full: element, charge, ring of three or four, and bonds of every atom, "O+(-H -H -H)"; short: the number of
+            neighbours in place of the bonds, "Cr34".
         lone: lone pairs of every atom, -1 for transition metals.
     """
 
@@ -107,9 +108,14 @@ class Surroundings:
                 order[k] += BOND_ORDERS.get(kind, 1.0)
         charge = formal_charges(molecule)
         named = [s + ("+" * c if c > 0 else "-" * -c) for s, c in zip(self.symbol, charge.tolist(), strict=True)]
-        self.short = [f"{name}{len(near)}" for name, near in zip(named, self.near, strict=True)]
+        strained = [
+            min((r for a, b in combinations(near, 2) if 0 < (r := self.ring(a, i, b)) < 5), default=0)
+            for i, near in enumerate(self.near)
+        ]
+        ringed = [f"{name}{f'r{r}' if r else ''}" for name, r in zip(named, strained, strict=True)]
+        self.short = [f"{name}{len(near)}" for name, near in zip(ringed, self.near, strict=True)]
         self.full = [
-            f"{named[i]}({' '.join(sorted(self.mark[i, k] + named[k] for k in near))})" for i, near in enumerate(self.near)
+            f"{ringed[i]}({' '.join(sorted(self.mark[i, k] + named[k] for k in near))})" for i, near in enumerate(self.near)
         ]
         outer = [table.GetNOuterElecs(z) if z else 0 for z in self.z]
         metal = [21 <= z <= 30 or 39 <= z <= 48 or 57 <= z <= 80 or z >= 89 for z in self.z]

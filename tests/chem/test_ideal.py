@@ -140,6 +140,7 @@ def test_hands_and_frames():
 def test_surroundings():
     around = Surroundings(molecule_from_mol(Chem.AddHs(Chem.MolFromSmiles("C1CC1C(=O)[O-]"))))
     assert around.ring(0, 1) == around.ring(0, 1, 2) == 3 and around.ring(2, 3) == around.ring(1, 2, 3) == 0
-    assert around.full[3] == "C(-C -O- =O)" and around.short[5] == "O-1" and around.lone[4:6] == [2, 3]
+    assert around.full[3] == "C(-C -O- =O)" and around.short[5] == "O-1" and around.short[0] == "Cr34"
+    assert around.lone[4:6] == [2, 3]
     spiro = Surroundings(molecule_from_mol(Chem.AddHs(Chem.MolFromSmiles("C1CC12CCC2"))))
     assert spiro.ring(0, 2, 3) == 0 and spiro.ring(3, 2, 5) == 4 and spiro.ring(0, 2) == 3
