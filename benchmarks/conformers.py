@@ -102,6 +102,7 @@ def ours(ensembles, counts, weights, run, seed, level=None, first=0):
         "made": len(records),
         "evaluations": sum(r.evaluations for r in results),
         "right at once": sum(r.right_at_once for r in results),
+        "sound at once": sum(r.sound_at_once for r in results),
         "drawn": sum(r.asked for r in results),
     }
 
@@ -113,6 +114,7 @@ def rates(cost):
     if "drawn" in cost:
         rows["network evaluations per conformer"] = cost["evaluations"] / made
         rows["stereo right before resampling"] = cost["right at once"] / drawn
+        rows["stereo right and sound before resampling"] = cost["sound at once"] / drawn
     return rows
 
 
