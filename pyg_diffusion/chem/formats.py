@@ -139,7 +139,7 @@ def _kind(path: str, wanted: Format | None, head: list[str]) -> Format:
     return wanted or found or SDF
 
 
-def raw_records(path: str, wanted: Format | None = None, say: Say = warn) -> Iterator[tuple[Format, Any]]:
+def raw_records(path: str | os.PathLike[str], wanted: Format | None = None, say: Say = warn) -> Iterator[tuple[Format, Any]]:
     """The raw records of a file, or of stdin for "-", with its kind: the wanted one, else what its name or its content says.
 
     Args:
@@ -148,6 +148,7 @@ def raw_records(path: str, wanted: Format | None = None, say: Say = warn) -> Ite
     Raises:
         RecordError: the file is missing, empty or of another kind.
     """
+    path = os.fspath(path)
     with open_text(path, say) as lines:
         head, lines = peeked(lines, LOOK)
         kind = _kind(path, wanted or format_of(path), head)
@@ -167,17 +168,19 @@ def parsed(kind: Format, index: int, raw: Any, need_3d: bool) -> Record:
     return record
 
 
-def read_records(path: str, need_3d: bool = True, wanted: Format | None = None, say: Say = warn) -> Iterator[Record]:
+def read_records(
+    path: str | os.PathLike[str], need_3d: bool = True, wanted: Format | None = None, say: Say = warn
+) -> Iterator[Record]:
     """Every record of a file, usable or not, as `raw_records`."""
     for index, (kind, raw) in enumerate(raw_records(path, wanted, say)):
         yield parsed(kind, index, raw, need_3d)
 
 
-def read_sdf(path: str, need_3d: bool = True, say: Say = warn) -> Iterator[Record]:
+def read_sdf(path: str | os.PathLike[str], need_3d: bool = True, say: Say = warn) -> Iterator[Record]:
     """Every record of an SDF file, usable or not, as `read_records`."""
     return read_records(path, need_3d, SDF, say)
 
 
-def read_smiles(path: str, say: Say = warn) -> Iterator[Record]:
+def read_smiles(path: str | os.PathLike[str], say: Say = warn) -> Iterator[Record]:
     """Every row of a table of SMILES, usable or not, as `read_records`."""
     return read_records(path, False, SMILES, say)

@@ -19,7 +19,7 @@ class Skipped:
 
     def add(self, name: str, reason: str) -> None:
         self.rows.append(name)
-        say(f"skipped {name}: {reason}")
+        say(f"skipped {' '.join(name.split())}: {reason}")
 
     def summary(self, done: int, noun: str) -> None:
         if self.rows:

@@ -85,9 +85,10 @@ def build_parser() -> argparse.ArgumentParser:
         return commands.add_parser(name, help=text, description=text, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
 
     p = command(
-        "prepare", "Turn SDF or SMILES files (plain or gzipped) into one HDF5 store; resumes where it was interrupted."
+        "prepare",
+        "Turn SDF files or tables of SMILES (packed or not) into one HDF5 store; resumes where it was interrupted.",
     )
-    p.add_argument("inputs", nargs="+", metavar="FILE", help="SDF or .smi files; - reads SDF from stdin")
+    p.add_argument("inputs", nargs="+", metavar="FILE", help="SDF, .smi, .csv or .tsv files; - reads stdin")
     p.add_argument("-o", "--output", required=True, metavar="STORE.h5", help="the store to write")
     p.add_argument("--level", default="", help="level of theory; of the conformers in the files, or to make (GFN2-xTB)")
     p.add_argument("--conformers", type=at_least(1), metavar="K", help="make an ensemble from K starts for each molecule")
@@ -117,7 +118,9 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument("--quiet", action="store_true", help="no progress bar")
 
     p = command("sample", "Generate conformers of molecules; with weights of fields, fields; of matrices, inverses.")
-    p.add_argument("inputs", nargs="*", metavar="INPUT", help="SMILES, or .smi/.sdf files; - reads stdin")
+    p.add_argument(
+        "inputs", nargs="*", metavar="INPUT", help="SMILES, InChI, or SDF, .smi, .csv or .tsv files; - reads stdin"
+    )
     p.add_argument(
         "-n",
         type=count,

@@ -12,6 +12,7 @@ from pyg_diffusion.chem.records import set_maps_aside, with_maps
 from pyg_diffusion.chem.smiles import record_from_smiles
 from pyg_diffusion.chem.splits import connectivity, scaffold
 from pyg_diffusion.metrics import evaluate, group_records
+from pyg_diffusion.metrics.conformers import flat_smiles, isomeric_smiles
 from pyg_diffusion.pipeline import input_records, sdf_text, unique_molecules
 
 PLAIN, MAPPED, OTHER = (
@@ -46,6 +47,7 @@ def test_a_molecule_of_the_library_is_not_changed():
     mol = mapped(embed(PLAIN))
     assert molecule_from_mol(mol).topology() == molecule_from_mol(embed(PLAIN)).topology()
     assert mol.GetAtomWithIdx(1).GetAtomMapNum() == 2
+    assert flat_smiles(mol) == "CC(O)C(N)=O" and isomeric_smiles(mol) == "C[C@H](O)C(N)=O"
     assert connectivity(mol) == connectivity(embed(PLAIN)) and scaffold(mol) == scaffold(embed(PLAIN))
 
 
