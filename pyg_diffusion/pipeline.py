@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -83,10 +83,19 @@ class Tally:
     @classmethod
     def load(cls, path: str) -> "Tally":
         """Raises ValueError where the file is not a report of `sample`."""
+        wanted = {name: type(value) for name, value in asdict(cls()).items()}
+        foreign = f"{path}: not a report of 'pyg-diffusion sample'"
         try:
-            return cls(**json.loads(Path(path).read_text()))
-        except (ValueError, TypeError) as error:
-            raise ValueError(f"{path}: not a report of 'pyg-diffusion sample' ({error})") from error
+            values = json.loads(Path(path).read_text(encoding="utf-8"))
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{foreign} ({error})") from error
+        for name, value in values.items() if isinstance(values, dict) else [("", values)]:
+            kind = wanted.get(name)
+            number = type(value) is int or (kind is float and type(value) is float)
+            good = isinstance(value, dict) if kind is dict else kind is not None and number and 0 <= value < math.inf
+            if not good:
+                raise ValueError(f"{foreign} ({name!r} is {value!r:.60})")
+        return cls(**values)
 
 
 class Writer(Protocol):

@@ -210,10 +210,14 @@ def load_pretrained(path: str | os.PathLike) -> tuple[Denoiser, Card]:
         raise WeightsError(f"{path}: not a readable .safetensors file: {_line(error)}") from error
     try:
         card, spectrum = _parsed(text, state)
-        denoiser = build_denoiser(card, spectrum)
     except (KeyError, TypeError, ValueError, ArithmeticError, RuntimeError) as error:
         missing = f"there is no {error}" if isinstance(error, KeyError) else _line(error)
         raise WeightsError(f"{card_path}: a damaged card, or one of another program: {missing}") from error
+    try:
+        denoiser = build_denoiser(card, spectrum)
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError) as error:
+        what = f"model {card.model} and process {card.process}"
+        raise WeightsError(f"{card_path}: a damaged card, or one of another program: {what:.300} make no network") from error
     try:
         own = {k.removeprefix(SECOND): v for k, v in state.items() if denoiser.second is not None and k.startswith(SECOND)}
         denoiser.net.load_state_dict({k: v for k, v in state.items() if not (own and k.startswith(SECOND))})
@@ -271,34 +275,55 @@ def _parsed(text: dict[str, Any], state: dict[str, torch.Tensor]) -> tuple[Card,
     Raises:
         KeyError, TypeError, ValueError: something is missing, of another type, or out of range.
     """
-    kinds = {"process": dict, "model": dict, "bf16": bool, "elements": list, "data": dict, "domain": dict, "spectrum": dict}
+    kinds = {"process": dict, "model": dict, "bf16": bool, "elements": list, "data": dict, "domain": dict}
     for name, kind in (kinds | {"training": dict, "metrics": dict, "hydrogens": dict}).items():
         if name in text and not isinstance(text[name], kind):
             raise TypeError(f"{name} is {text[name]!r:.40}, not a {kind.__name__}")
     card = Card(**{k: text[k] for k in Card.__dataclass_fields__ if k in text})
-    knots = text["spectrum"]
-    numbers = [torch.tensor(knots[name], dtype=torch.float32) for name in ("log_lambda", "log_power")]
-    floor = knots.get("floor", PowerSpectrum.FLOOR)
-    if not all(bool(values.isfinite().all()) for values in numbers) or not 0 < floor <= 1:
-        raise ValueError("the spectrum's knots must be finite, and its floor in (0, 1]")
-    if not all(math.isfinite(v) for v in card.process.values() if not isinstance(v, str)):
-        raise ValueError(f"the process must have finite numbers, has {card.process}")
-    for name in ("conditions", "levels"):
-        if not all(isinstance(v, str) for v in card.model.get(name, [])):
-            raise TypeError(f"model.{name} must be names, is {card.model[name]!r:.40}")
-    whole = [*card.elements, *card.domain.get("charges", []), card.domain.get("max_atoms", 0)]
+    for name, value in card.process.items():
+        if name != "noise" and not (type(value) in (int, float) and math.isfinite(value)):
+            raise ValueError(f"process.{name} must be a finite number, is {value!r:.40}")
+    charges = card.domain.get("charges", [])
+    whole = [*card.elements, *(charges if isinstance(charges, list) else [None]), card.domain.get("max_atoms", 0)]
     if not all(type(v) is int for v in whole) or (card.domain and set(card.domain) != {"charges", "max_atoms"}):
         raise TypeError("elements and domain must be whole numbers")
     if card.data.get("kind") not in ("molecules", "fields", "matrices"):
         raise ValueError(f"the data is of no known kind: {card.data.get('kind')!r:.40}")
     if card.data["kind"] == "fields" and not {"shape", "kinds", "spacing", "channels"} <= set(card.data):
         raise ValueError("the data of fields must have shape, kinds, spacing and channels")
-    # A network many times larger than its weights must not even be built.
+    for model in (card.model, card.hydrogens.get("model", {})):
+        _check_size(model, state)
+    return card, _spectrum(text["spectrum"])
+
+
+def _spectrum(knots: Any) -> PowerSpectrum:
+    """A power spectrum from JSON."""
+    try:
+        log_lambda, log_power = (torch.tensor(knots[name], dtype=torch.float32) for name in ("log_lambda", "log_power"))
+        floor = float(knots.get("floor", PowerSpectrum.FLOOR))
+        spectrum = PowerSpectrum(log_lambda, log_power, floor)
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise ValueError(f"a spectrum is needed, and {knots!r:.60} is none") from error
+    if not bool(log_lambda.isfinite().all() & log_power.isfinite().all()) or not 0 < floor <= 1:
+        raise ValueError("the spectrum's knots must be finite, and its floor in (0, 1]")
+    return spectrum
+
+
+def _check_size(model: Any, state: dict[str, torch.Tensor]) -> None:
+    """Raise where a card's model has values of other types, or is far larger than its weights: it must not even be built."""
+    if not isinstance(model, dict):
+        raise TypeError(f"a model should be a dict, is {model!r:.40}")
     largest = max((n for v in state.values() for n in v.shape), default=0)
-    for name, value in (*card.model.items(), *card.hydrogens.get("model", {}).items()):
-        sizes = value if isinstance(value, list) else [value]
-        if any(type(n) is int and n > max(largest, 64) for n in sizes) or (
-            name in ("depth", "depths") and sum(sizes) > len(state)
-        ):
-            raise ValueError(f"model.{name} is {value!r:.40}, too much for these weights")
-    return card, PowerSpectrum(numbers[0], numbers[1], floor)
+    for name, value in model.items():
+        parts = value if isinstance(value, list) else [value]
+        if name in ("conditions", "levels"):
+            good = isinstance(value, list) and all(isinstance(part, str) for part in parts)
+        elif name == "kind":
+            good = isinstance(value, str)
+        else:
+            numbers = [part for part in parts if type(part) in (int, float)]
+            good = len(numbers) == len(parts) or type(value) is bool
+            good = good and all(0 <= n <= max(largest, 64) for n in numbers)
+            good = good and (name not in ("depth", "depths") or sum(numbers) <= len(state))
+        if not good:
+            raise ValueError(f"model.{name} is {value!r:.40}, which these weights cannot be of")

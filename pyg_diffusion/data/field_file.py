@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-from ..files import replacing
 from .grid import grid_graph
+from .sealed import is_damaged, sealed_file
 
 FORMAT = "pyg_diffusion.fields"
 VERSION = 1
@@ -27,7 +27,7 @@ class FieldFileError(ValueError):
 
 def write_fields(path: str | os.PathLike, x: Tensor, data: dict[str, Any]) -> None:
     """Write fields `[S, N, C]` of the grid in `data` (its shape, kinds and spacing); moved into place when whole."""
-    with replacing(path) as temporary, h5py.File(temporary, "w") as file:
+    with sealed_file(path) as file:
         file.attrs["format"], file.attrs["version"], file.attrs["data"] = FORMAT, VERSION, json.dumps(data)
         file["x"] = x.float().cpu().view(len(x), *data["shape"], x.size(2)).numpy()
 
@@ -39,10 +39,13 @@ def read_fields(path: str | os.PathLike) -> tuple[Tensor, dict[str, Any]]:
         FieldFileError: no such file, not one of fields, or a damaged one.
     """
     try:
+        if is_damaged(path):
+            raise FieldFileError(f"{path}: a damaged file: truncated, or changed since it was written; write it again")
         with h5py.File(path, "r") as file:
             if str(file.attrs.get("format")) != FORMAT or file.attrs.get("version") != VERSION:
                 raise FieldFileError(f"{path}: not a file of fields (version {VERSION})")
-            data = json.loads(file.attrs["data"])
+            text = file.attrs["data"]
+            data = json.loads(text) if isinstance(text, str) else None
             shape = _checked_grid(data)
             found = file["x"]
             if not isinstance(found, h5py.Dataset) or found.dtype.kind != "f":

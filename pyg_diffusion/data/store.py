@@ -12,10 +12,10 @@ Layout, version 2. Every ragged column is one flat dataset; `molecule/*_ptr` say
                 level uint8, index into levels; energy float32 in kcal/mol above the lowest of its ensemble, NaN if unknown
     text/       name uint8, smiles uint8 (UTF-8)
 
-Spectra are never inside: they follow from the bonds. `complete` is written last and the file is moved into place when whole.
+Spectra are never inside: they follow from the bonds. `complete` is written last and the file is moved into place when whole,
+with a checksum (see `sealed`).
 """
 
-import io
 import itertools
 import json
 import os
@@ -29,9 +29,9 @@ import h5py
 import numpy as np
 import torch
 
-from ..files import replacing
 from . import schema
 from .molecule import MoleculeData
+from .sealed import is_damaged, sealed_file
 from .store_check import problems
 
 _T = TypeVar("_T")
@@ -175,8 +175,7 @@ def _write(path: str | os.PathLike, items: Iterable[dict[str, np.ndarray]], bloc
     path = Path(path)
     lengths: dict[str, list[int]] = {pointer: [] for pointer in _POINTERS}
     levels: dict[str, int] = {}
-    image = io.BytesIO()  # HDF5 itself, on a full disk, takes the process along
-    with h5py.File(image, "w") as file:
+    with sealed_file(path) as file:
         for name, (_, dtype, shape) in _COLUMNS.items():
             file.create_dataset(
                 name,
@@ -209,8 +208,6 @@ def _write(path: str | os.PathLike, items: Iterable[dict[str, np.ndarray]], bloc
         file.attrs.update(format=FORMAT, version=VERSION, features=schema.VERSION, levels=json.dumps(list(levels)))
         file.attrs.update(molecules=made[0], conformers=made[1])
         file.attrs["complete"] = True
-    with replacing(path) as temporary:
-        temporary.write_bytes(image.getbuffer())
     return made
 
 
@@ -234,10 +231,19 @@ class MoleculeStore:
     def __init__(self, path: str | os.PathLike):
         self.path = Path(path)
         self._arrays: dict[str, np.ndarray] | None = None
+        with self._reading():
+            if self.path.is_file() and is_damaged(self.path):
+                raise StoreError(
+                    f"{self.path}: damaged store: truncated, or changed since it was written (its checksum does not match); "
+                    "prepare it again"
+                )
         with self._open() as file, self._reading():
             self.num_molecules, self.num_conformers = (int(file.attrs[k]) for k in ("molecules", "conformers"))
-            self.levels: list[str] = json.loads(file.attrs.get("levels", "[]"))
-        named = isinstance(self.levels, list) and all(isinstance(level, str) for level in self.levels)
+            names = file.attrs.get("levels", "[]")
+            self.levels: list[str] = json.loads(names) if isinstance(names, str) else []
+        named = (
+            isinstance(names, str) and isinstance(self.levels, list) and all(isinstance(level, str) for level in self.levels)
+        )
         if min(self.num_molecules, self.num_conformers) < 0 or not named:
             raise StoreError(f"{self.path}: damaged store: its attributes are no numbers of molecules and names of levels")
 

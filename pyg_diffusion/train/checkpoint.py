@@ -63,7 +63,7 @@ def read_checkpoint(path: str | os.PathLike) -> dict[str, Any]:
     try:
         with zipfile.ZipFile(path) as archive:
             if broken := archive.testzip():  # torch.load checks no sums
-                raise CheckpointError(f"{path} is damaged ({broken} does not match its checksum)")
+                raise CheckpointError(f"{path} is damaged ({broken!r} does not match its checksum)")
         state = torch.load(path, weights_only=True, map_location="cpu")
     except CheckpointError:
         raise

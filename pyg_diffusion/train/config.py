@@ -1,6 +1,8 @@
 """The training recipe as dataclasses, read from YAML with `section.key=value` overrides; what is wrong in it is an error."""
 
 import dataclasses
+import math
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args, get_origin
@@ -282,7 +284,7 @@ def _check_exact_targets(config: Config) -> None:
 def _kind_of(values: Any, kinds: dict[str, Any], default: str, where: str) -> Any:
     """The dataclass of a section that comes in kinds."""
     kind = values.get("kind", default) if isinstance(values, dict) else default
-    if kind not in kinds:
+    if not isinstance(kind, str) or kind not in kinds:
         raise ConfigError(f"{where}.kind: expected one of {', '.join(kinds)}, got {kind!r}")
     return kinds[kind]
 
@@ -296,7 +298,7 @@ def _convert(value: Any, kind: Any, where: str) -> Any:
         if not isinstance(value, dict):
             raise ConfigError(f"{where or 'the recipe'}: expected a mapping, got {value!r}")
         fields = {f.name: f.type for f in dataclasses.fields(kind)}
-        unknown = sorted(set(value) - set(fields))
+        unknown = sorted(str(key) for key in value if key not in fields)
         if unknown:
             raise ConfigError(f"{where + '.' if where else ''}{unknown[0]}: no such key; there are {', '.join(fields)}")
         return kind(**{k: _convert(v, fields[k], f"{where}.{k}".lstrip(".")) for k, v in value.items()})  # type: ignore[operator]
@@ -310,10 +312,10 @@ def _convert(value: Any, kind: Any, where: str) -> Any:
         items = value if isinstance(value, list) else [value]
         return [_convert(v, get_args(kind)[0], where) for v in items]
     if kind is float and isinstance(value, int | str) and not isinstance(value, bool):
-        try:
-            return float(value)  # YAML reads 1e-3 as a string
-        except ValueError:
-            pass
+        with suppress(ValueError, OverflowError):
+            value = float(value)  # YAML reads 1e-3 as a string
+    if (isinstance(value, float) and not math.isfinite(value)) or (type(value) is int and abs(value) >= 2**63):
+        raise ConfigError(f"{where}: expected a finite number that is not beyond all size, got {value:g}")
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise ConfigError(f"{where}: expected {kind.__name__}, got {value!r}")
     return value
@@ -402,7 +404,7 @@ def _check(config: Config) -> Config:
 def from_dict(values: dict[str, Any]) -> Config:
     """A checked `Config` from nested dictionaries; a model without a kind is the first that fits the data."""
     data, model = values.get("data", {}), values.get("model", {})
-    if isinstance(data, dict) and isinstance(model, dict) and data.get("kind") in FITTING:
+    if isinstance(data, dict) and isinstance(model, dict) and data.get("kind") in list(FITTING):
         values = values | {"model": {"kind": FITTING[data["kind"]][0]} | model}
     return _check(_convert(values, Config, ""))
 
@@ -423,7 +425,7 @@ def apply_overrides(values: dict[str, Any], overrides: list[str]) -> dict[str, A
             raise ConfigError(f"{section}: expected a mapping, got {block!r}")
         try:
             block[name] = yaml.safe_load(text)
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, ValueError, RecursionError, TypeError) as error:
             raise ConfigError(f"override {override!r}: the value is not valid YAML") from error
     return values
 
@@ -438,9 +440,11 @@ def load_config(path: str | Path, overrides: list[str] | None = None) -> Config:
     if not path.is_file():
         raise ConfigError(f"{path}: no such file")
     try:
-        values = yaml.safe_load(path.read_text()) or {}
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not valid YAML: {error}") from error
+        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except (yaml.YAMLError, ValueError, RecursionError, TypeError) as error:  # also dates that are none, keys that are lists
+        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: expected a mapping at the top")
     try:

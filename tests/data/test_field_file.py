@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from pyg_diffusion.data.field_file import FieldFileError, read_fields, write_fields
+from pyg_diffusion.data.sealed import seal
 
 GRID = {"shape": [3, 4], "kinds": "cycle", "spacing": 1.0}
 
@@ -61,6 +62,10 @@ def array(values):
 def test_a_damaged_file_is_refused_in_a_sentence(path, change, message):
     with h5py.File(path, "r+") as file:
         change(file)
+    with pytest.raises(FieldFileError, match="changed since it was written"):
+        read_fields(path)
+    with open(path, "r+b") as stream:
+        seal(stream)
     with pytest.raises(FieldFileError, match=rf"fields\.h5: .*{message}") as error:
         read_fields(path)
     assert "\n" not in str(error.value)
@@ -69,7 +74,7 @@ def test_a_damaged_file_is_refused_in_a_sentence(path, change, message):
 @pytest.mark.parametrize("keep", [0, 100, 1000, -1])
 def test_a_truncated_file_is_refused(path, keep):
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(FieldFileError, match="damaged one"):
+    with pytest.raises(FieldFileError, match="damaged"):
         read_fields(path)
     with pytest.raises(FieldFileError, match="absent"):
         read_fields(path.with_name("absent.h5"))

@@ -13,6 +13,7 @@ import torch
 
 from pyg_diffusion.chem import molecule_from_mol, read_sdf
 from pyg_diffusion.data import Molecule, MoleculeStore, StoreError, write_store
+from pyg_diffusion.data.sealed import BLOCK, seal
 from pyg_diffusion.data.store import _COLUMNS, _POINTERS, UNIT, VERSION, merge_stores
 
 BUNDLED = Path(__file__).parents[2] / "datasets"
@@ -126,6 +127,21 @@ def test_truncated_files_are_refused(path, tmp_path, keep):
         MoleculeStore(cut)
 
 
+def test_any_byte_that_changed_is_noticed_and_older_stores_have_no_checksum(path, tmp_path):
+    content, copy = bytearray(path.read_bytes()), tmp_path / "copy.h5"
+    for place in [0, 30, *range(BLOCK, len(content), len(content) // 40)]:
+        changed = content.copy()
+        changed[place] ^= 4
+        copy.write_bytes(changed)
+        with pytest.raises(StoreError, match=r"copy\.h5: damaged store: truncated, or changed since it was written"):
+            MoleculeStore(copy)
+    with h5py.File(path) as source, h5py.File(copy, "w") as target:  # as before there were checksums
+        for name in source:
+            source.copy(name, target)
+        target.attrs.update(source.attrs)
+    assert copy.read_bytes()[:4] == b"\x89HDF" and MoleculeStore(copy)[3].topology() == MoleculeStore(path)[3].topology()
+
+
 def test_other_files_are_refused(path, tmp_path):
     text = tmp_path / "text.h5"
     text.write_text("not at all\n" * 100)
@@ -143,10 +159,13 @@ def test_other_files_are_refused(path, tmp_path):
 
 
 def damaged(path: Path, tmp_path: Path, change) -> Path:
+    """A copy that was written so, as far as its checksum tells."""
     copy = tmp_path / "damaged.h5"
     copy.write_bytes(path.read_bytes())
     with h5py.File(copy, "r+") as file:
         change(file)
+    with open(copy, "r+b") as stream:
+        seal(stream)
     return copy
 
 
