@@ -43,6 +43,13 @@ lint: .venv/ready
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# N damaged files of every kind through every reader; SEED=1 draws others (tests/fuzz/fuzz.py --help says more).
+.PHONY: fuzz
+N ?= 1000
+SEED ?= 0
+fuzz: .venv/ready
+	OMP_NUM_THREADS=1 $(BIN)/python tests/fuzz/fuzz.py $(N) --seed $(SEED)
+
 clean:
 	rm -rf runs/quick build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
 
