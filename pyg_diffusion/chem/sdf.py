@@ -9,7 +9,7 @@ from rdkit import Chem, rdBase
 from .coordinates import are_places, fault_of, is_3d, is_drawing
 from .rdkit_log import rdkit_log
 from .records import Record, indefinite, set_maps_aside, why_unsound
-from .sdf_text import Block, read_block, split_sdf
+from .sdf_text import END, Block, read_block, split_sdf
 from .stereo import assign_stereo_from_3d
 
 __all__ = ["is_3d", "record_from_block", "split_sdf", "with_hydrogens"]
@@ -46,11 +46,14 @@ def _parse(block: Block) -> tuple[Chem.Mol | None, str, list[str]]:
 
 def _parse_aloud(text: str) -> tuple[Chem.Mol | None, list[str]]:
     """The molecule of a block, and what RDKit says: slow, where it says much."""
-    with rdkit_log() as said:
-        try:
-            return Chem.MolFromMolBlock(text, sanitize=False, removeHs=False), said
-        except SystemError:  # it complains of a column that cuts a character of several bytes, and fails at that
-            return Chem.MolFromMolBlock(text.encode("ascii", "replace").decode(), sanitize=False, removeHs=False), said
+    for words in (text, text.encode("ascii", "replace").decode()):
+        with rdkit_log() as said:
+            try:
+                return Chem.MolFromMolBlock(words, sanitize=False, removeHs=False), said
+            except SystemError:  # it quotes half of a character of several bytes, or what lies behind the text
+                continue
+    with rdBase.BlockLogs():
+        return Chem.MolFromMolBlock(text, sanitize=False, removeHs=False), [] if END in text else [f"'{END}' is missing"]
 
 
 def with_hydrogens(mol: Chem.Mol, coordinates: bool) -> tuple[Chem.Mol, int]:

@@ -1,10 +1,11 @@
 """Wedges that are clear give their stereo; unclear, wavy and crossed ones leave it open, and the unclear are named."""
 
+import numpy as np
 import pytest
 from rdkit import Chem
 from rdkit.Chem import AllChem
 
-from pyg_diffusion.chem import read_sdf, stereoisomers
+from pyg_diffusion.chem import read_sdf, stereoisomers, with_positions
 from pyg_diffusion.pipeline import sdf_text
 
 CHIRAL = """  4  3  0  0  0  0  0  0  0  0999 V2000
@@ -87,3 +88,19 @@ def test_stereo_groups_come_through_v3000(tmp_path):
     assert "V3000" in sdf_text(record.mol, -1)
     groups = {str(g.GetGroupType()): [a.GetIdx() for a in g.GetAtoms()] for g in record.mol.GetStereoGroups()}
     assert groups == {"STEREO_AND": [1], "STEREO_OR": [3]}
+
+
+def test_more_than_999_atoms_go_out_and_come_back_as_v3000(tmp_path):
+    mol = Chem.AddHs(Chem.MolFromSmiles("C" * 400))
+    pos = np.zeros((mol.GetNumAtoms(), 3))
+    for atom in mol.GetAtoms():  # a zigzag, hydrogens beside it
+        k = atom.GetIdx()
+        pos[k] = (
+            [1.3 * k, 0.4 * (-1) ** k, 0.0] if k < 400 else pos[atom.GetNeighbors()[0].GetIdx()] + [0.0, 0.1 * (k % 7), 1.0]
+        )
+    text = sdf_text(with_positions(mol, pos[None]), -1)
+    path = tmp_path / "long.sdf"
+    path.write_text(text + text.split("$$$$")[0])  # the second without its end
+    first, second = read_sdf(str(path), need_3d=False)
+    assert "V3000" in text and first.mol.GetNumAtoms() == 1202 and second.mol.GetNumAtoms() == 1202
+    assert Chem.MolToSmiles(Chem.RemoveHs(first.mol)) == "C" * 400
