@@ -20,6 +20,7 @@ from .chem.acceptance import Acceptance
 from .chem.conformers import coincident
 from .chem.fragments import fragments
 from .chem.ideal import Ideal
+from .chem.mend import mend
 from .chem.parts import Part, join, not_drawn, parts_of
 from .chem.remarks import unfamiliar
 from .chem.similarity import distinct, representatives
@@ -37,6 +38,7 @@ from .spectral.cg import ConvergenceError
 DEFAULT_STEPS = 8  # of every draw, and two for its confidence
 OVERSAMPLE = 2.0  # draws for each conformer that is kept, where there is a choice
 CONFIDENCE_SCALE = 0.1  # Å; a conformer that denoising moves by this has confidence 1/2
+MEND_AFTER = 3  # draws, where none was sound
 UNSOUND = ("refuse", "keep")
 UNSOUND_CONFIDENCE = 0.1  # the most that an unsound conformer can have
 TAU_RANGE = (2e-3, 40.0)  # where sampling ends and begins: the last .05 Å of noise are left to one denoising
@@ -52,6 +54,7 @@ class Conformers:
         right_at_once: how many had right stereo before any resampling (the yield).
         sound_at_once: how many of those were sound.
         redrawn: draws of right stereo that were thrown away because they were unsound.
+        mended: conformers of which no draw was sound, and whose nearest miss was healed (`chem.mend`).
         evaluations: network evaluations spent, resampling included; of two stages those of the first.
         notes: warnings about the molecule, such as elements the model never saw.
         problem: why there is none, where there is none.
@@ -65,6 +68,7 @@ class Conformers:
     right_at_once: int = 0
     sound_at_once: int = 0
     redrawn: int = 0
+    mended: int = 0
     evaluations: int = 0
     notes: list[str] = field(default_factory=list)
     problem: str = ""
@@ -209,8 +213,9 @@ class Generator:
         """n sound conformers of every molecule, each of the stereo its graph asks for.
 
         A conformer of wrong stereo, or of a geometry that cannot be (`chem.Soundness`), is drawn again, up to `max_attempts`
-        times in all; what still fails is left out, so a result may hold fewer conformers than asked for. The noise of a
-        conformer depends on (seed, molecule, conformer, attempt) alone, not on how molecules are batched.
+        times in all; after three draws and after the last, the one that was nearest to soundness is mended (`chem.mend`).
+        What still fails is left out, so a result may hold fewer conformers than asked for. The noise of a conformer depends
+        on (seed, molecule, conformer, attempt) alone, not on how molecules are batched.
 
         One atom, and two, have a closed form (`chem.closed`), which takes no draw. Of a molecule of several fragments each
         is drawn, and judged, as the molecule it is; then they are put beside each other (`chem.fragments.assemble`), those
@@ -292,6 +297,10 @@ class Generator:
                     given_up = [attempt + 1 == max_attempts or bool(results[job.molecule].problem) for job in batch]
                     progress(sum(job.position is not None or end for job, end in zip(batch, given_up, strict=True)))
             waiting = [job for job in waiting if job.position is None and not results[job.molecule].problem]
+            if attempt + 1 >= MEND_AFTER and attempt + 1 in (MEND_AFTER, max_attempts):
+                waiting, before = [job for job in waiting if not self._mend(job, judges, results, known)], len(waiting)
+                if progress is not None and attempt + 1 < max_attempts:  # else they were counted as given up
+                    progress(before - len(waiting))
             if not waiting:
                 break
         for job in waiting if self.unsound == "keep" else ():
@@ -328,6 +337,20 @@ class Generator:
                     job.excess, job.miss = float(beyond), job.position
                 if not good:
                     job.position = None
+
+    @staticmethod
+    def _mend(job: _Job, judges: list[Acceptance], results: list[Conformers], known: list[torch.Tensor] | None) -> bool:
+        """Heal the draw of a job that was nearest to soundness; whether that is sound and of right stereo."""
+        if job.miss is None:
+            return False
+        judge, result = judges[job.molecule], results[job.molecule]
+        fixed = None if known is None else np.isfinite(known[job.molecule].numpy()).all(1)
+        healed = mend(judge.gate, job.miss, fixed).astype(job.miss.dtype)
+        if not judge.right(healed[None])[0] or judge.gate.excess(healed[None])[0]:
+            return False
+        job.position, job.excess = healed, 0.0
+        result.mended += 1
+        return True
 
     def _collect(
         self,
@@ -412,6 +435,7 @@ class Generator:
             positions.append(own.positions)
             result.evaluations += own.evaluations
             result.redrawn += own.redrawn
+            result.mended += own.mended
             result.right_at_once = min(result.right_at_once, own.right_at_once // copies)
             result.sound_at_once = min(result.sound_at_once, own.sound_at_once // copies)
             if len(own.positions) // copies < number:

@@ -52,9 +52,12 @@ CHUNK = 64  # molecules sampled together; results are written after each chunk
 
 @dataclass
 class Tally:
-    """Sums over a sampling job: molecules with at least one conformer and those refused, conformers asked for and written;
-    draws (none counted twice), those that had the right stereo at once, and were sound too;
-    draws made anew because they were unsound; what finishing left out or could not do."""
+    """Sums over a sampling job.
+
+    Molecules with at least one conformer and those refused; conformers asked for and written; draws (none counted twice),
+    those that had the right stereo at once, and were sound too; draws made anew because they were unsound, and conformers
+    mended since no draw of theirs was sound; what finishing left out or could not do.
+    """
 
     molecules: int = 0
     asked: int = 0
@@ -63,6 +66,7 @@ class Tally:
     right_at_once: int = 0
     sound_at_once: int = 0
     redrawn_unsound: int = 0
+    mended: int = 0
     refused: int = 0
     evaluations: int = 0
     seconds: float = 0.0
@@ -341,6 +345,7 @@ def sample_records(
                 tally.right_at_once += result.right_at_once
                 tally.sound_at_once += result.sound_at_once
                 tally.redrawn_unsound += result.redrawn
+                tally.mended += result.mended
                 tally.evaluations += result.evaluations
                 for note in result.notes:
                     say(f"{entry.record.name}: {note}")

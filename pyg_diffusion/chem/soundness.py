@@ -73,7 +73,10 @@ class Fault(NamedTuple):
 
 
 class _Check(NamedTuple):
-    """Values of many terms within bounds: positions `[K, N, 3]` -> `[K, T]`; of every term its step and its words."""
+    """Values of many terms within bounds: positions `[K, N, 3]` -> `[K, T]`; of every term its step and its words.
+
+    Those of one family have the atoms `[T, a]` of that.
+    """
 
     kind: str
     measure: Callable[[np.ndarray], np.ndarray]
@@ -81,6 +84,8 @@ class _Check(NamedTuple):
     high: np.ndarray
     step: float
     text: Callable[[int, float], str]
+    family: str = ""
+    atoms: np.ndarray = np.zeros((0, 0), int)
 
 
 @cache
@@ -146,7 +151,8 @@ class Soundness:
             if kept:
                 atoms, (low, high) = np.array(kept), np.array(limits).T
                 measure = partial(_measured, MEASURES[family], atoms)
-                yield _Check(_KIND[family], measure, low, high, STEP[family], partial(self._text, family, kept))
+                text = partial(self._text, family, kept)
+                yield _Check(_KIND[family], measure, low, high, STEP[family], text, family, atoms)
         yield from self._rings()
         yield from (self._polyhedron(i, *shape) for i, shape in shapes.items())
         yield from self._cumulenes()
@@ -201,7 +207,7 @@ class Soundness:
             low, high = (90.0 - limit, 90.0) if across else (0.0, limit)
             words = f"end groups of {'='.join(self.name[k] for k in chain)} at {{}}°, not {90 if across else 0}°"
             measure, text = partial(_measured, twists, atoms), partial(_filled, words, _degrees)
-            yield _Check("cumulene", measure, np.array([low]), np.array([high]), STEP["twist"], text)
+            yield _Check("cumulene", measure, np.array([low]), np.array([high]), STEP["twist"], text, "twist", atoms)
 
     def _contacts(self) -> Iterator[_Check]:
         environment = self.environment
@@ -220,7 +226,7 @@ class Soundness:
             return f"{self.name[i]}...{self.name[j]} {_number(value)} Å apart"
 
         limits = low, np.full(len(low), np.inf)
-        yield _Check("contact", partial(_measured, lengths, pairs), *limits, STEP["contact"], text)
+        yield _Check("contact", partial(_measured, lengths, pairs), *limits, STEP["contact"], text, "contact", pairs)
 
     def _touch(self, pairs: np.ndarray) -> np.ndarray:
         """How near atoms without a bond may come: .6 of the van der Waals radii; to a metal, .8 of the covalent ones."""
@@ -253,7 +259,7 @@ class Soundness:
         single, double, triple = ([r[min(k, len(r) - 1)] for r in (COVALENT_RADII[a], COVALENT_RADII[b])] for k in range(3))
         polar = (a == 5 or b > 10) and (a in (7, 8, 9) or b in (7, 8, 9))  # shorter than the radii say, as in PF6- or ClO4-
         if kind in ("conjugated", "aromatic") or (polar and order == 1):
-            return 0.92 * sum(double), 1.08 * sum(single)
+            return 0.9 * sum(double), 1.1 * sum(single)
         length = sum({1.0: single, 2.0: double, 3.0: triple}[order])
         return 0.9 * length, 1.12 * length
 

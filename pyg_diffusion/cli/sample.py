@@ -121,7 +121,7 @@ def _sample_molecules(args: argparse.Namespace, weights: Any, options: dict[str,
             f"and sound {100 * tally.sound_at_once / tally.drawn:.1f} %"
         )
     if tally.redrawn_unsound:
-        say(f"{tally.redrawn_unsound} unsound draws made anew")
+        say(f"{tally.redrawn_unsound} unsound draws made anew, {tally.mended} conformers mended")
     for note, number in tally.finished.items():
         say(f"{note}: {number}")
     missing = tally.asked - tally.conformers - tally.finished.get(PRUNED, 0)

@@ -7,8 +7,8 @@ from rdkit import Chem
 from pyg_diffusion.chem import molecule_from_mol, with_positions
 from pyg_diffusion.chem.acceptance import Acceptance
 from pyg_diffusion.chem.ensembles import EnsembleOptions, ensemble
-from pyg_diffusion.chem.finish import PRUNED, Finish
-from pyg_diffusion.chem.relax import energy, relax_mmff
+from pyg_diffusion.chem.finish import PRUNED, UNSOUND, Finish
+from pyg_diffusion.chem.relax import RELAX, Relaxed, energy, relax_mmff
 
 
 @pytest.fixture(scope="module")
@@ -72,3 +72,18 @@ def test_none_at_all_and_wrong_options(mol):
         Finish(relax="UFF")
     with pytest.raises(ValueError, match="prune"):
         Finish(prune=-1.0)
+
+
+def test_a_relaxation_into_what_cannot_be_is_taken_back_and_the_unsound_are_marked(mol, minima, monkeypatch):
+    crushed = minima[0].copy()
+    crushed[4] = crushed[0] + 0.5
+    monkeypatch.setitem(RELAX, "MMFF94s", lambda placed, k: Relaxed(crushed, 0.0, 1.0))
+    finished, notes = Finish(relax="MMFF94s")(mol, accept(mol), minima[:1])
+    assert finished[0].properties["relaxed"] == "no" and notes == {"conformers that MMFF94s could not relax": 1}
+    np.testing.assert_array_equal(finished[0].pos, minima[0])
+    monkeypatch.undo()
+    finished, notes = Finish()(mol, accept(mol), np.stack([minima[0], crushed]))
+    assert notes == {UNSOUND: 1}
+    assert ["unsound" in f.properties for f in finished] == [False, True] and "C5-O6" in finished[1].properties["unsound"]
+    healed, notes = Finish(relax="MMFF94s")(mol, accept(mol), minima[:1] + 0.0)
+    assert "unsound" not in healed[0].properties and not notes
