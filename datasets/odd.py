@@ -18,7 +18,7 @@ import numpy as np
 
 from pyg_diffusion.chem import molecule_from_mol, read_smiles
 from pyg_diffusion.chem.ensembles import EnsembleOptions, ensemble
-from pyg_diffusion.chem.ideal import Surroundings
+from pyg_diffusion.chem.surroundings import Surroundings
 from pyg_diffusion.data import Molecule, write_store
 
 HERE = Path(__file__).parent

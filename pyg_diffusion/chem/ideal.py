@@ -1,203 +1,38 @@
-"""Lengths and angles by class, and conformers moved to them: for what a model cannot learn from a handful of molecules.
+"""Conformers moved to tabulated lengths and angles (`surroundings`): where a model has seen too little to be trusted.
 
-A class is what surrounds a bond or an angle, the finest first. Values are means over GFN2-xTB minima of small and odd
-molecules (datasets/odd.py writes `ideal.json`); where no class is known, covalent radii and the shapes of valence shell
-electron pair repulsion (Gillespie and Nyholm 1957) stand in.
+Where no class is known, covalent radii and the usual angles of valence shell electron pair repulsion stand in.
 """
 
-import json
-from collections import deque
-from collections.abc import Collection, Iterator, Sequence
-from functools import cache
-from importlib.resources import files
+from collections.abc import Collection, Iterator
 from itertools import combinations, pairwise, permutations
 from typing import NamedTuple
 
 import numpy as np
-from rdkit import Chem
 from scipy.sparse import csr_array, identity
 from scipy.sparse.linalg import spsolve
 
-from ..data.schema import BOND_ORDERS, BOND_TYPES
 from ..data.store import Molecule
 from .closed import radii_length
-from .fragments import formal_charges
+from .surroundings import Surroundings, known
 
 SMALL = 5  # heavy atoms; molecules of no more are moved as a whole
 HALOGENS = (9, 17, 35, 53)
-LARGEST_RING = 6  # that a class knows of
-LOOSE_ANGLE = 6.0  # degrees; a class that varies by more says nothing
+LOOSE_ANGLE, VAGUE_ANGLE = 6.0, 15.0  # degrees; a class that varies by more says little, nothing
+BOND, ANGLE, SHAPE, VAGUE = 1.0, 0.3, 0.5, 0.1  # how much distances count
 ROUNDS, DAMPING, STRIDE = 80, 1e-4, 0.3  # Å that a coordinate moves at most in one round
 SETTLED = 1e-3  # Å; the largest move of the last round
 DENSE = 40  # atoms; beyond, matrices are sparse
-_MARK = {"single": "-", "conjugated": "-", "double": "=", "triple": "#", "aromatic": ":", "other": "?"}
 _ELECTRONEGATIVITY = {9: 4.0, 8: 3.4, 7: 3.0, 17: 3.2, 35: 3.0, 53: 2.7, 6: 2.5, 1: 2.2}
 
-_AXIS, _TURN = np.array([0.0, 0.0, 1.0]), np.radians([0, 120, 240])
-_TRIANGLE = np.stack([np.cos(_TURN), np.sin(_TURN), 0 * _TURN], axis=1)
-_BIPYRAMID = np.concatenate([[_AXIS, -_AXIS], _TRIANGLE])
-_OCTAHEDRON = np.concatenate([[_AXIS, -_AXIS], np.eye(3)[:2], -np.eye(3)[:2]])
-_FIVE = 2 * np.pi / 5 * np.arange(5)
-_PENTAGONAL = np.concatenate([[_AXIS, -_AXIS], np.stack([np.cos(_FIVE), np.sin(_FIVE), 0 * _FIVE], axis=1)])
 
+class _Angle(NamedTuple):
+    """The angle i-j-k: degrees, None where it is as drawn, and how much it counts."""
 
-def _tilted(vertices: np.ndarray, degrees: float) -> np.ndarray:
-    """Vertices moved towards +z, away from a lone pair, but the one that lies there."""
-    moved = vertices + np.tan(np.radians(degrees)) * _AXIS * (vertices[:, 2:] < 0.9)
-    return moved / np.linalg.norm(moved, axis=1, keepdims=True)
-
-
-def _bent(degrees: float) -> np.ndarray:
-    """The equatorial vertices of a seesaw and the two axial ones."""
-    half = np.radians(degrees) / 2
-    return np.array([_AXIS, -_AXIS, [np.cos(half), np.sin(half), 0], [np.cos(half), -np.sin(half), 0]])
-
-
-# (electron pairs, neighbours) -> directions of the neighbours, the first two of a bipyramid axial.
-SHAPES: dict[tuple[int, int], np.ndarray] = {
-    (5, 2): _BIPYRAMID[:2],
-    (5, 3): _BIPYRAMID[:3],
-    (5, 4): _bent(102.0),
-    (5, 5): _BIPYRAMID,
-    (6, 4): _OCTAHEDRON[2:],
-    (6, 5): _tilted(_OCTAHEDRON[[0, 2, 3, 4, 5]], 5.0),
-    (6, 6): _OCTAHEDRON,
-    (7, 6): _OCTAHEDRON,
-    (7, 7): _PENTAGONAL,
-}
-
-
-class Class(NamedTuple):
-    """Mean and standard deviation of the lengths (Å) or angles (degrees) of a class."""
-
-    mean: float
-    spread: float
-
-
-@cache
-def _table() -> dict[str, dict[str, Class]]:
-    text = files(__package__).joinpath("ideal.json").read_text(encoding="utf-8")
-    return {family: {name: Class(*row) for name, row in rows.items()} for family, rows in json.loads(text).items()}
-
-
-class Surroundings:
-    """The graph of a molecule as classes need it.
-
-    Attributes:
-        near: neighbours of every atom.
-        mark: of the bond between two atoms, in both orders: "-", "=", "#", ":" or "?".
-        full: element, charge, ring of three or four, and bonds of every atom, "O+(-H -H -H)"; short: the number of
-            neighbours in place of the bonds, "Cr34".
-        lone: lone pairs of every atom, -1 for transition metals.
-    """
-
-    def __init__(self, molecule: Molecule):
-        table = Chem.GetPeriodicTable()
-        self.z = [int(z) for z in molecule.z]
-        self.symbol = [table.GetElementSymbol(z) if z else "*" for z in self.z]
-        self.bonds = [(int(i), int(j)) for i, j in molecule.bond_index]
-        self.kind = [BOND_TYPES[int(k)] for k in molecule.bond_type]
-        self.near: list[list[int]] = [[] for _ in self.z]
-        self.mark: dict[tuple[int, int], str] = {}
-        order = [0.0] * len(self.z)
-        for (i, j), kind in zip(self.bonds, self.kind, strict=True):
-            self.near[i].append(j)
-            self.near[j].append(i)
-            self.mark[i, j] = self.mark[j, i] = _MARK[kind]
-            for k in (i, j):
-                order[k] += BOND_ORDERS.get(kind, 1.0)
-        charge = formal_charges(molecule)
-        named = [s + ("+" * c if c > 0 else "-" * -c) for s, c in zip(self.symbol, charge.tolist(), strict=True)]
-        strained = [
-            min((r for a, b in combinations(near, 2) if 0 < (r := self.ring(a, i, b)) < 5), default=0)
-            for i, near in enumerate(self.near)
-        ]
-        ringed = [f"{name}{f'r{r}' if r else ''}" for name, r in zip(named, strained, strict=True)]
-        self.short = [f"{name}{len(near)}" for name, near in zip(ringed, self.near, strict=True)]
-        self.full = [
-            f"{ringed[i]}({' '.join(sorted(self.mark[i, k] + named[k] for k in near))})" for i, near in enumerate(self.near)
-        ]
-        outer = [table.GetNOuterElecs(z) if z else 0 for z in self.z]
-        metal = [21 <= z <= 30 or 39 <= z <= 48 or 57 <= z <= 80 or z >= 89 for z in self.z]
-        self.lone = [
-            -1 if metal[i] else max(0, int(outer[i] - charge[i] - order[i] + 0.01) // 2) for i in range(len(self.z))
-        ]
-
-    def ring(self, *path: int) -> int:
-        """Size of the smallest ring of at most `LARGEST_RING` atoms that runs along a path of bonded atoms, 0 if none."""
-        start, end, inside = path[0], path[-1], {*path[1:-1]}
-        queue = deque([(start, len(path) - 1)])
-        seen = {start}
-        while queue:
-            atom, length = queue.popleft()
-            for k in self.near[atom]:
-                if k == end and atom != path[-2] and not (len(path) == 2 and atom == start):
-                    return length + 1 if length + 1 <= LARGEST_RING else 0
-                if k not in seen and k not in inside and k != end and length + 1 < LARGEST_RING:
-                    seen.add(k)
-                    queue.append((k, length + 1))
-        return 0
-
-    def bond_classes(self, i: int, j: int) -> list[list[str]]:
-        """Names of the classes of a bond, by level."""
-        mark, ring = self.mark[i, j], f" r{self.ring(i, j)}"
-        return [
-            [mark.join(sorted((self.full[i], self.full[j]))) + ring],
-            [self.full[i] + mark + self.short[j] + ring, self.full[j] + mark + self.short[i] + ring],
-            [mark.join(sorted((self.short[i], self.short[j]))) + ring],
-            [mark.join(sorted((self.short[i], self.short[j])))],
-            [mark.join(sorted((self.symbol[i], self.symbol[j])))],
-        ]
-
-    def angle_classes(self, i: int, j: int, k: int) -> list[list[str]]:
-        """Names of the classes of the angle at j, by level."""
-        ring = f" r{self.ring(i, j, k)}"
-        short, light = ("/".join(sorted(self.mark[j, e] + text[e] for e in (i, k))) for text in (self.short, self.symbol))
-        return [
-            [f"{self.full[j]} {short}{ring}"],
-            [f"{self.full[j]} {light}{ring}"],
-            [f"{self.short[j]} lone {self.lone[j]} {light}{ring}"],
-            [f"{self.short[j]} lone {self.lone[j]}{ring}"],
-        ]
-
-    def shape(self, j: int) -> np.ndarray | None:
-        """Directions of the neighbours of a centre with more than four electron pairs; None for others and in rings."""
-        degree, lone = len(self.near[j]), self.lone[j]
-        if any(self.ring(a, j, b) for a, b in combinations(self.near[j], 2)):
-            return None
-        return SHAPES[6, 6] if lone < 0 and degree == 6 else SHAPES.get((degree + lone, degree))
-
-    def branch(self, j: int, k: int) -> list[int]:
-        """The atoms beyond a bond j-k that is in no ring."""
-        found, stack = {j, k}, [k]
-        while stack:
-            new = [m for m in self.near[stack.pop()] if m not in found]
-            found.update(new)
-            stack += new
-        return sorted(found - {j})
-
-    def cumulenes(self) -> list[list[int]]:
-        """Chains of double bonds in a row, end atom to end atom."""
-        inner = [len(n) == 2 and all(self.mark[i, k] == "=" for k in n) for i, n in enumerate(self.near)]
-        chains = []
-        for start, near in enumerate(self.near):
-            for k in near:
-                if inner[start] or self.mark[start, k] != "=" or not inner[k]:
-                    continue
-                chain = [start, k]
-                while inner[chain[-1]]:
-                    chain.append(next(m for m in self.near[chain[-1]] if m != chain[-2]))
-                if start < chain[-1]:
-                    chains.append(chain)
-        return chains
-
-
-def _known(family: str, levels: Sequence[Sequence[str]]) -> Class | None:
-    for names in levels:
-        found = [_table()[family][name] for name in names if name in _table()[family]]
-        if found:
-            return Class(sum(c.mean for c in found) / len(found), max(c.spread for c in found))
-    return None
+    i: int
+    j: int
+    k: int
+    degrees: float | None = None
+    weight: float = VAGUE
 
 
 class Ideal:
@@ -249,30 +84,32 @@ class Ideal:
         return len(marks) <= 2 and "#" in marks and chained
 
     def _length(self, i: int, j: int, kind: str) -> float:
-        found = _known("bond", self.around.bond_classes(i, j))
+        found = known("bond", self.around.bond_classes(i, j))
         return radii_length(self.around.z[i], self.around.z[j], kind) if found is None else found.mean
 
-    def _angles_at(self, j: int, tabulated: bool) -> list[tuple[int, int, int, float | None]]:
-        rows = [(i, j, k, self._angle(i, j, k) if tabulated else None) for i, k in combinations(self.around.near[j], 2)]
-        known = [degrees for *_, degrees in rows if degrees is not None]
-        if len(self.around.near[j]) == len(known) == 3 and not self.around.lone[j]:  # classes one by one miss the plane
-            rows = [(i, j, k, degrees and degrees * 360 / sum(known)) for i, j, k, degrees in rows]
+    def _angles_at(self, j: int, tabulated: bool) -> list[_Angle]:
+        near = self.around.near[j]
+        rows = [self._angle(i, j, k) if tabulated else _Angle(i, j, k) for i, k in combinations(near, 2)]
+        found = [row.degrees for row in rows if row.degrees is not None]
+        if len(near) == len(found) == 3 and not self.around.lone[j]:  # classes one by one miss the plane
+            rows = [row._replace(degrees=degrees * 360 / sum(found)) for row, degrees in zip(rows, found, strict=True)]
         return rows
 
-    def _angle(self, i: int, j: int, k: int) -> float | None:
-        """Degrees; None where the class does not say."""
+    def _angle(self, i: int, j: int, k: int) -> _Angle:
         around = self.around
         if around.ring(i, j, k) == 3:
-            return None
-        found = _known("angle", around.angle_classes(i, j, k))
+            return _Angle(i, j, k)
+        found = known("angle", around.angle_classes(i, j, k))
         if found is not None:
-            return found.mean if found.spread <= LOOSE_ANGLE else None
+            if found.spread > VAGUE_ANGLE:
+                return _Angle(i, j, k)
+            return _Angle(i, j, k, found.mean, ANGLE if found.spread <= LOOSE_ANGLE else VAGUE)
         lone, heavy = around.lone[j], around.z[j] > 10
         if around.ring(i, j, k) or lone < 0:
-            return None
+            return _Angle(i, j, k)
         usual = {(2, 0): 180.0, (3, 0): 120.0, (3, 1): 116.0, (4, 0): 109.5, (4, 1): 97.0 if heavy else 106.0}
         usual[4, 2] = 95.0 if heavy else 104.5
-        return usual.get((len(around.near[j]) + lone, lone))
+        return _Angle(i, j, k, usual.get((len(around.near[j]) + lone, lone)), ANGLE)
 
     def __call__(self, pos: np.ndarray) -> np.ndarray:
         """Coordinates `[N, 3]` moved."""
@@ -298,8 +135,8 @@ class Ideal:
         for (i, j), value in zip(self.around.bonds, self.lengths, strict=True):
             own = float(np.linalg.norm(pos[i] - pos[j]))
             length[i, j] = length[j, i] = own if value is None else value
-            rows.append((i, j, length[i, j], 1.0))
-        for i, j, k, degrees in self.angles:
+            rows.append((i, j, length[i, j], BOND))
+        for i, j, k, degrees, counts in self.angles:
             if degrees is None:
                 if j in self.around.near[i] and self.around.ring(i, j, k) == 3:
                     continue
@@ -308,13 +145,13 @@ class Ideal:
             else:
                 cosine = float(np.cos(np.radians(degrees)))
             a, b = length[i, j], length[j, k]
-            rows.append((i, k, float(np.sqrt(max(a * a + b * b - 2 * a * b * cosine, 0.01))), 0.3 if degrees else 0.1))
+            rows.append((i, k, float(np.sqrt(max(a * a + b * b - 2 * a * b * cosine, 0.01))), counts))
         for j, shape in self.shapes.items():
             near = self.around.near[j]
             order = self._placed(j, pos, shape)
             for (a, u), (b, v) in combinations(zip(near, shape[list(order)], strict=True), 2):
                 p, q = length[j, a], length[j, b]
-                rows.append((a, b, float(np.sqrt(p * p + q * q - 2 * p * q * float(u @ v))), 0.5))
+                rows.append((a, b, float(np.sqrt(p * p + q * q - 2 * p * q * float(u @ v))), SHAPE))
         table = np.array([*rows, *self._planes(pos, length)])
         return table[:, :2].astype(int), table[:, 2], table[:, 3]
 
@@ -360,7 +197,7 @@ class Ideal:
             span = sum(length[bond] for bond in pairwise(chain))
             sides = []
             for end, nxt in ((chain[0], chain[1]), (chain[-1], chain[-2])):
-                own = {(i, k): d for i, j, k, d in self.angles if j == end and d is not None and nxt in (i, k)}
+                own = {(i, k): d for i, j, k, d, _ in self.angles if j == end and d is not None and nxt in (i, k)}
                 own |= {(k, i): d for (i, k), d in own.items()}
                 sides.append([(k, own[nxt, k], length[end, k]) for k in around.near[end] if k != nxt and (nxt, k) in own])
             across = len(chain) % 2 == 1
@@ -381,7 +218,7 @@ def _across(
         for q, (b, other, far) in enumerate(sides[1]):
             along = span - near * np.cos(np.radians(angle)) - far * np.cos(np.radians(other))
             h, k = near * np.sin(np.radians(angle)), far * np.sin(np.radians(other))
-            yield a, b, float(np.sqrt(along**2 + h * h + k * k - 2 * h * k * first * (-1) ** (p + q))), 0.3
+            yield a, b, float(np.sqrt(along**2 + h * h + k * k - 2 * h * k * first * (-1) ** (p + q))), ANGLE
 
 
 def _turn(old: np.ndarray, new: np.ndarray) -> np.ndarray:

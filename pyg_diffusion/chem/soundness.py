@@ -28,6 +28,7 @@ _KIND = {"bond": "bond length", "angle": "bond angle", "height": "plane", "twist
 CLASH_FACTOR = 0.6  # of the sum of the van der Waals radii
 NO_PLANE = 75.0  # degrees; a class that was seen twisted by more has no plane
 TWIST = 40.0  # degrees; of double and aromatic bonds of unknown class
+SOFT = (90.0, 180.0)  # degrees; at the nitrogen of HN=C=O and its like
 RING_WARP = 0.25  # Å out of the plane, of rings of unknown class: the bound of PoseBusters (Buttenschoen et al. 2024)
 CUMULENE, CUMULENE_SOFT = 25.0, 45.0  # degrees; soft: in a small ring, or ending in a nitrogen with one substituent
 POLYHEDRON, POLYHEDRON_CHELATE = 20.0, 30.0  # degrees; with a ring at the centre
@@ -142,7 +143,7 @@ class Soundness:
                     continue
                 alone = family == "bond" and all(len(environment.near[k]) == 1 for k in term)  # as no bond that was seen
                 known = (self.table[family][name] for name in classes if name in self.table[family])
-                limit = None if alone else next(known, None)
+                limit = SOFT if family == "angle" and self._soft(term[1]) else None if alone else next(known, None)
                 limit = self._unseen(family, term) if limit is None else limit
                 if family == "twist" and limit[1] > NO_PLANE:
                     continue
@@ -247,6 +248,12 @@ class Soundness:
             return (0.0, TWIST if self.environment.kind[term[0], term[1]] in ("double", "aromatic") else 90.0)
         return (0.0, np.inf)
 
+    def _soft(self, i: int) -> bool:
+        """Whether an atom is a nitrogen at the end of a cumulene, as of HN=C=O or CH3N=C=S, which bends easily."""
+        environment = self.environment
+        ends = [k for k in environment.near[i] if environment.kind[i, k] == "double"]
+        return environment.z[i] == 7 and len(environment.near[i]) == 2 and any(len(environment.near[k]) == 2 for k in ends)
+
     def _unseen_length(self, i: int, j: int) -> tuple[float, float]:
         environment = self.environment
         (a, b), kind = sorted((environment.z[i], environment.z[j])), environment.kind[i, j]
@@ -261,7 +268,12 @@ class Soundness:
         if kind in ("conjugated", "aromatic") or (polar and order == 1):
             return 0.9 * sum(double), 1.1 * sum(single)
         length = sum({1.0: single, 2.0: double, 3.0: triple}[order])
-        return 0.9 * length, 1.12 * length
+        repelled = order == 1 and {a, b} <= {
+            7,
+            8,
+            9,
+        }  # lone pairs on both: 1.43 Å in CH3OF, radii 1.27
+        return 0.9 * length, (1.25 if repelled else 1.12) * length
 
     def _unseen_angle(self, i: int, j: int, k: int) -> tuple[float, float]:
         environment = self.environment

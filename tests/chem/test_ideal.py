@@ -6,9 +6,10 @@ from conftest import embed
 from rdkit import Chem
 
 from pyg_diffusion.chem import molecule_from_mol
-from pyg_diffusion.chem.ideal import Ideal, Surroundings
+from pyg_diffusion.chem.ideal import Ideal
 from pyg_diffusion.chem.smiles import record_from_smiles
 from pyg_diffusion.chem.stereo import check_stereo, stereo_of
+from pyg_diffusion.chem.surroundings import Surroundings
 
 KNOWN = {1, 6, 7, 8, 9, 15, 16, 17, 35, 53}
 
