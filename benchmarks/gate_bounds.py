@@ -28,10 +28,10 @@ TRIM_ONE = 200  # of so many molecules one may be, whatever the share
 LEAST = 15  # molecules of a class
 TIGHTER = {**dict.fromkeys(FAMILIES, 0.1), "bond": 0.04}  # than the class above it by this share of its width, to be kept
 # Å, degrees: what an X-ray model may be off by more than a calculation, and how far another level of theory may lie.
-SCATTER = {"bond": 0.03, "angle": 11.0, "height": 0.07, "twist": 12.0, "ring": 0.06, "contact": 0.3}
+SCATTER = {"bond": 0.03, "angle": 11.0, "height": 0.07, "twist": 12.0, "ring": 0.06, "contact": 0.35}
 # Of the middle of a class of bonds of this kind: so far a length may be off in any case, less than the 15 % of a fault,
 # and less where a bond is stiff. X-ray models have hydrogens up to .1 Å too near, hydrogen bonds draw them as far away.
-OFF = {"H": 0.1, "-": 0.115, "~": 0.115, ":": 0.1, "=": 0.085, "#": 0.07, "?": 0.115}
+OFF = {"H": 0.1, "-": 0.115, "~": 0.12, ":": 0.09, "=": 0.105, "#": 0.07, "?": 0.115}
 DIGITS = {"bond": 3, "angle": 1, "height": 2, "twist": 1, "ring": 2, "contact": 2}
 
 Extremes = dict[str, dict[str, list[tuple[float, float]]]]  # family -> class -> (smallest, largest) of each molecule
