@@ -56,39 +56,9 @@ SUFFIXES = tuple(suffix for kind in FORMATS.values() for suffix in kind.suffixes
 READ = "; ".join(f"{kind.name} ({', '.join(kind.suffixes)})" for kind in FORMATS.values())
 
 # What people have besides: named, so that nobody looks for a fault in it.
-_FOREIGN_SUFFIXES = (
-    *(
-        ".mol2",
-        ".pdb",
-        ".ent",
-        ".pdbqt",
-        ".xyz",
-        ".cif",
-        ".mmcif",
-        ".mae",
-        ".maegz",
-        ".cdx",
-        ".cdxml",
-        ".rxn",
-        ".rdf",
-        ".cml",
-    ),
-    *(
-        ".xls",
-        ".xlsx",
-        ".ods",
-        ".parquet",
-        ".feather",
-        ".json",
-        ".yaml",
-        ".pkl",
-        ".npy",
-        ".npz",
-        ".h5",
-        ".hdf5",
-        ".pt",
-        ".zip",
-    ),
+_FOREIGN_SUFFIX = re.compile(
+    r"\.(mol2|pdb|ent|pdbqt|xyz|cif|mmcif|mae|maegz|cdx|cdxml|rxn|rdf|cml"
+    r"|xls|xlsx|ods|parquet|feather|json|yaml|pkl|npy|npz|h5|hdf5|pt|zip)$"
 )
 _FOREIGN = (
     ("a mol2 file", re.compile(r"^@<TRIPOS>", re.MULTILINE)),
@@ -117,7 +87,7 @@ def is_file(text: str) -> bool:
 
     A folder is no file, and what reads as a structure is one, whatever lies there under its name.
     """
-    if format_of(text) is not None or _unpacked_name(text).endswith(_FOREIGN_SUFFIXES):
+    if format_of(text) is not None or _FOREIGN_SUFFIX.search(_unpacked_name(text)):
         return True
     return os.path.exists(text) and not is_structure(split_smiles(text).smiles)
 
