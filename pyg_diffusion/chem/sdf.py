@@ -9,7 +9,7 @@ from rdkit import Chem, rdBase
 from .coordinates import are_places, fault_of, is_3d, is_drawing
 from .rdkit_log import rdkit_log
 from .records import Record, indefinite, set_maps_aside, why_unsound
-from .sdf_text import END, Block, read_block, split_sdf
+from .sdf_text import END, HEADER, Block, read_block, split_sdf, with_plain_coordinates
 from .stereo import assign_stereo_from_3d
 
 __all__ = ["is_3d", "record_from_block", "split_sdf", "with_hydrogens"]
@@ -20,14 +20,21 @@ _UP_DOWN, _EITHER, _CROSSED = (1, 6), 4, 3  # bond stereo of a V2000 block
 _FROM_V3000 = {1: 1, 2: 4, 3: 6}
 
 
-def _parse(block: Block) -> tuple[Chem.Mol | None, str, list[str]]:
+def _parse(block: Block, need_3d: bool) -> tuple[Chem.Mol | None, str, list[str]]:
     """(molecule with its data fields, "", RDKit's warnings) or (None, RDKit's reason, [])."""
     mol: Chem.Mol | None
     said: list[str] = []
+    if any("," in line[:30] for line in block.mol.split("\n")[HEADER + 1 :]):  # RDKit would read 1,25 as 1
+        plain, numbers = with_plain_coordinates(block.mol)
+        block = block._replace(mol=plain if numbers else block.mol)
     with rdBase.BlockLogs():
         mol = Chem.MolFromMolBlock(block.mol, sanitize=False, removeHs=False)
     if mol is None or not mol.GetConformer().Is3D():
         mol, said = _parse_aloud(block.mol)
+    if mol is None and said and said[-1].startswith("Cannot process coordinates"):
+        plain, numbers = with_plain_coordinates(block.mol)
+        if numbers or not need_3d:  # the graph is as readable without
+            mol, _ = _parse_aloud(plain)
     if mol is None:
         return None, f"RDKit cannot parse this record: {said[-1] if said else 'no reason given'}", []
     if reason := indefinite(mol):
@@ -76,7 +83,7 @@ def record_from_block(index: int, text: str, need_3d: bool) -> Record:
     if not text.strip():
         record.problem = "an empty record: nothing before its $$$$"
         return record
-    mol, record.problem, warnings = _parse(block)
+    mol, record.problem, warnings = _parse(block, need_3d)
     if mol is None:
         return record
     if mol.GetNumAtoms() == 0:

@@ -153,6 +153,27 @@ def read_block(text: str) -> Block:
     return Block(lines[0].strip(), "\n".join(lines[:end]) + "\n", fields, remarks)
 
 
+def with_plain_coordinates(mol: str) -> tuple[str, bool]:
+    """A block with its coordinates in plain decimals, and whether they were numbers; all zero where they were not.
+
+    V2000 knows neither exponents nor decimal commas, but some write them. Another block comes back as it is.
+    """
+    lines = mol.split("\n")
+    if "V2000" not in lines[HEADER] or not lines[HEADER][:3].strip().isdigit():
+        return mol, False
+    count = min(int(lines[HEADER][:3]), len(lines) - HEADER - 1)
+    atoms = lines[HEADER + 1 : HEADER + 1 + count]
+    try:
+        places = [[float(line[k : k + 10].replace(",", ".")) for k in (0, 10, 20)] for line in atoms]
+        numbers = all(abs(x) < 1e5 for place in places for x in place)
+    except ValueError:
+        numbers = False
+    if not numbers:
+        places = [[0.0] * 3] * count
+    plain = ["".join(f"{x:10.4f}" for x in place) + line[30:] for place, line in zip(places, atoms, strict=True)]
+    return "\n".join([*lines[: HEADER + 1], *plain, *lines[HEADER + 1 + count :]]), numbers
+
+
 def _fields(lines: list[str], before: int) -> tuple[dict[str, str], list[str]]:
     """Data fields by name, and what is wrong with them; `before` lines precede these in the record.
 

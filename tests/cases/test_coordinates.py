@@ -198,3 +198,22 @@ def test_evaluate_says_that_what_was_generated_is_in_another_unit(written):
     evaluate_files(generated, reference, lambda *row: said.append(str(row)), said.append, checked=0, workers=1)
     (words,) = said
     assert words.startswith("generated records, coordinates not of the molecule: 1, the first same, record 1: bonds are 0.1")
+
+
+@pytest.mark.parametrize(
+    ("x", "number"), [("  1.25E-01", True), ("       nan", False), ("    0,1250", True), ("-1.00E+300", False)]
+)
+def test_coordinates_that_rdkit_does_not_read(tmp_path, x, number):
+    text = Chem.MolToMolBlock(embedded("C[C@H](F)CO", "odd"))
+    lines = text.split("\n")
+    assert len(x) == 10
+    lines[4] = x + lines[4][10:]
+    path = tmp_path / "odd.sdf"
+    path.write_text("\n".join(lines) + "$$$$\n")
+    (drawn,) = read_sdf(str(path), need_3d=False)
+    (record,) = read_sdf(str(path))
+    if number:
+        assert record.mol.GetConformer().GetPositions()[0, 0] == 0.125
+    else:
+        assert record.mol is None and "Cannot process coordinates on line 5" in record.problem
+        assert smiles(drawn) == "CC(F)CO" and drawn.notes == ["stereo left open: no usable coordinates"]
