@@ -28,10 +28,11 @@ TRIM_ONE = 200  # of so many molecules one may be, whatever the share
 LEAST = 15  # molecules of a class
 TIGHTER = {**dict.fromkeys(FAMILIES, 0.1), "bond": 0.04}  # than the class above it by this share of its width, to be kept
 # Å, degrees: what an X-ray model may be off by more than a calculation, and how far another level of theory may lie.
-SCATTER = {"bond": 0.03, "angle": 11.0, "height": 0.07, "twist": 12.0, "ring": 0.06, "contact": 0.35}
+SCATTER = {"bond": 0.03, "angle": 9.5, "height": 0.07, "twist": 12.0, "ring": 0.06, "contact": 0.35}
 # Of the middle of a class of bonds of this kind: so far a length may be off in any case, less than the 15 % of a fault,
-# and less where a bond is stiff. X-ray models have hydrogens up to .1 Å too near, hydrogen bonds draw them as far away.
-OFF = {"H": 0.1, "-": 0.115, "~": 0.12, ":": 0.09, "=": 0.105, "#": 0.07, "?": 0.115}
+# and less where a bond is stiff. X-ray models have hydrogens up to .1 Å too near, hydrogen bonds draw those of N and O as
+# far away.
+OFF = {"H": 0.1, "-": 0.115, "~": 0.12, ":": 0.1, "=": 0.105, "#": 0.07, "?": 0.115}
 DIGITS = {"bond": 3, "angle": 1, "height": 2, "twist": 1, "ring": 2, "contact": 2}
 
 Extremes = dict[str, dict[str, list[tuple[float, float]]]]  # family -> class -> (smallest, largest) of each molecule
@@ -109,7 +110,8 @@ def bounds(found: Extremes, parents: dict[str, dict[str, str]]) -> dict[str, dic
             if family == "bond":
                 middle, ends = np.median(lows + highs) / 2, re.split("[-~=#:?]", name)
                 off = OFF["H" if any(re.match("H1?( |$)", end) for end in ends) else next(k for k in name[1:] if k in OFF)]
-                rows[name] = [min(low - wider / 2, (1 - off) * middle), max(high + wider / 2, (1 + off) * middle)]
+                above = off if "H" not in name or not any(end.startswith("C") for end in ends) else off / 2
+                rows[name] = [min(low - wider / 2, (1 - off) * middle), max(high + wider / 2, (1 + above) * middle)]
         kept: dict[str, list[float]] = {}
         for name in sorted(rows, key=lambda name: len(_ancestors(name, parents[family]))):  # the coarsest first
             known = [kept[parent] for parent in _ancestors(name, parents[family]) if parent in kept]
