@@ -96,6 +96,8 @@ class _Cutter:
             for k in range(start, len(self.lines)):
                 start = k + 1 if self.lines[k].startswith(END) else start
             if not self._counted:
+                if self.seen and any(before.strip() for before in self.lines[:start]):
+                    yield self.cut(start)  # a record cut off before its counts
                 self.seen = self._counted = True
             elif self.lines[start - 1].startswith(">"):  # a data field whose value is a molecule
                 self._in_value = True

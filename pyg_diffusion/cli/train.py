@@ -47,7 +47,10 @@ def run_finetune(args: argparse.Namespace) -> int:
     if not (args.resume and store.is_file()):
         if any((Path(args.output) / name).exists() for name in (LAST, PREVIOUS)):
             raise UsageError(f"{args.output} already holds a run; give --resume to continue it, or another folder")
-        store.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            store.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"cannot write {args.output}: {error.strerror or error}") from error
         report = prepare(args.inputs, str(store), progress=not args.quiet, level=args.level)
         skipped = Skipped()
         for row in report.skipped:

@@ -94,6 +94,12 @@ def test_a_record_that_is_cut_off_does_not_take_the_next_along(tmp_path, cut):
     assert found([second]) == BOTH[1:]
 
 
+@pytest.mark.parametrize("rest", ["name$$$$\n", "name\n  x\n\n 23 22  0$$$$\n"])
+def test_a_record_that_is_cut_off_before_its_atoms_does_not_take_the_next_along(tmp_path, rest):
+    first, short, second = read(tmp_path, A + "$$$$\n" + rest + B + "$$$$\n")
+    assert found([first, second]) == BOTH and short.mol is None and short.name.startswith("name")
+
+
 @pytest.mark.parametrize(
     ("wrong", "reason"),
     [
