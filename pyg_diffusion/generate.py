@@ -38,6 +38,7 @@ from .spectral.cg import ConvergenceError
 DEFAULT_STEPS = 8  # of every draw, and two for its confidence
 OVERSAMPLE = 2.0  # draws for each conformer that is kept, where there is a choice
 CONFIDENCE_SCALE = 0.1  # Å; a conformer that denoising moves by this has confidence 1/2
+HOPELESS = 1.0  # steps of `chem.soundness` per atom
 MEND_AFTER = 3  # draws, where none was sound
 UNSOUND = ("refuse", "keep")
 UNSOUND_CONFIDENCE = 0.1  # the most that an unsound conformer can have
@@ -102,6 +103,11 @@ class _Job:
     def size(self) -> int:
         """Atoms that are sampled."""
         return int(self.data.num_nodes or 0)
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether the draw nearest to soundness is beyond the bounds all over, and more draws are a waste."""
+        return self.miss is not None and self.excess > HOPELESS * len(self.miss)
 
     @property
     def sampled(self) -> np.ndarray:
@@ -214,8 +220,9 @@ class Generator:
 
         A conformer of wrong stereo, or of a geometry that cannot be (`chem.Soundness`), is drawn again, up to `max_attempts`
         times in all; after three draws and after the last, the one that was nearest to soundness is mended (`chem.mend`).
-        What still fails is left out, so a result may hold fewer conformers than asked for. The noise of a conformer depends
-        on (seed, molecule, conformer, attempt) alone, not on how molecules are batched.
+        One that is broken all over then is given up. What still fails is left out, so a result may hold fewer conformers
+        than asked for. The noise of a conformer depends on (seed, molecule, conformer, attempt) alone, not on how molecules
+        are batched.
 
         One atom, and two, have a closed form (`chem.closed`), which takes no draw. Of a molecule of several fragments each
         is drawn, and judged, as the molecule it is; then they are put beside each other (`chem.fragments.assemble`), those
@@ -285,7 +292,10 @@ class Generator:
             ideal = Ideal(molecule, self.card.elements, None if known is None else np.isfinite(known[k].numpy()).all(1))
             jobs += [_Job(k, c, data, ideal, second=second) for c in range(count)]
         waiting, steering = jobs, _Steering(guidance, energy, energy_limit, diversity)
+        tried = [0] * len(molecules)
         for attempt in range(max_attempts):
+            for job in waiting:
+                tried[job.molecule] = attempt + 1
             if attempt:  # right stereo comes first, which a repulsion does not know of
                 steering = replace(steering, diversity=0.0)
             sampled = partial(self._run, seed=seed, first=streams, attempt=attempt, steering=steering)
@@ -298,13 +308,15 @@ class Generator:
                     progress(sum(job.position is not None or end for job, end in zip(batch, given_up, strict=True)))
             waiting = [job for job in waiting if job.position is None and not results[job.molecule].problem]
             if attempt + 1 >= MEND_AFTER and attempt + 1 in (MEND_AFTER, max_attempts):
-                waiting, before = [job for job in waiting if not self._mend(job, judges, results, known)], len(waiting)
+                before = len(waiting)
+                waiting = [job for job in waiting if not (self._mend(job, judges, results, known) or job.hopeless)]
                 if progress is not None and attempt + 1 < max_attempts:  # else they were counted as given up
                     progress(before - len(waiting))
             if not waiting:
                 break
-        for job in waiting if self.unsound == "keep" else ():
-            job.position = job.miss
+        for job in jobs if self.unsound == "keep" else ():
+            if job.position is None and not results[job.molecule].problem:
+                job.position = job.miss
         if self.confidence:
             for batch in self._batches([job for job in jobs if job.position is not None]):
                 self._in_parts(batch, partial(self._rate, seed=seed, first=streams))
@@ -318,7 +330,7 @@ class Generator:
                 self._collect(result, judge, drawn[k], None if choose is None else partial(choose, k))
                 result.positions = result.positions + origins[k]
             elif not result.problem:
-                result.problem = judge.refusal(max_attempts)
+                result.problem = judge.refusal(tried[k])
         return results
 
     @staticmethod
