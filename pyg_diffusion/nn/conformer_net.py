@@ -23,7 +23,9 @@ class Encoded(NamedTuple):
     """All of a batch of molecules that does not depend on the noisy signal; computed once, used in every step."""
 
     node: Tensor  # [B, N, W]
-    pair: Tensor  # [B, N, N, P]
+    pair: Tensor  # [B, T, P] of the pairs i <= j, T = N(N+1)/2
+    ends: Tensor  # [2, T] i and j of each pair
+    place: Tensor  # [N, N] which pair i and j are
     mask: Tensor  # [B, 1, 1, N] additive, 0 on atoms and -1e4 on padding
     exists: Tensor  # [B, N, 1] float
     neighbours: Tensor  # [B, N, N] row-normalised adjacency
@@ -57,6 +59,26 @@ def chirality(pos: Tensor, tetra: Tensor, weight: Tensor) -> tuple[Tensor, Tenso
     ga, gb, gc = (torch.linalg.cross(u, v) * (weight / rho2) for u, v in ((e2, e3), (e3, e1), (e1, e2)))
     chi = (e1 * ga).sum(-1, keepdim=True) * rho2.rsqrt()
     return chi, torch.stack([ga, gb, gc, -(ga + gb + gc)])
+
+
+class Spread(torch.autograd.Function):
+    """Values of pairs i <= j `[..., T]` as symmetric matrices `[..., N, N]`.
+
+    A function of its own because the gradient of an index is a scatter, and here it is two reads: that of i, j and of j, i.
+    """
+
+    @staticmethod
+    def forward(ctx, values: Tensor, place: Tensor, ends: Tensor) -> Tensor:
+        ctx.save_for_backward(ends)
+        return values.index_select(-1, place.flatten()).unflatten(-1, place.shape)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        (ends,) = ctx.saved_tensors
+        n = grad.size(-1)
+        flat, (i, j) = grad.flatten(-2), ends
+        upper, lower = flat.index_select(-1, i * n + j), flat.index_select(-1, j * n + i)
+        return upper + torch.where(i == j, 0.0, lower), None, None
 
 
 class _Block(nn.Module):
@@ -117,8 +139,8 @@ class _Stage(nn.Module):
         device = x.device.type
         with torch.autocast(device, enabled=False):  # lengths decide to the hundredth of an Å; bf16 would lose them
             offset = x - code.neighbours @ x
-            d2 = (x.unsqueeze(2) - x.unsqueeze(1)).square().sum(-1)
-            distance = (d2 + 1e-4).sqrt()
+            i, j = code.ends
+            distance = ((x[:, i] - x[:, j]).square().sum(-1) + 1e-4).sqrt()
             chi, gradient = chirality(x.reshape(b * n, 3), code.tetra, code.tetra_weight)
             ends = code.tetra[1:].reshape(-1)
             parity = torch.zeros_like(x).view(b * n, 3).index_add(0, ends, gradient.view(-1, 3))
@@ -127,18 +149,19 @@ class _Stage(nn.Module):
             vectors = torch.cat([x, signal, white * ANGSTROM, offset, parity.view(b, n, 3)], dim=-1) / ANGSTROM
             chis = torch.cat([at_center, at_ends], dim=-1).view(b, n, 2)
         h = h + self.vectors(vectors) + self.chi(chis)
-        pair = F.silu(code.pair + self.rbf(self.basis(distance)) + self.time_pair(time)[:, None, None])
-        bias = self.pair_bias(pair).view(b, n, n, self.depth + 1, self.heads).permute(3, 0, 4, 1, 2)
+        pair = F.silu(code.pair + self.rbf(self.basis(distance)) + self.time_pair(time)[:, None])
+        bias = Spread.apply(self.pair_bias(pair).mT, code.place, code.ends)  # [B, (depth + 1) heads, N, N]
+        bias = bias.view(b, self.depth + 1, self.heads, n, n).transpose(0, 1) + code.mask
         mod = self.modulation(time).view(b, self.depth, 6, w)
         for k, block in enumerate(self.blocks):
-            h = block(h, bias[k] + code.mask, mod[:, k])
+            h = block(h, bias[k], mod[:, k])
         y = F.layer_norm(h, (w,))
         q, k = self.pair_qk(y).view(b, n, 2, self.heads, w // self.heads).permute(2, 0, 3, 1, 4)
         score = q @ k.mT * (w // self.heads) ** -0.5 + bias[-1]
         push = self.pair_read(F.silu(score).permute(0, 2, 3, 1)).squeeze(-1)
         linear, turn = self.read(y), self.tetra_read(y)
         with torch.autocast(device, enabled=False):
-            push = push.float() * code.exists.mT / (distance + 0.5)
+            push = push.float() * code.exists.mT / (Spread.apply(distance, code.place, code.ends) + 0.5)
             out = linear.float() + push.sum(-1, keepdim=True) * x - push @ x
             turn = turn.float().reshape(b * n, 1)[code.tetra[0]]
             out = out + torch.zeros_like(parity).index_add(0, ends, (gradient * turn).view(-1, 3)).view(b, n, 3)
@@ -239,7 +262,12 @@ class ConformerNet(nn.Module):
         side[end, start % n] = data.ez_attr
 
         adjacency = bond > 0
-        pair = self.bond(bond) + self.hops(graph_distance(adjacency, MAX_DISTANCE)) + self.side(side.view(b, n, n))
+        i, j = ends = torch.triu_indices(n, n, device=x.device)  # all that is asked of a pair is the same both ways
+        place = torch.empty(n, n, dtype=torch.long, device=x.device)
+        place[i, j] = place[j, i] = torch.arange(ends.size(1), device=x.device)
+        kind = (side.view(b, n, n) * (MAX_DISTANCE + 2) + graph_distance(adjacency, MAX_DISTANCE)) * len(BOND_TYPES) + bond
+        table = self.side.weight[:, None, None] + self.hops.weight[:, None] + self.bond.weight  # one look-up for three
+        pair = F.embedding(kind[:, i, j], table.flatten(0, 2))
         exists = operator.mode_mask
         # Fillers of weight 0 keep the number of centres away from 0 and 1, sizes that a compiled graph would specialise on.
         filler = slots.new_zeros(5, 2) if slots.numel() == 0 else slots[:1].expand(5, 2)
@@ -257,7 +285,9 @@ class ConformerNet(nn.Module):
             asked = torch.where(known, (asked - self.condition_mean) / self.condition_std, 0.0)
         return Encoded(
             node=x + self.atom_heat(kernels.diagonal(dim1=1, dim2=2).mT) * exists.unsqueeze(-1),
-            pair=pair + self.pair_heat(kernels),
+            pair=pair + self.pair_heat(kernels[:, i, j]),
+            ends=ends,
+            place=place,
             mask=torch.where(exists, 0.0, -1e4)[:, None, None, :],
             exists=exists.unsqueeze(-1).to(kernels.dtype),
             neighbours=adjacency / adjacency.sum(-1, keepdim=True).clamp_min(1),

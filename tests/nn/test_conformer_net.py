@@ -7,10 +7,10 @@ from torch_geometric.data import Batch
 from pyg_diffusion.data import laplacian_operator
 from pyg_diffusion.denoise import Denoiser
 from pyg_diffusion.nn import ConformerNet
-from pyg_diffusion.nn.conformer_net import chirality
+from pyg_diffusion.nn.conformer_net import HEAT_TIMES, MAX_DISTANCE, Spread, chirality
 from pyg_diffusion.nn.encodings import GaussianBasis, graph_distance
 from pyg_diffusion.sde import GeometricTime, LinearSDE
-from pyg_diffusion.spectral import PowerSpectrum
+from pyg_diffusion.spectral import PowerSpectrum, heat
 
 
 def build(**options) -> Denoiser:
@@ -116,6 +116,38 @@ def test_compiles_without_graph_breaks(items):
     c_out, log_tau = torch.ones_like(operator.eigenvalues).unsqueeze(-1), torch.zeros(3, 1)
     explained = torch._dynamo.explain(net.trunk)(code, signal, signal, signal, c_out, operator.eigenvectors, log_tau)
     assert explained.graph_break_count == 0, explained.break_reasons
+
+
+def test_what_is_told_of_pairs_once_is_what_all_pairs_are_told(items):
+    """Bonds, hops, cis/trans and heat kernels of i, j and of j, i, each looked up by itself, in a padded batch."""
+    net, data = build().net, Batch.from_data_list([items[1], items[3], items[6]])
+    operator = laplacian_operator(data)
+    code = net.encode(data, operator)
+    b, n = operator.num_graphs, operator.max_nodes
+    bond, side = torch.zeros(2, b * n, n, dtype=torch.long)
+    row, col = operator.slots[data.edge_index]
+    bond[row, col % n] = data.edge_attr
+    for ends in ([0, 3], [3, 0]):
+        start, end = operator.slots[data.ez_index[ends]]
+        side[start, end % n] = data.ez_attr
+    assert side.any()
+    bond, side = bond.view(b, n, n), side.view(b, n, n)
+    kernels = torch.stack([operator.matrix(heat(s)) for s in HEAT_TIMES], dim=-1)
+    wanted = net.bond(bond) + net.hops(graph_distance(bond > 0, MAX_DISTANCE)) + net.side(side) + net.pair_heat(kernels)
+    assert code.pair.shape[:2] == (b, n * (n + 1) // 2)
+    spread = Spread.apply(code.pair.mT, code.place, code.ends).permute(0, 2, 3, 1)
+    torch.testing.assert_close(spread, wanted, atol=1e-5, rtol=1e-5)
+
+
+def test_gradient_of_spreading_pairs():
+    ends = torch.triu_indices(4, 4)
+    place = torch.empty(4, 4, dtype=torch.long)
+    place[ends[0], ends[1]] = place[ends[1], ends[0]] = torch.arange(10)
+    values = torch.randn(2, 3, 10, dtype=torch.float64, requires_grad=True)
+    full = Spread.apply(values, place, ends)
+    assert torch.equal(full, full.mT)
+    torch.testing.assert_close(full[:, :, ends[0], ends[1]], values)
+    assert torch.autograd.gradcheck(lambda v: Spread.apply(v, place, ends), values)
 
 
 def test_one_atom_and_degenerate_coordinates_give_finite_values_and_gradients(items):
