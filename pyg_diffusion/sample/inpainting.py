@@ -89,7 +89,10 @@ class Inpainted(Steered):
         return self.condition(operator, d, lambda lam: c_out(lam) ** 2, self.values)
 
     def place(self, operator: LaplacianOperator, x: Tensor) -> Tensor:
-        """Each graph moved so that its known nodes lie on y in the mean; in the wider type of x and y."""
+        """Each graph moved so that its known nodes lie on y in the mean, and then these on y; in the wider type of x and y.
+
+        The last step is one of some .001 Å where a guidance has pulled at the known nodes as well.
+        """
         gap = torch.where(self.known, self.values - x, 0.0)
         count = operator.graph_sum(self.known.to(gap.dtype)).clamp_min(1)
-        return x + operator.on_nodes(operator.graph_sum(gap) / count)
+        return torch.where(self.known, self.values, x + operator.on_nodes(operator.graph_sum(gap) / count))

@@ -170,7 +170,7 @@ def test_conformers_of_a_molecule_repel_each_other_and_share_a_batch(generator, 
 
 
 def test_kept_atoms_stay_and_an_energy_pulls_beside_the_repulsion(generator):
-    mol = embed("CCCCO", 1)
+    mol = embed("CCCCCCO", 1)  # large enough to be left as it is drawn
     molecule, reference = molecule_from_mol(mol), mol.GetConformer().GetPositions()
     fixed = np.where(np.arange(len(reference))[:, None] < 3, reference, np.nan)
     made = generator.sample([molecule], 4, seed=1, fixed=[fixed], diversity=20.0)[0].positions
