@@ -6,7 +6,7 @@ The names below load on first use, so that training from a prepared store needs 
 from importlib import import_module
 from typing import Any
 
-__version__ = "0.5.0"
+__version__ = "0.6.0"
 
 _HOMES = {
     "AddBondWeights": "transforms",

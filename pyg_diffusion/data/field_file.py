@@ -45,7 +45,7 @@ def read_fields(path: str | os.PathLike) -> tuple[Tensor, dict[str, Any]]:
             if str(file.attrs.get("format")) != FORMAT or file.attrs.get("version") != VERSION:
                 raise FieldFileError(f"{path}: not a file of fields (version {VERSION})")
             text = file.attrs["data"]
-            data = json.loads(text) if isinstance(text, str) else None
+            data: Any = json.loads(text) if isinstance(text, str) else None
             shape = _checked_grid(data)
             found = file["x"]
             if not isinstance(found, h5py.Dataset) or found.dtype.kind != "f":
