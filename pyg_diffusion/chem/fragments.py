@@ -11,7 +11,6 @@ from ..data.store import Molecule
 TOUCH = 0.75  # of the sum of the van der Waals radii: the distance at which a fragment stops
 POSES = 48  # tried for each fragment
 BOND_CHARGE = 0.12  # e that a bond moves per unit of electronegativity; .84 e at the oxygen of water would be .30
-STEP = 0.1  # Å
 
 # Pauling's electronegativities of what has hydrogen bonds and of hydrogen; any other element counts as carbon.
 _ELECTRONEGATIVITY = {1: 2.20, 6: 2.55, 7: 3.04, 8: 3.44, 9: 3.98, 15: 2.19, 16: 2.58, 17: 3.16, 35: 2.96}
