@@ -21,11 +21,11 @@ from machine import machine
 from rdkit.Chem import rdMolDescriptors
 from scipy.stats import spearmanr
 
-from pyg_diffusion import Generator
+from pyg_diffusion import ConformerGenerator
 from pyg_diffusion.chem import molecule_from_mol, read_sdf, with_positions
 from pyg_diffusion.chem.heavy import heavy_atoms
 from pyg_diffusion.chem.similarity import representatives
-from pyg_diffusion.generate import OVERSAMPLE
+from pyg_diffusion.tasks.molecules.embed import OVERSAMPLE
 from pyg_diffusion.metrics import evaluate, group_records, records_of
 
 HERE = Path(__file__).parent
@@ -56,7 +56,7 @@ def main() -> None:
     args = parser.parse_args()
     ensembles, _ = group_records(read_sdf(args.reference))
     options = {} if args.steps is None else {"steps": args.steps}
-    generator = Generator.from_pretrained(args.weights, device="cpu", **options)
+    generator = ConformerGenerator.from_pretrained(args.weights, device="cpu", **options)
     molecules = [molecule_from_mol(e.mol, e.name, conformers=False) for e in ensembles]
     counts = [2 * e.size for e in ensembles]
     results = generator.sample(  # as `embed_multiple_confs` and the command do

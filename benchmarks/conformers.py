@@ -33,7 +33,7 @@ import numpy as np
 from machine import machine
 
 import pyg_diffusion
-from pyg_diffusion import Generator
+from pyg_diffusion import ConformerGenerator
 from pyg_diffusion.chem import molecule_from_mol, read_sdf, with_positions
 from pyg_diffusion.chem.acceptance import Acceptance
 from pyg_diffusion.chem.finish import Finish
@@ -51,7 +51,7 @@ from pyg_diffusion.metrics import (
     records_of,
 )
 from pyg_diffusion.pretrained import SHIPPED
-from pyg_diffusion.sample import DDIM, Ancestral, Exponential
+from pyg_diffusion.sample import Ancestral, DDIM, Exponential
 
 HERE = Path(__file__).parent
 SAMPLERS = {
@@ -69,7 +69,7 @@ RUNS = ["ancestral:8:oversample=2", "ancestral:16", "ancestral:40", "ddim0.5:16"
 def generator(weights, sampler, steps, confidence):
     """Loaded once for all pieces."""
     options = {"sampler": SAMPLERS[sampler](), "steps": steps, "device": "cpu", "confidence": confidence}
-    return Generator.from_pretrained(weights, **options)
+    return ConformerGenerator.from_pretrained(weights, **options)
 
 
 def ours(ensembles, counts, weights, run, seed, level=None, first=0):

@@ -21,7 +21,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from machine import machine
 
-from pyg_diffusion import Generator
+from pyg_diffusion import ConformerGenerator
 from pyg_diffusion.chem import Soundness, molecule_from_mol, read_records
 from pyg_diffusion.data import Molecule
 
@@ -37,7 +37,7 @@ def drawn_by_seed(path: str, count: int, seed: int) -> list[Molecule]:
 
 def measure(molecules: list[Molecule], n: int, weights: str | None, seed: int) -> dict:
     options = {"device": "cpu", "unsound": "keep"}
-    plain = Generator.from_pretrained(weights, **options).sample(molecules, n, seed, max_attempts=1)
+    plain = ConformerGenerator.from_pretrained(weights, **options).sample(molecules, n, seed, max_attempts=1)
     kinds, seconds, looked_at = Counter[str](), 0.0, 0
     passed, turned_away = [], []
     for molecule, result in zip(molecules, plain, strict=True):
@@ -53,7 +53,7 @@ def measure(molecules: list[Molecule], n: int, weights: str | None, seed: int) -
         for words, value in zip(result.faults, result.confidence, strict=True):
             (turned_away if words else passed).append(float(value))
     start = time.perf_counter()
-    results = Generator.from_pretrained(weights, device="cpu").sample(molecules, n, seed)
+    results = ConformerGenerator.from_pretrained(weights, device="cpu").sample(molecules, n, seed)
     spent = time.perf_counter() - start
     asked = sum(r.asked for r in results)
     return {

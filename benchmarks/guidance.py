@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from machine import machine
 
-from pyg_diffusion import Generator
+from pyg_diffusion import ConformerGenerator
 from pyg_diffusion.chem import molecule_from_mol, read_sdf
 from pyg_diffusion.data import Molecule
 
@@ -66,7 +66,7 @@ def references(path: str, limit: int) -> list[Reference]:
     return data
 
 
-def generate(generator: Generator, data: list[Reference], asked: list[np.ndarray], weight: float, each: int, seed: int):
+def generate(generator: ConformerGenerator, data: list[Reference], asked: list[np.ndarray], weight: float, each: int, seed: int):
     """Generated R `[asks, each]` per molecule, NaN for missing conformers; mean |bond - reference's| over all bonds; network
     evaluations per conformer."""
     pairs = [(item, r) for item, radii in zip(data, asked, strict=True) for r in radii]
@@ -126,7 +126,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=HERE / "results" / "guidance.json")
     args = parser.parse_args()
-    generator = Generator.from_pretrained(args.weights)
+    generator = ConformerGenerator.from_pretrained(args.weights)
     data = references(args.references, args.limit)
     inside = [item.radii for item in data]
     outside = [np.array([0.95 * radii.min(), 1.05 * radii.max()]) for radii in inside]

@@ -22,7 +22,7 @@ import torch
 from machine import machine
 
 from pyg_diffusion.datasets import GridFields
-from pyg_diffusion.generate_fields import FieldGenerator
+from pyg_diffusion import FieldGenerator
 from pyg_diffusion.sample import Ancestral
 
 HERE = Path(__file__).parent

@@ -28,7 +28,7 @@ r = h_prev/h from the mean λ of the graph for all modes, "one h" also the h in 
 the φ and σ of the modes.
 Grids: even in t (so in log τ), in τ^{1/power}, in the log-SNR of one λ, and fitted by `optimised_grid`, to other draws than
 they are judged by, at 5 and 10 evaluations: on (1) and (3a), two of them also on (3b).
-Overhead: `Generator.sample` on the 2K conformers, and on one single conformer, with timers around Sampler.sample,
+Overhead: `ConformerGenerator.sample` on the 2K conformers, and on one single conformer, with timers around Sampler.sample,
 net.forward and net.trunk; once on all, the fastest of 10 on one. Share outside the network = 1 - forward / Sampler.sample.
 Setting up (batches, eigenvectors, encoding) and the stereo check are the rest of the call.
 
@@ -55,11 +55,11 @@ from machine import machine
 from torch import Tensor, nn
 from torch_geometric.data import Batch
 
-from pyg_diffusion import Generator
+from pyg_diffusion import ConformerGenerator
 from pyg_diffusion.chem import molecule_from_mol, read_sdf, with_positions
 from pyg_diffusion.data import laplacian_operator
 from pyg_diffusion.denoise import Denoiser
-from pyg_diffusion.generate import TAU_RANGE
+from pyg_diffusion.tasks.molecules.generator import TAU_RANGE
 from pyg_diffusion.metrics import compare, evaluate, group_records, records_of
 from pyg_diffusion.sample import (
     DDIM,
@@ -360,7 +360,7 @@ def mixture(budgets: Sequence[int], copies: int, seed: int, pairs: int = 6) -> d
 # 3. Conformers
 
 
-def conformer_batch(generator: Generator, molecules: list, each: int, seed: int):
+def conformer_batch(generator: ConformerGenerator, molecules: list, each: int, seed: int):
     """(operator, context, noise) of `each` starts per molecule; noise() returns one and the same draw, for one start."""
     batch = Batch.from_data_list([m.data(conformer=None) for m in molecules for _ in range(each)])
     operator = laplacian_operator(batch, DenseOperator.from_laplacian)
@@ -370,7 +370,7 @@ def conformer_batch(generator: Generator, molecules: list, each: int, seed: int)
     return operator, context, noise
 
 
-def paths(generator: Generator, molecules: list, each: int, budgets: Sequence[int], fine: int, seed: int) -> dict:
+def paths(generator: ConformerGenerator, molecules: list, each: int, budgets: Sequence[int], fine: int, seed: int) -> dict:
     denoiser, ends = generator.denoiser, time_range(generator.denoiser.sde)
     operator, context, noise = conformer_batch(generator, molecules, each, seed)
 
@@ -413,7 +413,7 @@ def paths(generator: Generator, molecules: list, each: int, budgets: Sequence[in
 
 
 def ensembles(
-    generator: Generator, references: list, molecules: list, counts: list[int], runs: list, attempts: int, seed: int
+    generator: ConformerGenerator, references: list, molecules: list, counts: list[int], runs: list, attempts: int, seed: int
 ):
     """(comparison of all runs, each a (name, budget, sampler), and their evaluations)."""
     results, extra = {}, {}
@@ -487,7 +487,7 @@ class Timers:
         return timed
 
 
-def overhead(generator: Generator, molecules: list, counts: list[int], budget: int, repeats: int, seed: int) -> dict:
+def overhead(generator: ConformerGenerator, molecules: list, counts: list[int], budget: int, repeats: int, seed: int) -> dict:
     """sampler -> seconds and shares, for all conformers and for one."""
     net, out = generator.denoiser.net, {}
     for what, mols, n in (("all", molecules, counts), ("one conformer", molecules[:1], [1])):
@@ -509,7 +509,7 @@ def overhead(generator: Generator, molecules: list, counts: list[int], budget: i
                         "conformers": int(sum(n)),
                         "batches": timers.calls["sampler"],
                         "network evaluations of a batch": timers.calls["forward"] / timers.calls["sampler"],
-                        "seconds of Generator.sample": s["call"],
+                        "seconds of ConformerGenerator.sample": s["call"],
                         "seconds of Sampler.sample": s["sampler"],
                         "ms per evaluation and conformer": 1e3
                         * s["sampler"]
@@ -617,7 +617,7 @@ def main() -> None:
     def stamp(what: str) -> None:
         print(f"[{what}: {time.perf_counter() - began:.0f} s since the start]", flush=True)
 
-    generator = Generator.from_pretrained(args.weights, device="cpu", confidence=False)  # the sampler alone
+    generator = ConformerGenerator.from_pretrained(args.weights, device="cpu", confidence=False)  # the sampler alone
     references, _ = group_records(read_sdf(HERE.parent / "datasets" / "qm9_ensembles_20.sdf.gz"))
     references = references[:3] if quick else references
     molecules = [molecule_from_mol(r.mol, r.name, conformers=False) for r in references]

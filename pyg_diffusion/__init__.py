@@ -6,18 +6,20 @@ The names below load on first use, so that training from a prepared store needs 
 from importlib import import_module
 from typing import Any
 
+from .deprecated import moved
+
 __version__ = "0.6.0"
 
 _HOMES = {
     "AddBondWeights": "transforms",
     "AddLaplacianSpectrum": "transforms",
     "ChebyshevOperator": "spectral",
+    "ConformerGenerator": "tasks.molecules.generator",
     "ConformerNet": "nn",
     "DenseOperator": "spectral",
     "Denoiser": "denoise",
     "EpsNet": "nn",
-    "FieldGenerator": "generate_fields",
-    "Generator": "generate",
+    "FieldGenerator": "tasks.fields.generator",
     "GraphNet": "nn",
     "GridFields": "datasets",
     "GridOperator": "spectral",
@@ -27,22 +29,25 @@ _HOMES = {
     "LinearSDE": "sde",
     "LowRankOperator": "spectral",
     "MatrixInverse": "datasets",
-    "MatrixInverter": "generate_matrices",
+    "MatrixInverter": "tasks.matrices.generator",
     "MoleculeData": "data",
     "MoleculeStore": "data",
     "SDFDataset": "datasets",
     "ScoreNet": "nn",
-    "embed_multiple_confs": "generate",
+    "embed_multiple_confs": "tasks.molecules.embed",
     "grid_graph": "data",
     "laplacian_operator": "data",
 }
 __all__ = ["__version__", *_HOMES]  # noqa: PLE0604
 
 
+_moved = moved(__name__, {"Generator": "tasks.molecules.generator:ConformerGenerator"})
+
+
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return _moved(name)
 
 
 def __dir__() -> list[str]:

@@ -1,9 +1,11 @@
 """Files that are there whole or not at all, whenever the program is killed."""
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 
 def sync(path: str | os.PathLike) -> None:
@@ -32,3 +34,12 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
     with suppress(OSError):  # some file systems know no such thing for folders
         sync(path.parent)
+
+
+def json_of(path: str | os.PathLike) -> dict[str, Any]:
+    """What a JSON file holds, {} where it is none or no mapping."""
+    try:
+        found = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}

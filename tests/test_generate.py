@@ -1,4 +1,4 @@
-"""Generator and its RDKit door."""
+"""ConformerGenerator and its RDKit door."""
 
 from itertools import islice
 from pathlib import Path
@@ -11,7 +11,7 @@ from rdkit import Chem
 from rdkit.Chem import rdDistGeom
 from torch_geometric.data import Batch
 
-from pyg_diffusion import Generator, embed_multiple_confs
+from pyg_diffusion import ConformerGenerator, embed_multiple_confs
 from pyg_diffusion.chem import Stereo, check_stereo, molecule_from_mol, read_sdf
 from pyg_diffusion.data import laplacian_operator
 from pyg_diffusion.denoise import Denoiser
@@ -24,23 +24,23 @@ from pyg_diffusion.train.conformers import rotations
 
 
 @pytest.fixture(scope="module")
-def untrained() -> Generator:
+def untrained() -> ConformerGenerator:
     """A generator whose network is small and random: for everything but quality."""
     torch.manual_seed(0)
     net = ConformerNet(width=16, depths=(1,), heads=2, pair_width=8)
     denoiser = Denoiser(net, LinearSDE(GeometricTime(), gamma=1.33), PowerSpectrum.harmonic(1.33), centered=True)
-    return Generator(denoiser, Card({}, {}, False, [1, 6, 7, 8]), steps=3, device="cpu", unsound="keep")
+    return ConformerGenerator(denoiser, Card({}, {}, False, [1, 6, 7, 8]), steps=3, device="cpu", unsound="keep")
 
 
 @pytest.fixture(scope="module")
-def shipped() -> Generator:
-    return Generator.from_pretrained(device="cpu")
+def shipped() -> ConformerGenerator:
+    return ConformerGenerator.from_pretrained(device="cpu")
 
 
 def test_same_seed_same_conformers_whatever_the_batching(untrained, molecules):
     flat = [m for m in molecules if not len(m.tetra) and not len(m.ez)]  # no resampling
     one = untrained.sample(flat, 3, seed=5, max_attempts=1)
-    small = Generator(untrained.denoiser, untrained.card, steps=3, device="cpu", max_pairs=1, unsound="keep")
+    small = ConformerGenerator(untrained.denoiser, untrained.card, steps=3, device="cpu", max_pairs=1, unsound="keep")
     two = small.sample(flat, 3, seed=5, max_attempts=1)
     for a, b in zip(one, two, strict=True):
         np.testing.assert_allclose(a.positions, b.positions, atol=1e-3)
@@ -78,7 +78,7 @@ def test_what_training_never_saw_is_said(untrained):
     """Every warning on its own and at its boundary; a card that knows nothing of the domain gives none."""
 
     def said(smiles, **domain):
-        generator = Generator(untrained.denoiser, Card({}, {}, False, [1, 6, 7, 8], domain=domain), steps=3, device="cpu")
+        generator = ConformerGenerator(untrained.denoiser, Card({}, {}, False, [1, 6, 7, 8], domain=domain), steps=3, device="cpu")
         return generator.unfamiliar(molecule_from_mol(Chem.AddHs(Chem.MolFromSmiles(smiles))))
 
     assert said("CCO", max_atoms=9, charges=[0]) == said("CC(=O)[O-]") == []
@@ -100,7 +100,7 @@ def test_what_training_never_saw_is_said(untrained):
 
 
 def test_stochastic_sampler_is_reproducible(untrained, molecules):
-    generator = Generator(untrained.denoiser, untrained.card, sampler=Ancestral(), steps=4, device="cpu", unsound="keep")
+    generator = ConformerGenerator(untrained.denoiser, untrained.card, sampler=Ancestral(), steps=4, device="cpu", unsound="keep")
     a, b = (generator.sample(molecules[4:5], 2, seed=3)[0].positions for _ in range(2))
     np.testing.assert_array_equal(a, b)
 
@@ -110,7 +110,7 @@ def test_confidence_counts_its_evaluations_ranks_and_can_be_left_out(shipped):
     sodium, result = shipped.sample([ion, ethanol], 6, seed=2)
     assert sodium.confidence.tolist() == [1.0] * 6  # nothing there can move
     assert result.evaluations == 6 * (shipped.steps + 2) and ((result.confidence > 0) & (result.confidence < 1)).all()
-    plain = Generator(shipped.denoiser, shipped.card, device="cpu", confidence=False).sample([ion, ethanol], 6, seed=2)[1]
+    plain = ConformerGenerator(shipped.denoiser, shipped.card, device="cpu", confidence=False).sample([ion, ethanol], 6, seed=2)[1]
     assert plain.confidence is None and plain.evaluations == 6 * shipped.steps
     np.testing.assert_allclose(plain.positions, result.positions, atol=1e-4)
     mol = Chem.AddHs(Chem.MolFromSmiles("CCO"))
@@ -178,14 +178,14 @@ def test_rotation_error_of_the_shipped_network_is_small(shipped):
 
 
 def test_a_molecule_too_large_for_the_memory_does_not_take_the_others_along(untrained, molecules, monkeypatch):
-    run = Generator._run
+    run = ConformerGenerator._run
 
     def scarce(self, jobs, **options):
         if len(jobs) > 2 or jobs[0].data.num_nodes > 15:
             raise torch.OutOfMemoryError("CUDA out of memory")
         run(self, jobs, **options)
 
-    monkeypatch.setattr(Generator, "_run", scarce)
+    monkeypatch.setattr(ConformerGenerator, "_run", scarce)
     small, large = molecules[4], molecules[5]
     one, two = untrained.sample([small, large], 5)  # one batch of ten, which does not fit
     assert len(one.positions) == 5 and not one.problem
@@ -219,7 +219,7 @@ def test_conditions_reach_the_network_and_guidance_needs_them(molecules):
         torch.nn.init.normal_(stage.read.weight, std=0.1)
         torch.nn.init.normal_(stage.modulation.weight, std=0.1)
     denoiser = Denoiser(net, LinearSDE(GeometricTime(1e-3, 10.0)), PowerSpectrum.harmonic(1.3), centered=True)
-    generator = Generator(
+    generator = ConformerGenerator(
         denoiser, Card({}, {"conditions": ["radius_of_gyration"]}, False, [1, 6, 7, 8]), None, 3, "cpu", unsound="keep"
     )
     flat = [molecules[0]]
@@ -287,7 +287,7 @@ def test_bf16_and_float32_agree(shipped):
     Of ten atoms nine move by less than .1 Å; a hydroxyl may turn further.
     """
     flat = [molecule_from_mol(Chem.AddHs(Chem.MolFromSmiles("c1ccccc1O")))]
-    exact = Generator.from_pretrained(device="cpu")
+    exact = ConformerGenerator.from_pretrained(device="cpu")
     exact.denoiser.autocast = False
     a, b = (g.sample(flat, 4, seed=3)[0].positions for g in (shipped, exact))
     assert a.shape == b.shape and 0 < np.quantile(np.linalg.norm(a - b, axis=-1), 0.9) < 0.1
@@ -295,7 +295,7 @@ def test_bf16_and_float32_agree(shipped):
 
 @pytest.mark.slow
 def test_compiled_network_makes_the_same_conformers(molecules):
-    eager, compiled = (Generator.from_pretrained(device="cpu", compile=c, steps=5) for c in (False, True))
+    eager, compiled = (ConformerGenerator.from_pretrained(device="cpu", compile=c, steps=5) for c in (False, True))
     for generator in (eager, compiled):
         generator.denoiser.autocast = False
     one, two = (g.sample(molecules[:3], 4, seed=3) for g in (eager, compiled))
@@ -305,7 +305,7 @@ def test_compiled_network_makes_the_same_conformers(molecules):
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
 def test_cuda_makes_the_same_conformers(molecules):
-    one, two = (Generator.from_pretrained(device=d).sample(molecules[:3], 4, seed=3) for d in ("cpu", "cuda"))
+    one, two = (ConformerGenerator.from_pretrained(device=d).sample(molecules[:3], 4, seed=3) for d in ("cpu", "cuda"))
     for a, b in zip(one, two, strict=True):
         assert np.median(np.abs(a.positions - b.positions)) < 0.1
 

@@ -7,7 +7,7 @@ from conftest import embed
 
 from pyg_diffusion.chem import molecule_from_mol
 from pyg_diffusion.chem.skeleton import second_of, standing_in
-from pyg_diffusion.generate import Generator
+from pyg_diffusion.tasks.molecules.generator import ConformerGenerator
 from pyg_diffusion.pretrained import WeightsError, join_stages, load_pretrained
 from pyg_diffusion.train import train
 from pyg_diffusion.train.config import from_dict
@@ -32,7 +32,7 @@ def stages(store_path, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def generator(stages):
-    return Generator.from_pretrained(stages / "both.safetensors", steps=4, device="cpu", unsound="keep")
+    return ConformerGenerator.from_pretrained(stages / "both.safetensors", steps=4, device="cpu", unsound="keep")
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,7 @@ def test_stages_are_joined_in_their_order_and_not_sampled_alone(stages, tmp_path
         join_stages(stages / "second", stages / "first", tmp_path / "a.safetensors")
     for name in ("first", "second"):
         with pytest.raises(ValueError, match="one of two stages"):
-            Generator.from_pretrained(stages / name)
+            ConformerGenerator.from_pretrained(stages / name)
 
 
 def test_all_atoms_come_out_in_their_order(generator, some):

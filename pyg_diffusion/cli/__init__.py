@@ -1,4 +1,4 @@
-"""pyg-diffusion prepare | train | finetune | sample | evaluate | plot.
+"""`pyg-diffusion train | sample | evaluate | plot`, and what tasks bring: prepare, finetune.
 
 Exit status: 0 when anything was produced, 1 when nothing was (or, with --strict, when a record was skipped), 2 for wrong
 usage. Results go to files or stdout; messages and progress to stderr.
@@ -7,37 +7,19 @@ usage. Results go to files or stdout; messages and progress to stderr.
 import argparse
 import io
 import sys
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Sequence
 from functools import partial
 
-from .common import UsageError, say
-from .evaluate import run_evaluate
-from .parser import build_parser
-from .plot import run_plot
-from .prepare import run_prepare
-from .sample import run_sample
-from .train import run_finetune, run_train
-
-
-def parse(argv: list[str] | None) -> argparse.Namespace:
-    """Parse, with free arguments allowed before, between and after the options (argparse alone drops the late ones)."""
-    parser = build_parser()
-    args, rest = parser.parse_known_args(argv)
-    free = {"train": "overrides", "sample": "inputs"}.get(args.command)
-    if rest:
-        if free is None or any(r.startswith("-") and r != "-" for r in rest):
-            parser.error(f"unrecognized arguments: {' '.join(rest)}")
-        setattr(args, free, [*getattr(args, free), *rest])
-    if args.command == "sample":
-        args.inputs = args.inputs or ["-"]
-    return args
+from ..console import UsageError, say
+from .parser import parse
 
 
 def _quietly(run: Callable[[], int]) -> int:
     """Runs it with RDKit's messages counted, and told at the end, each kind once."""
     try:
         from ..chem.rdkit_log import rdkit_counts
-    except ImportError:  # fields and matrices need no RDKit
+    except ImportError:  # not everything needs RDKit
         return run()
     with rdkit_counts() as messages:
         code = run()
@@ -46,30 +28,34 @@ def _quietly(run: Callable[[], int]) -> int:
     return code
 
 
-def main(argv: list[str] | None = None) -> int:
+def _run(args: argparse.Namespace) -> int:
+    from ..tasks import TASKS
+    from . import plot, sample, train
+
+    common = {"train": train.run, "sample": sample.run, "plot": plot.run}
+    if args.command in common:
+        return common[args.command](args)
+    if args.task is not None:
+        return args.task.evaluate(args)
+    return next(task.commands[args.command] for task in TASKS.values() if args.command in task.commands).run(args)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
     """The `pyg-diffusion` program."""
-    args = parse(argv)
-    run: dict[str, Callable[[argparse.Namespace], int]] = {
-        "prepare": run_prepare,
-        "train": run_train,
-        "finetune": run_finetune,
-        "sample": run_sample,
-        "evaluate": run_evaluate,
-        "plot": run_plot,
-    }
+    argv = list(sys.argv[1:] if argv is None else argv)
+    command = next((word for word in argv if not word.startswith("-")), "")
     if isinstance(sys.stdout, io.TextIOWrapper):  # names go out as they came in, whatever the locale
         sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
     try:
-        return _quietly(partial(run[args.command], args))
-    except UsageError as error:
-        say(f"pyg-diffusion {args.command}: {error}")
-        return 2
+        return _quietly(partial(_run, parse(argv)))
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         sys.stderr.close()
         return 0
     except KeyboardInterrupt:
         say("interrupted")
         return 130
-    except (ValueError, OSError, RuntimeError) as error:  # the package's own errors say what is wrong and what to do
-        say(f"pyg-diffusion {args.command}: {error}")
-        return 1
+    except (UsageError, ValueError, OSError, RuntimeError) as error:  # the package's own say what is wrong and what to do
+        if "--debug" in argv:
+            say(traceback.format_exc().rstrip())
+        say(f"pyg-diffusion {command}: {error}")
+        return 2 if isinstance(error, UsageError) else 1

@@ -1,31 +1,28 @@
-"""`pyg-diffusion plot`."""
+"""`pyg-diffusion plot`: a run's curves, or a file of a task."""
 
 import argparse
 from pathlib import Path
 
-from .common import Output, UsageError, say
+from ..console import Output, UsageError, say
 
 
-def run_plot(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
+    """Draws; returns the exit status."""
     import matplotlib
 
     matplotlib.use("Agg")  # files, with or without a display
-    from ..plot import plot_evaluation, plot_fields, plot_run
-
     source = Path(args.source)
     if not source.exists():
         raise UsageError(f"{source}: no such file or folder")
-    if bool(args.generated) != bool(args.reference):
-        raise UsageError("--generated and --reference go together")
     if args.output:
         Output(args.output)  # can it be written?
     if source.is_dir():
-        target = plot_run(source, Path(args.output) if args.output else source / "training.png")
-    elif source.suffix in (".h5", ".hdf5"):
-        target = plot_fields(source, Path(args.output) if args.output else source.with_suffix(".png"))
+        from ..plot import plot_run
+
+        target = Path(args.output) if args.output else source / "training.png"
+        plot_run(source, target)
     else:
-        target = plot_evaluation(
-            source, Path(args.output) if args.output else source.with_suffix(".png"), args.generated, args.reference
-        )
+        target = Path(args.output) if args.output else source.with_suffix(".png")
+        args.task.plot(args, target)
     say(f"{target}: written")
     return 0

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 if TYPE_CHECKING:  # the command line asks tasks for their options, and must not wait for torch to do so
     from ..denoise import Denoiser
@@ -14,6 +16,22 @@ if TYPE_CHECKING:  # the command line asks tasks for their options, and must not
     from ..train.module import DenoiserModule
     from ..train.recipe import DataSection, Recipe
     from ..weights_io import Card
+
+
+class Options(Protocol):
+    """Where options are added: a parser, a group of one, or what stands for them."""
+
+    def add_argument(self, *flags: str, **settings: Any) -> Any:
+        """As `argparse.ArgumentParser.add_argument`."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command of `pyg-diffusion` that a task brings: its help, its options, and what it does; returns the exit status."""
+
+    help: str
+    add_arguments: Callable[[Options], None]
+    run: Callable[[argparse.Namespace], int]
 
 
 class Task(ABC):
@@ -27,14 +45,14 @@ class Task(ABC):
         makes: what it makes, in the plural, for messages.
         networks: names in `nn.registry.NETWORKS`, the default first.
         terms: regularizers that it has, in training and to steer by.
-        example: arguments of `pyg-diffusion sample` that would use it, for messages.
+        commands: of `pyg-diffusion` that it brings, by name.
     """
 
     name: ClassVar[str]
     makes: ClassVar[str]
     networks: ClassVar[tuple[str, ...]]
     terms: ClassVar[tuple[str, ...]] = ()
-    example: ClassVar[str] = ""
+    commands: ClassVar[Mapping[str, Command]] = {}
 
     # Training
 
@@ -80,11 +98,8 @@ class Task(ABC):
     # The command line
 
     @abstractmethod
-    def add_arguments(self, command: str, group: argparse._ArgumentGroup) -> None:
-        """Its options of "sample", "evaluate" and "plot", beside those that all tasks have.
-
-        An option is one with no default but None or argparse.SUPPRESS, so that it is known whether it was given.
-        """
+    def add_arguments(self, command: str, options: Options) -> None:
+        """Its options of "sample", "evaluate" and "plot", beside those that all tasks have."""
 
     @abstractmethod
     def sample(self, args: argparse.Namespace, denoiser: Denoiser, card: Card) -> int:

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from rdkit import Chem
 
-from pyg_diffusion import pipeline
+from pyg_diffusion.tasks.molecules import sample as pipeline
 from pyg_diffusion.chem import RecordError
 from pyg_diffusion.chem.finish import Finish
 from pyg_diffusion.chem.prepare import prepare
 from pyg_diffusion.chem.records import guarded, reason_of
-from pyg_diffusion.generate import Generator
-from pyg_diffusion.pipeline import sample_records
+from pyg_diffusion.tasks.molecules.generator import ConformerGenerator
+from pyg_diffusion.tasks.molecules.sample import sample_records
 
 # π-bound rings that RDKit reads from a mol block and cannot kekulize once hydrogens go
 FERROCENE = "[Fe+2].[cH-]1cccc1.[cH-]1cccc1"
@@ -21,8 +21,8 @@ GOOD = ["CO", "CN", "CF", "CC=O", "C#N"]
 
 
 @pytest.fixture(scope="module")
-def generator() -> Generator:
-    return Generator.from_pretrained(confidence=False)
+def generator() -> ConformerGenerator:
+    return ConformerGenerator.from_pretrained(confidence=False)
 
 
 def sampled(generator, inputs, **options):

@@ -13,7 +13,8 @@ from pyg_diffusion.chem.smiles import record_from_smiles
 from pyg_diffusion.chem.splits import connectivity, scaffold
 from pyg_diffusion.metrics import evaluate, group_records
 from pyg_diffusion.metrics.conformers import flat_smiles, isomeric_smiles
-from pyg_diffusion.pipeline import input_records, sdf_text, unique_molecules
+from pyg_diffusion.tasks.molecules.inputs import input_records, unique_molecules
+from pyg_diffusion.tasks.molecules.sample import sdf_text
 
 PLAIN, MAPPED, OTHER = (
     "C[C@H](O)C(=O)N",

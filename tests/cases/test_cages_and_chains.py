@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from rdkit import Chem
 
-from pyg_diffusion import Generator
+from pyg_diffusion import ConformerGenerator
 from pyg_diffusion.chem import Soundness, molecule_from_mol
 
 C60 = (
@@ -14,8 +14,8 @@ C60 = (
 
 
 @pytest.fixture(scope="module")
-def generator() -> Generator:
-    return Generator.from_pretrained(device="cpu", confidence=False)
+def generator() -> ConformerGenerator:
+    return ConformerGenerator.from_pretrained(device="cpu", confidence=False)
 
 
 def made(generator, smiles, n=1):

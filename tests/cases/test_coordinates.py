@@ -10,7 +10,8 @@ from pyg_diffusion.chem import read_sdf
 from pyg_diffusion.chem.coordinates import LENGTHS, NEAREST, fault_of
 from pyg_diffusion.chem.prepare import NothingUsable, prepare
 from pyg_diffusion.metrics import group_records
-from pyg_diffusion.pipeline import evaluate_files, unique_molecules
+from pyg_diffusion.tasks.molecules.evaluate import evaluate_files
+from pyg_diffusion.tasks.molecules.inputs import unique_molecules
 
 UNCLEAR = "F[C@@H](Cl)/C=C/O"
 

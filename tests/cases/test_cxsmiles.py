@@ -64,10 +64,10 @@ def test_groups_stand_for_both_hands():
 
 
 def test_sampling_says_so_or_makes_both():
-    from pyg_diffusion.generate import Generator
-    from pyg_diffusion.pipeline import sample_records
+    from pyg_diffusion.tasks.molecules.generator import ConformerGenerator
+    from pyg_diffusion.tasks.molecules.sample import sample_records
 
-    generator = Generator.from_pretrained(confidence=False)
+    generator = ConformerGenerator.from_pretrained(confidence=False)
     names = []
     for most in (None, 8):
         out, said = io.StringIO(), []

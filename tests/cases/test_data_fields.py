@@ -8,8 +8,8 @@ from rdkit import Chem
 from pyg_diffusion import SDFDataset
 from pyg_diffusion.chem import read_sdf
 from pyg_diffusion.chem.prepare import prepare
-from pyg_diffusion.generate import Generator
-from pyg_diffusion.pipeline import sample_records
+from pyg_diffusion.tasks.molecules.generator import ConformerGenerator
+from pyg_diffusion.tasks.molecules.sample import sample_records
 
 MOL = """water
      progr          3D
@@ -57,7 +57,7 @@ def test_fields_are_read_or_named(tmp_path, text, fields, said):
 def test_fields_of_the_input_are_not_overwritten(tmp_path):
     path = tmp_path / "mols.sdf"
     path.write_text(f"{MOL}>  <confidence>\nmy own\n\n>  <relaxed>\nby hand\n\n>  <pKa>\n15.7\n\n$$$$\n")
-    generator, said = Generator.from_pretrained(steps=2), []
+    generator, said = ConformerGenerator.from_pretrained(steps=2), []
 
     def sample(source: str) -> str:
         out = io.StringIO()

@@ -13,7 +13,7 @@ from rdkit import Chem
 
 from pyg_diffusion.chem import RecordError, read_records
 from pyg_diffusion.chem.formats import raw_records
-from pyg_diffusion.pipeline import input_records
+from pyg_diffusion.tasks.molecules.inputs import input_records
 
 PACKERS = {"gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress}
 MOL = Chem.MolToMolBlock(embed("CO"))

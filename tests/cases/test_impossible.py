@@ -3,13 +3,13 @@
 import pytest
 from rdkit import Chem
 
-from pyg_diffusion import Generator, embed_multiple_confs
+from pyg_diffusion import ConformerGenerator, embed_multiple_confs
 from pyg_diffusion.chem import Soundness, molecule_from_mol
 
 
 @pytest.fixture(scope="module")
-def generator() -> Generator:
-    return Generator.from_pretrained(device="cpu")
+def generator() -> ConformerGenerator:
+    return ConformerGenerator.from_pretrained(device="cpu")
 
 
 # the bridgeheads of norbornane and bicyclo[2.2.2]octane point outwards; an in,out isomer of such small cages does not exist
@@ -34,11 +34,11 @@ def test_bridgeheads(generator, smiles, exists):
 
 def test_kept_if_asked_for_they_are_marked_and_not_trusted(generator):
     mol = Chem.AddHs(Chem.MolFromSmiles("O[C@@H]1C[C@H]2CC[C@H]1C2"))
-    keeping = Generator(generator.denoiser, generator.card, device="cpu", unsound="keep")
+    keeping = ConformerGenerator(generator.denoiser, generator.card, device="cpu", unsound="keep")
     (result,) = keeping.sample([molecule_from_mol(mol)], 2, seed=1)
     assert len(result.positions) == len(result.faults) > 0 and all(result.faults)
     assert (result.confidence <= 0.1).all() and "Å" in result.faults[0] + "Å" * ("°" in result.faults[0])
     with pytest.warns(UserWarning, match="no sound conformer of the stereo asked for"):
         assert embed_multiple_confs(mol, 1, generator=generator) == []
     with pytest.raises(ValueError, match="unsound must be one of refuse, keep"):
-        Generator(generator.denoiser, generator.card, unsound="perhaps")
+        ConformerGenerator(generator.denoiser, generator.card, unsound="perhaps")

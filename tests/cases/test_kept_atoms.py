@@ -8,22 +8,22 @@ from rdkit import Chem
 from rdkit.Chem import rdDistGeom
 
 from pyg_diffusion.chem import molecule_from_mol, with_positions
-from pyg_diffusion.generate import Generator
-from pyg_diffusion.pipeline import sample_records, sdf_text
+from pyg_diffusion.tasks.molecules.generator import ConformerGenerator
+from pyg_diffusion.tasks.molecules.sample import sample_records, sdf_text
 from pyg_diffusion.sample import Inpainted
 
 RING = Chem.MolFromSmarts("[R]~[R]~[R]")
 
 
 @pytest.fixture(scope="module")
-def generator() -> Generator:
-    return Generator.from_pretrained(unsound="keep")
+def generator() -> ConformerGenerator:
+    return ConformerGenerator.from_pretrained(unsound="keep")
 
 
 @pytest.fixture(autouse=True)
 def as_drawn(monkeypatch):
     """Draws are compared; mending is a minimisation, which may tell the last digits of its start apart."""
-    monkeypatch.setattr("pyg_diffusion.generate.mend", lambda gate, pos, fixed: pos)
+    monkeypatch.setattr("pyg_diffusion.tasks.molecules.conformers.mend", lambda gate, pos, fixed: pos)
 
 
 def embedded(smiles: str) -> Chem.Mol:
@@ -33,7 +33,7 @@ def embedded(smiles: str) -> Chem.Mol:
     return mol
 
 
-def sampled(generator: Generator, path, mols, n=2) -> tuple[list[Chem.Mol], dict[str, str], list[str]]:
+def sampled(generator: ConformerGenerator, path, mols, n=2) -> tuple[list[Chem.Mol], dict[str, str], list[str]]:
     """(what was written, what was skipped, remarks) for a file of these molecules."""
     path.write_text("".join(sdf_text(mol, 0) for mol in mols))
     out, skipped, said = io.StringIO(), {}, []

@@ -6,7 +6,7 @@ from rdkit import Chem
 from rdkit.Chem import AllChem
 
 from pyg_diffusion.chem import molecule_from_mol, read_sdf
-from pyg_diffusion.pipeline import unique_molecules
+from pyg_diffusion.tasks.molecules.inputs import unique_molecules
 
 
 def written(path, smiles: list[str], noise: float = 0.0) -> str:

@@ -36,8 +36,9 @@ from pyg_diffusion.chem.formats import raw_records, read_records
 from pyg_diffusion.data import MoleculeStore, StoreError, write_store
 from pyg_diffusion.data.field_file import FieldFileError, grid_of, read_fields, write_fields
 from pyg_diffusion.data.sealed import seal
-from pyg_diffusion.generate import Generator
-from pyg_diffusion.pipeline import Tally, input_records, unique_molecules
+from pyg_diffusion.tasks.molecules.generator import ConformerGenerator
+from pyg_diffusion.tasks.molecules.sample import Tally
+from pyg_diffusion.tasks.molecules.inputs import input_records, unique_molecules
 from pyg_diffusion.pretrained import Card, WeightsError, build_denoiser, load_pretrained, save_pretrained
 from pyg_diffusion.spectral import PowerSpectrum
 from pyg_diffusion.train.checkpoint import CheckpointError, read_checkpoint
@@ -252,7 +253,7 @@ class _:
     def read(path: Path) -> None:
         denoiser, card = load_pretrained(path)
         if card.data["kind"] == "molecules":
-            generator = Generator(denoiser, card)
+            generator = ConformerGenerator(denoiser, card)
             generator.unfamiliar(_ethanol())
             str(generator.levels)
 

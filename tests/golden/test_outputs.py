@@ -110,7 +110,8 @@ def defaults() -> dict[str, dict]:
         "evaluate": ["a.sdf", "b.sdf"],
         "plot": ["run"],
     }
-    return {command: json.loads(json.dumps(vars(parse([command, *given])))) for command, given in least.items()}
+    parsed = {command: vars(parse([command, *given])) for command, given in least.items()}
+    return {command: json.loads(json.dumps(options | {"task": None})) for command, options in parsed.items()}
 
 
 def test_sample_gives_what_it_gave(tmp_path):

@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from pyg_diffusion import Generator
+from pyg_diffusion import ConformerGenerator
 from pyg_diffusion.denoise import Denoiser
-from pyg_diffusion.generate_fields import FieldGenerator
+from pyg_diffusion import FieldGenerator
 from pyg_diffusion.nn import ConformerNet, GraphNet
 from pyg_diffusion.pretrained import Card
-from pyg_diffusion.sample import DDIM, Ancestral, Exponential, PredictorCorrector, ProbabilityFlow
+from pyg_diffusion.sample import Ancestral, DDIM, Exponential, PredictorCorrector, ProbabilityFlow
 from pyg_diffusion.sample.confidence import TAUS
 from pyg_diffusion.sde import GeometricTime, LinearSDE
 from pyg_diffusion.spectral import PowerSpectrum
@@ -47,13 +47,13 @@ def test_molecules(sampler, cost, molecules):
     net = ConformerNet(width=16, depths=(1,), heads=2, pair_width=8)
     calls = Calls(net)
     card = Card({}, {}, False, [1, 6, 7, 8])
-    generator = Generator(denoiser_of(net), card, sampler, STEPS, device="cpu", max_pairs=400, confidence=False)
+    generator = ConformerGenerator(denoiser_of(net), card, sampler, STEPS, device="cpu", max_pairs=400, confidence=False)
     results = generator.sample(molecules[:6], 3, max_attempts=2)
     assert sum(r.evaluations for r in results) == calls.count
     assert all(r.evaluations == (6 - r.sound_at_once) * cost for r in results)
     assert any(r.sound_at_once < 3 for r in results)  # so that some were drawn again
 
-    rated, calls.count = Generator(generator.denoiser, card, sampler, STEPS, device="cpu", unsound="keep"), 0
+    rated, calls.count = ConformerGenerator(generator.denoiser, card, sampler, STEPS, device="cpu", unsound="keep"), 0
     results = rated.sample(molecules[4:5], 3, max_attempts=1)
     assert sum(r.evaluations for r in results) == calls.count == 3 * (cost + len(TAUS))
 
@@ -64,7 +64,7 @@ def test_guidance(guidance, times, diversity, molecules):
     net = ConformerNet(width=16, depths=(1,), heads=2, pair_width=8, conditions=("radius_of_gyration",))
     calls = Calls(net)
     card = Card({}, {"conditions": ["radius_of_gyration"]}, False, [1, 6, 7, 8])
-    generator = Generator(denoiser_of(net), card, ProbabilityFlow(2), STEPS, device="cpu", confidence=False)
+    generator = ConformerGenerator(denoiser_of(net), card, ProbabilityFlow(2), STEPS, device="cpu", confidence=False)
     (result,) = generator.sample(
         molecules[4:5], 3, condition={"radius_of_gyration": 2.0}, guidance=guidance, diversity=diversity
     )

@@ -5,7 +5,7 @@ import pytest
 import torch
 from conftest import embed
 
-from pyg_diffusion import Generator
+from pyg_diffusion import ConformerGenerator
 from pyg_diffusion.chem import molecule_from_mol
 from pyg_diffusion.sample import Ancestral, EnergyGuided, ParticleGuided, time_grid
 from pyg_diffusion.sample.confidence import superimposed
@@ -141,7 +141,7 @@ def test_bad_input():
 
 @pytest.fixture(scope="module")
 def generator():
-    return Generator.from_pretrained(device="cpu", steps=6, confidence=False)
+    return ConformerGenerator.from_pretrained(device="cpu", steps=6, confidence=False)
 
 
 def test_conformers_of_a_molecule_repel_each_other_and_share_a_batch(generator, monkeypatch):
@@ -160,7 +160,7 @@ def test_conformers_of_a_molecule_repel_each_other_and_share_a_batch(generator, 
             generator.sample(*asked, diversity=value)
 
     seen = []
-    monkeypatch.setattr(Generator, "_run", lambda self, jobs, **_: seen.append([j.molecule for j in jobs]))
+    monkeypatch.setattr(ConformerGenerator, "_run", lambda self, jobs, **_: seen.append([j.molecule for j in jobs]))
     monkeypatch.setattr(generator, "max_pairs", 10 * len(chain.z) ** 2)
     generator.sample([chain, chain, water, chain], [6, 7, 1, 12], max_attempts=1, diversity=1.0)
     assert seen == [[2] + [0] * 6, [1] * 7, [3] * 10, [3] * 2]
@@ -179,7 +179,7 @@ def test_kept_atoms_stay_and_an_energy_pulls_beside_the_repulsion(generator):
     def pulled(operator, batch):
         return lambda x: x.square().sum()
 
-    any_geometry = Generator.from_pretrained(device="cpu", steps=6, confidence=False, unsound="keep")
+    any_geometry = ConformerGenerator.from_pretrained(device="cpu", steps=6, confidence=False, unsound="keep")
 
     def size(**options):
         drawn = any_geometry.sample([molecule], 4, seed=1, max_attempts=1, diversity=20.0, **options)

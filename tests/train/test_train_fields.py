@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 
 from pyg_diffusion.cli import main
 from pyg_diffusion.data.field_file import FieldFileError, read_fields, write_fields
-from pyg_diffusion.generate import Generator
-from pyg_diffusion.generate_fields import FieldGenerator
+from pyg_diffusion.tasks.molecules.generator import ConformerGenerator
+from pyg_diffusion import FieldGenerator
 from pyg_diffusion.pretrained import load_pretrained
 from pyg_diffusion.train import train
 from pyg_diffusion.train.config import ConfigError, from_dict
@@ -159,7 +159,7 @@ def test_conditions_guidance_and_known_nodes(trained):
             generator.sample(**({"n": 1} | options))
     denoiser, card = load_pretrained(trained)
     with pytest.raises(ValueError, match="make fields, no molecules"):
-        Generator(denoiser, card)
+        ConformerGenerator(denoiser, card)
     amplitudes = FieldDataModule(from_dict(recipe(trained.parent / "data", conditions=["amplitude"])).data, 0, ["amplitude"])
     torch.testing.assert_close(denoiser.net.condition_mean, amplitudes.conditions(["amplitude"])[0], rtol=1e-2, atol=0)
 

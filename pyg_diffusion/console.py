@@ -1,4 +1,4 @@
-"""What the commands share: messages, outputs, exit status."""
+"""What commands share: messages to the user, outputs, exit status."""
 
 import gzip
 import os

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Batch
 
-from .chem.skeleton import second_of, skeleton, standing_in
-from .data import Molecule, MoleculeData
-from .nn import HydrogenNet
+from ...chem.skeleton import second_of, skeleton, standing_in
+from ...data import Molecule, MoleculeData
+from ...nn import HydrogenNet
 
 FRAME = 3  # kept atoms that hold a molecule in place
 

@@ -1,0 +1,83 @@
+"""Fields on grids, of a law that is known."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..base import Options, Task
+from ..options import add_drawing, at_least
+
+if TYPE_CHECKING:
+    from ...denoise import Denoiser
+    from ...train.datamodule import SignalDataModule
+    from ...train.recipe import DataSection, Recipe
+    from ...weights_io import Card
+    from .generator import FieldGenerator
+
+SUFFIXES = (".h5", ".hdf5")
+
+
+class Fields(Task):
+    """Signals `[N, C]` on a grid, of one of the laws of `datasets.GridFields`."""
+
+    name = "fields"
+    makes = "fields"
+    networks = ("graph", "eps", "score", "mlp", "energy")
+    terms = ("smoothness", "neighbour_alignment")
+
+    @property
+    def section(self) -> type[DataSection]:
+        from .recipe import FieldsData
+
+        return FieldsData
+
+    def datamodule(self, recipe: Recipe) -> SignalDataModule:
+        from .data import FieldDataModule
+
+        return FieldDataModule(recipe.data, recipe.train.seed, recipe.model.conditions)
+
+    def check_card(self, card: Card) -> None:
+        if not {"shape", "kinds", "spacing", "channels"} <= set(card.data):
+            raise ValueError("the data of fields must have shape, kinds, spacing and channels")
+
+    def generator(self, denoiser: Denoiser, card: Card, **options: Any) -> FieldGenerator:
+        from .generator import FieldGenerator
+
+        return FieldGenerator(denoiser, card, **options)
+
+    def add_arguments(self, command: str, options: Options) -> None:
+        if command == "sample":
+            options.add_argument("-n", type=at_least(1), default=10, metavar="N", help="fields, 10 if not given")
+            add_drawing(options, self.terms, 50, "exponential2")
+            options.add_argument("--keep", metavar="FIELD.npy", help="known values, NaN where free")
+        if command == "evaluate":
+            options.add_argument("--baselines", action="store_true", help="score simple generators beside it")
+
+    def sample(self, args: argparse.Namespace, denoiser: Denoiser, card: Card) -> int:
+        from .sample import sample
+
+        return sample(args, denoiser, card, self.terms)
+
+    def evaluate(self, args: argparse.Namespace) -> int:
+        from .evaluate import evaluate
+
+        return evaluate(args)
+
+    def plot(self, args: argparse.Namespace, target: Path) -> None:
+        from .plot import plot_evaluation, plot_fields
+
+        source = Path(args.source)
+        (plot_fields if source.suffix in SUFFIXES else plot_evaluation)(source, target)
+
+    def owns(self, path: Path) -> bool:
+        if path.suffix == ".json":
+            from ...files import json_of
+
+            return json_of(path).get("kind") == self.name
+        return path.suffix in SUFFIXES
+
+
+TASK = Fields()

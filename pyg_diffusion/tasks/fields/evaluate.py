@@ -1,0 +1,108 @@
+"""Generated fields scored against held-out ones."""
+
+import argparse
+import json
+import tempfile
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...console import Output
+from ...data import laplacian_operator
+from ...data.field_file import FieldFileError, grid_of, read_fields
+from ...datasets import GridFields
+from ...metrics.fields import BASELINES, compare_fields, power_spectrum, sampling_floor
+from ...spectral import ExactOperator
+
+ERRORS = ("spectrum", "covariance", "sliced_wasserstein", "mmd", "smoothness_wasserstein")
+FIGURES = ("smoothness", "mean_mse", "nearest_mse")
+OURS, FLOOR = "pyg_diffusion", "held-out samples"
+
+
+def draw_fields(data: Mapping[str, Any], split: str, count: int) -> Tensor:
+    """Fields `[count, N, C]` of the law that a file or card describes, of one of `GridFields`' splits."""
+    with tempfile.TemporaryDirectory() as root:
+        dataset = GridFields(
+            root,
+            data["law"],
+            data["shape"],
+            count,
+            data["seed"],
+            split,
+            kinds=data["kinds"],
+            spacing=data["spacing"],
+            **data["parameters"],
+        )
+        return dataset.fields.clone()
+
+
+def evaluate_fields(generated: str, reference: str | None = None, baselines: bool = False, seed: int = 0) -> dict[str, Any]:
+    """Score a file of generated fields.
+
+    Args:
+        reference: a file of held-out fields; None draws as many from the law that the generated ones are of.
+        baselines: score `metrics.fields.BASELINES`, made of training fields, beside it.
+
+    Returns:
+        {"kind": "fields", "methods": {name: metrics}, "spectrum": {name: p by mode}, "eigenvalues": λ}, JSON-able. The
+        method "held-out samples", the sampling floor, is there where the law is known.
+    """
+    made, data = read_fields(generated)
+    known = "law" in data
+    if reference is not None:
+        truth, other = read_fields(reference)
+        if [other[k] for k in ("shape", "kinds", "spacing")] != [data[k] for k in ("shape", "kinds", "spacing")]:
+            raise FieldFileError(f"{reference}: fields on another grid than {generated}")
+    elif known:
+        truth = draw_fields(data, "reference", len(made))
+    else:
+        raise FieldFileError(f"{generated}: of no known law, so give a file of reference fields")
+    if truth.shape[1:] != made.shape[1:]:
+        raise FieldFileError(
+            f"generated {list(made.shape[1:])} and reference fields {list(truth.shape[1:])} differ in shape"
+        )
+    operator = laplacian_operator(grid_of(data), dtype=torch.float64)
+    assert isinstance(operator, ExactOperator)
+    samples = {OURS: made}
+    if baselines:
+        if not known:
+            raise FieldFileError(f"{generated}: of no known law, so there are no training fields to make baselines of")
+        train = draw_fields(data, "train", min(data["num_samples"], 10 * len(made)))
+        samples |= {name: make(train, len(made), seed) for name, make in BASELINES.items()}
+    methods = {name: compare_fields(x, truth, operator, seed=seed) for name, x in samples.items()}
+    if known:
+        methods[FLOOR] = sampling_floor(draw_fields(data, "test", 4 * len(truth)), truth, operator, seed=seed)
+    spectra = {name: power_spectrum(x, operator).mean(1).tolist() for name, x in {**samples, "reference": truth}.items()}
+    lam = operator.eigenvalues[0].tolist()
+    return {"kind": "fields", "fields": len(made), "methods": methods, "spectrum": spectra, "eigenvalues": lam}
+
+
+def table(result: Mapping[str, Any]) -> str:
+    """Metrics by method, errors also as multiples of the floor where there is one."""
+    methods = result["methods"]
+    names = list(methods)
+    width = max(len(n) for n in (*ERRORS, *FIGURES)) + 2
+    columns = [max(18, len(name) + 2) for name in names]
+    lines = [" " * width + "".join(name.rjust(c) for name, c in zip(names, columns, strict=True))]
+    for row in (*ERRORS, *FIGURES):
+        cells = []
+        for name in names:
+            text = f"{methods[name][row]:.4g}"
+            if row in ERRORS and FLOOR in methods and name != FLOOR and methods[FLOOR][row] > 0:
+                text += f" ({methods[name][row] / methods[FLOOR][row]:.2f}x)"
+            cells.append(text)
+        lines.append(row.ljust(width) + "".join(t.rjust(c) for t, c in zip(cells, columns, strict=True)))
+    return "\n".join(lines)
+
+
+def evaluate(args: argparse.Namespace) -> int:
+    """`pyg-diffusion evaluate FIELDS.h5`; returns the exit status."""
+    out = Output(args.output, [args.generated, args.reference or ""]) if args.output else None
+    result = evaluate_fields(args.generated, args.reference, args.baselines, args.seed)
+    if out is not None:
+        with out:
+            out.write(json.dumps(result, indent=1) + "\n")
+    print(table(result))
+    return 0

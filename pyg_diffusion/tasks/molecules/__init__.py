@@ -1,0 +1,112 @@
+"""Molecules: conformers of what a SMILES or an SDF file describes."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ...console import UsageError
+from ..base import Command, Options, Task
+from . import options
+
+if TYPE_CHECKING:
+    from ...denoise import Denoiser
+    from ...train.datamodule import SignalDataModule
+    from ...train.module import DenoiserModule
+    from ...train.recipe import DataSection, Recipe
+    from ...weights_io import Card
+    from .generator import ConformerGenerator
+
+
+def _prepare(args: argparse.Namespace) -> int:
+    from .commands import prepare
+
+    return prepare(args)
+
+
+def _finetune(args: argparse.Namespace) -> int:
+    from .commands import finetune
+
+    return finetune(args)
+
+
+class Molecules(Task):
+    """Conformers: positions `[N, 3]` in Å of the atoms of a molecular graph."""
+
+    name = "molecules"
+    makes = "conformers"
+    networks = ("conformer", "hydrogen")
+    terms = ("smoothness", "neighbour_alignment", "bonds", "angles", "clashes")
+    commands = {
+        "prepare": Command(
+            "Turn SDF files or tables of SMILES (packed or not) into one HDF5 store; resumes where it was interrupted.",
+            options.add_prepare,
+            _prepare,
+        ),
+        "finetune": Command(
+            "Continue the shipped weights, or others, on the conformers of your own SDF files.",
+            options.add_finetune,
+            _finetune,
+        ),
+    }
+
+    @property
+    def section(self) -> type[DataSection]:
+        from .recipe import MoleculesData
+
+        return MoleculesData
+
+    def check(self, recipe: Recipe) -> None:
+        from .recipe import check
+
+        check(recipe)
+
+    def exact_targets(self, recipe: Recipe) -> tuple[str, ...]:
+        from .recipe import exact_targets
+
+        return exact_targets(recipe)
+
+    def datamodule(self, recipe: Recipe) -> SignalDataModule:
+        from .data import datamodule
+
+        return datamodule(recipe)
+
+    def module(self, recipe: Recipe) -> type[DenoiserModule]:
+        from .data import module
+
+        return module(recipe)
+
+    def generator(self, denoiser: Denoiser, card: Card, **options: Any) -> ConformerGenerator:
+        from .generator import ConformerGenerator
+
+        return ConformerGenerator(denoiser, card, **options)
+
+    def add_arguments(self, command: str, options_: Options) -> None:
+        {"sample": options.add_sample, "evaluate": options.add_evaluate, "plot": options.add_plot}[command](
+            options_, self.terms
+        )
+
+    def sample(self, args: argparse.Namespace, denoiser: Denoiser, card: Card) -> int:
+        from .commands import sample
+
+        return sample(args, denoiser, card, self.terms)
+
+    def evaluate(self, args: argparse.Namespace) -> int:
+        from .commands import evaluate
+
+        return evaluate(args)
+
+    def plot(self, args: argparse.Namespace, target: Path) -> None:
+        from .plot import plot_evaluation
+
+        if bool(args.generated) != bool(args.reference):
+            raise UsageError("--generated and --reference go together")
+        plot_evaluation(Path(args.source), target, args.generated, args.reference)
+
+    def owns(self, path: Path) -> bool:
+        name = path.name.lower().removesuffix(".gz").removesuffix(".bz2").removesuffix(".xz")
+        return name.endswith((".sdf", ".sd", ".mol"))
+
+
+TASK = Molecules()

@@ -1,0 +1,177 @@
+"""What the commands do with molecules."""
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from ...console import Output, Skipped, UsageError, say, status
+from ...denoise import Denoiser
+from ...weights_io import Card
+from ..options import drawing_options, guides
+
+
+def prepare(args: argparse.Namespace) -> int:
+    """A store of the inputs."""
+    from ...chem.ensembles import EnsembleOptions
+    from ...chem.prepare import NothingUsable, held_out_path
+    from ...chem.prepare import prepare as run
+    from ...chem.splits import Split
+
+    skipped = Skipped()
+    made, level = None, args.level
+    if args.split_by and args.split is None:
+        raise UsageError("--split-by goes with --split")
+    try:
+        split = None if args.split is None else Split(args.split, args.split_by or "inchikey")
+    except ValueError as error:
+        raise UsageError(f"--split: {error}") from error
+    try:
+        if args.conformers:
+            made, level = EnsembleOptions(args.conformers, level or "GFN2-xTB", args.window, keep=args.keep), ""
+        report = run(args.inputs, args.output, args.workers, not args.quiet, made, level, split)
+    except NothingUsable as error:
+        report = error.report
+    for row in report.skipped:
+        skipped.add(f"{row.name} ({row.file}, record {row.record})", row.reason)
+    for line in report.remarks():
+        say(line)
+    skipped.summary(report.records - len(report.skipped), "records")
+    if not report.molecules:
+        say("nothing usable; no store was written")
+        return 1
+    say(f"{args.output}: {report.molecules} molecules, {report.conformers} conformers, {report.seconds:.1f} s")
+    if split is None and held_out_path(args.output).exists():
+        say(f"{held_out_path(args.output)}: left by an earlier run with --split; it may share molecules with the new store")
+    if split is not None:
+        held_out = f"{report.held_out_molecules} molecules, {report.held_out_conformers} conformers"
+        say(f"{held_out_path(args.output)}: {held_out}, held out by {split.by}")
+    return status(report.molecules > 0, bool(report.skipped), args.strict)
+
+
+def finetune(args: argparse.Namespace) -> int:
+    """Weights continued on the inputs."""
+    from ...chem.prepare import prepare
+    from ...train.checkpoint import LAST, PREVIOUS
+    from ...train.recipe import RecipeError
+    from ..training import run_recipe
+    from .finetune import finetune_recipe
+
+    store = Path(args.output) / "data.h5"
+    try:
+        recipe = finetune_recipe(str(store), args.level, args.weights, args.minutes, args.set)
+    except RecipeError as error:
+        raise UsageError(str(error)) from error
+    if not (args.resume and store.is_file()):
+        if any((Path(args.output) / name).exists() for name in (LAST, PREVIOUS)):
+            raise UsageError(f"{args.output} already holds a run; give --resume to continue it, or another folder")
+        try:
+            store.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"cannot write {args.output}: {error.strerror or error}") from error
+        report = prepare(args.inputs, str(store), progress=not args.quiet, level=args.level)
+        skipped = Skipped()
+        for row in report.skipped:
+            skipped.add(f"{row.name} ({row.file}, record {row.record})", row.reason)
+        for line in report.remarks():
+            say(line)
+        skipped.summary(report.records - len(report.skipped), "records")
+        say(f"{store}: {report.molecules} molecules, {report.conformers} conformers")
+    again = ["finetune", *args.inputs, "--level", args.level, "--minutes", f"{args.minutes:g}"]
+    again += [] if args.weights is None else ["--weights", args.weights]
+    again += [word for change in args.set for word in ("--set", change)]
+    return run_recipe(recipe, args.output, args.resume, args.quiet, again)
+
+
+def sample(args: argparse.Namespace, denoiser: Denoiser, card: Card, terms: Sequence[str]) -> int:
+    """Conformers of the inputs, as SDF."""
+    from rdkit import Chem
+
+    from ...chem.finish import Finish
+    from .embed import OVERSAMPLE
+    from .generator import ConformerGenerator
+    from .sample import sample_records
+
+    if args.max_isomers and args.stereo == "sample":
+        raise UsageError("--max-isomers goes with --stereo enumerate")
+    keep = Chem.MolFromSmarts(args.keep) if args.keep else None
+    if args.keep and keep is None:
+        raise UsageError(f"--keep {args.keep!r}: not a SMARTS pattern")
+    guiding, finish = guides(args, terms), Finish(args.relax, args.energies, args.prune)
+    options = drawing_options(args, card) | {"confidence": not args.no_confidence, "unsound": args.unsound}
+    generator = ConformerGenerator(denoiser, card, **options)
+    skipped = Skipped()
+    n, per_record = args.n
+    report = Output(args.report) if args.report else None
+    with Output(args.output, args.inputs) as out:
+        tally = sample_records(
+            generator,
+            args.inputs,
+            n,
+            per_record,
+            out,
+            skipped.add,
+            say,
+            args.seed,
+            args.attempts,
+            progress=not args.quiet,
+            condition=dict(args.ask) or None,
+            guidance=args.guidance,
+            terms=guiding,
+            keep=keep,
+            level=args.level,
+            diversity=args.diversity,
+            oversample=args.oversample or OVERSAMPLE,
+            finish=finish,
+            max_isomers=(args.max_isomers or 32) if args.stereo == "enumerate" else None,
+        )
+    if report is not None:
+        with report:
+            report.write(json.dumps(asdict(tally), indent=1) + "\n")
+    skipped.summary(tally.molecules, "molecules")
+    for line in tally.lines():
+        say(line)
+    return status(tally.conformers > 0, bool(skipped.rows), args.strict)
+
+
+def evaluate(args: argparse.Namespace) -> int:
+    """Conformers scored against reference ones."""
+    if args.reference is None:
+        raise UsageError("conformers need a REFERENCE.sdf to be scored against")
+    baselines = list(dict.fromkeys(["etkdg"] * args.etkdg + ["mmff"] * args.mmff + args.compare))
+    if args.openconf_python and not any(name.startswith("openconf") for name in baselines):
+        raise UsageError("--openconf-python goes with --compare openconf")
+    if args.xtb and args.busters == 0:
+        raise UsageError("--xtb needs conformers to work on: --busters above 0")
+    from ...metrics import BaselineError
+    from .evaluate import evaluate_files
+
+    out = Output(args.output, [args.generated, args.reference]) if args.output else None
+    skipped = Skipped()
+    try:
+        comparison, result = evaluate_files(
+            args.generated,
+            args.reference,
+            skipped.add,
+            say,
+            report=args.report,
+            baselines=baselines,
+            openconf_python=args.openconf_python,
+            deltas=args.delta,
+            checked=args.busters,
+            xtb=args.xtb,
+            workers=args.workers,
+            seed=args.seed,
+        )
+    except BaselineError as error:
+        raise UsageError(str(error)) from error
+    if out is not None:  # before the table, which a closed pipe may cut short
+        with out:
+            out.write(json.dumps(result, indent=1, allow_nan=False) + "\n")
+    print(comparison.table())
+    scored = comparison.molecules - len(comparison.failed["pyg_diffusion"])
+    skipped.summary(scored, "molecules")
+    return status(scored > 0, bool(skipped.rows), args.strict)
+
+

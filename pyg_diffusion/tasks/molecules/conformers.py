@@ -1,0 +1,151 @@
+"""What was generated for a molecule, and what becomes of each draw until it may be given out."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+
+import numpy as np
+
+from ...chem.acceptance import Acceptance
+from ...chem.ideal import Ideal
+from ...chem.mend import mend
+from ...generate import Job
+from .two_stages import SecondStage
+
+HOPELESS = 1.0  # steps of `chem.soundness` per atom
+UNSOUND_CONFIDENCE = 0.1  # the most that an unsound conformer can have
+
+# (index of a molecule, positions [k, N, 3], their confidences [k] where there are any) -> which of them to keep
+Choice = Callable[[int, np.ndarray, np.ndarray | None], Sequence[int]]
+
+
+@dataclass
+class Conformers:
+    """What was generated for one molecule.
+
+    Attributes:
+        positions: sound conformers of right stereo, in Å, `[k, N, 3]`, k <= asked.
+        asked: how many were wanted.
+        right_at_once: how many had right stereo before any resampling (the yield).
+        sound_at_once: how many of those were sound.
+        redrawn: draws of right stereo that were thrown away because they were unsound.
+        mended: conformers of which no draw was sound, and whose nearest miss was healed (`chem.mend`).
+        evaluations: network evaluations spent, resampling included; of two stages those of the first.
+        notes: warnings about the molecule, such as elements the model never saw.
+        problem: why there is none, where there is none.
+        faults: what is unsound about each, "" for sound ones; only a generator that keeps unsound conformers has others.
+        confidence: of each, in (0, 1], a rank: 1 / (1 + c / .1 Å) with c as in `sample.confidence`, over heavy atoms, over
+            all where there is one heavy atom or none; at most .1 for unsound ones; None where it was not asked for.
+    """
+
+    positions: np.ndarray
+    asked: int
+    right_at_once: int = 0
+    sound_at_once: int = 0
+    redrawn: int = 0
+    mended: int = 0
+    evaluations: int = 0
+    notes: list[str] = field(default_factory=list)
+    problem: str = ""
+    confidence: np.ndarray | None = None
+    faults: list[str] = field(default_factory=list)
+
+    @classmethod
+    def none(cls, atoms: int, asked: int, notes: Sequence[str] = (), problem: str = "") -> "Conformers":
+        """Nothing yet of a molecule."""
+        return cls(np.zeros((0, atoms, 3)), asked, notes=list(notes), problem=problem)
+
+    def keep(self, chosen: Sequence[int]) -> None:
+        """Leave out all but these."""
+        self.positions = self.positions[list(chosen)]
+        self.confidence = None if self.confidence is None else self.confidence[list(chosen)]
+        self.faults = [self.faults[k] for k in chosen]
+
+
+@dataclass(kw_only=True)
+class ConformerJob(Job):
+    """One conformer to be made; `data` is what is sampled, all atoms or the skeleton, and `signal` the positions of all.
+
+    Attributes:
+        molecule: its index.
+        ideal: what sets lengths and angles that the model is not trusted with.
+        second: what completes a skeleton.
+        confidence: that it has.
+        excess: of `signal` beyond the bounds of soundness; 0 where it is sound.
+        miss: the nearest to soundness of the draws that were not.
+    """
+
+    molecule: int
+    ideal: Ideal
+    second: SecondStage | None = None
+    confidence: float = math.nan
+    excess: float = math.inf
+    miss: np.ndarray | None = None
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether the draw nearest to soundness is beyond the bounds all over, and more draws are a waste."""
+        return self.miss is not None and self.excess > HOPELESS * len(self.miss)
+
+    @property
+    def sampled(self) -> np.ndarray:
+        """Positions of the atoms that are sampled."""
+        assert self.signal is not None
+        return self.signal if self.second is None else self.signal[self.second.skeleton.kept]
+
+
+class Judges:
+    """Which draws of each molecule may be given out; counts what may not.
+
+    Args:
+        judges: of each molecule.
+        results: of each molecule, where it is counted.
+        fixed: of each molecule which atoms are kept, `[N]`; None where none are.
+    """
+
+    def __init__(self, judges: Sequence[Acceptance], results: Sequence[Conformers], fixed: Sequence[np.ndarray] | None):
+        self.judges, self.results, self.fixed = judges, results, fixed
+
+    def accept(self, jobs: Sequence[ConformerJob], first: bool) -> None:
+        """Count what was drawn, `first` of each or not, and take back the positions that may not be given out."""
+        drawn = sorted((job for job in jobs if job.signal is not None), key=lambda job: job.molecule)
+        for k, group in groupby(drawn, key=lambda job: job.molecule):
+            own, result = list(group), self.results[k]
+            right, excess = self.judges[k](np.stack([job.signal for job in own if job.signal is not None]))
+            sound = right & (excess == 0)
+            result.right_at_once += int(right.sum()) if first else 0
+            result.sound_at_once += int(sound.sum()) if first else 0
+            result.redrawn += int((right & ~sound).sum())
+            for job, fits, good, beyond in zip(own, right, sound, excess, strict=True):
+                if fits and beyond < job.excess:
+                    job.excess, job.miss = float(beyond), job.signal
+                if not good:
+                    job.signal = None
+
+    def mend(self, job: ConformerJob) -> bool:
+        """Heal the draw of a job that was nearest to soundness; whether that is sound and of right stereo."""
+        if job.miss is None:
+            return False
+        judge = self.judges[job.molecule]
+        healed = mend(judge.gate, job.miss, None if self.fixed is None else self.fixed[job.molecule]).astype(job.miss.dtype)
+        if not judge.right(healed[None])[0] or judge.gate.excess(healed[None])[0]:
+            return False
+        job.signal, job.excess = healed, 0.0
+        self.results[job.molecule].mended += 1
+        return True
+
+    def collect(self, k: int, jobs: Sequence[ConformerJob], rated: bool) -> None:
+        """Put what was made of a molecule into its result."""
+        judge, result = self.judges[k], self.results[k]
+        made = [(job, job.signal) for job in jobs if job.signal is not None]
+        result.positions = np.stack([signal for _, signal in made])
+        result.faults = [judge.words(signal) if job.excess else "" for job, signal in made]
+        if rated:
+            confidence = np.array([job.confidence for job, _ in made])
+            result.confidence = doubted(confidence, np.array([job.excess for job, _ in made]))
+
+
+def doubted(confidence: np.ndarray, excess: np.ndarray) -> np.ndarray:
+    """Confidences `[k]` of conformers so far beyond the bounds of soundness, the unsound ones behind all others."""
+    return confidence * np.where(excess > 0, UNSOUND_CONFIDENCE / (1 + excess), 1.0)

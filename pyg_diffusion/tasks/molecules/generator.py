@@ -1,0 +1,383 @@
+"""ConformerGenerator: weights + process + sampler, from molecular graphs to conformers."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from numbers import Integral
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch_geometric.data import Batch
+
+from ...chem.acceptance import Acceptance
+from ...chem.conformers import coincident
+from ...chem.fragments import fragments
+from ...chem.ideal import Ideal
+from ...chem.parts import not_drawn, parts_of
+from ...chem.remarks import unfamiliar
+from ...data import Molecule, laplacian_operator
+from ...denoise import Denoiser
+from ...generate import DrawsSignals, Energy, GraphGenerator, Steering
+from ...nn import HydrogenNet
+from ...nn.hydrogen_net import DRAWS
+from ...sample import Counted, Inpainted, ParticleGuided, Steered, steer, time_grid
+from ...sample.confidence import uncertainty
+from ...spectral import DenseOperator, LaplacianOperator
+from ...weights_io import SHIPPED, Card, load_pretrained
+from .apart import sample_apart
+from .conformers import Choice, ConformerJob, Conformers, Judges
+from .two_stages import SecondStage, complete
+
+CONFIDENCE_SCALE = 0.1  # Å; a conformer that denoising moves by this has confidence 1/2
+MEND_AFTER = 3  # draws, where none was sound
+UNSOUND = ("refuse", "keep")
+TAU_RANGE = (2e-3, 40.0)  # where sampling ends and begins: the last .05 Å of noise are left to one denoising
+
+
+@dataclass(frozen=True)
+class Repelled(Steering):
+    """Steering with a repulsion between the conformers of a molecule, in kT."""
+
+    diversity: float = 0.0
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is asked of every draw of a job, beside how many: as for `ConformerGenerator.sample`."""
+
+    seed: int
+    streams: Sequence[int]
+    attempts: int
+    steering: Repelled
+    level: str
+    progress: Callable[[int], object] | None
+
+
+class ConformerGenerator(GraphGenerator[ConformerJob]):
+    """Samples conformers of molecules given as graphs.
+
+    With weights of two stages (`chem.skeleton`) the first draws, is steered and rated on the heavy atoms, and the second
+    gives each draw its hydrogens; otherwise all atoms are drawn at once.
+
+    Args:
+        denoiser, card, sampler, steps, device, compile: as for `GraphGenerator`; 8 steps, ancestral by default, the best in
+            precision by benchmarks/conformers.py.
+        max_pairs: a batch holds no more than this many padded atom pairs; bounds the memory (about 2 kB each).
+        confidence: give each conformer one, for two network evaluations more.
+        unsound: what becomes of a conformer that is unsound after all attempts: "refuse" leaves it out, "keep" gives its
+            nearest miss, with what is wrong in `Conformers.faults`.
+    """
+
+    makes = "molecules"
+    default_steps = 8  # of every draw, and two for its confidence
+
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        card: Card,
+        sampler: DrawsSignals | None = None,
+        steps: int | None = None,
+        device: str | None = None,
+        max_pairs: int = 60_000,
+        compile: bool = False,
+        confidence: bool = True,
+        unsound: str = "refuse",
+    ):
+        if unsound not in UNSOUND:
+            raise ValueError(f"unsound must be one of {', '.join(UNSOUND)}, got {unsound!r}")
+        super().__init__(denoiser, card, sampler, steps, device, max_pairs, compile)
+        self.confidence, self.unsound = confidence, unsound
+        self.two_stages = card.data.get("hydrogens") == "second"
+        if self.two_stages and self.denoiser.second is None:
+            raise ValueError("these weights are of one of two stages; weights_io.join_stages makes weights of both")
+
+    @classmethod
+    def from_pretrained(cls, path: str | Path | None = None, **options: Any) -> Self:
+        """From a weights file or a training run's folder; the weights that ship with the package if None."""
+        return cls(*load_pretrained(SHIPPED if path is None else path), **options)
+
+    @property
+    def levels(self) -> list[str]:
+        """Levels of theory that the model tells apart; the first is sampled where none is asked for."""
+        return list(self.card.model.get("levels", []))
+
+    def unfamiliar(self, molecule: Molecule) -> list[str]:
+        """Warnings about what the model did not see in training."""
+        return unfamiliar(molecule, [len(a) for a in fragments(molecule)], self.card.elements, self.card.domain)
+
+    def remarks(self, molecule: Molecule) -> list[str]:
+        """What is unfamiliar about a molecule, and where its geometry is not the model's own."""
+        return [*self.unfamiliar(molecule), *not_drawn(molecule, self.card.elements)]
+
+    def sample(
+        self,
+        molecules: Sequence[Molecule],
+        n: int | Sequence[int],
+        seed: int = 0,
+        first: int | Sequence[int] = 0,
+        max_attempts: int = 10,
+        progress: Callable[[int], object] | None = None,
+        condition: Mapping[str, float] | Sequence[Mapping[str, float]] | None = None,
+        guidance: float = 1.0,
+        energy: Energy | None = None,
+        energy_limit: float = 0.5,
+        fixed: Sequence[np.ndarray | None] | None = None,
+        level: str | None = None,
+        diversity: float = 0.0,
+        choose: Choice | None = None,
+    ) -> list[Conformers]:
+        """n sound conformers of every molecule, each of the stereo its graph asks for.
+
+        A conformer of wrong stereo, or of a geometry that cannot be (`chem.Soundness`), is drawn again, up to `max_attempts`
+        times in all; after three draws and after the last, the one that was nearest to soundness is mended (`chem.mend`).
+        One that is broken all over then is given up. What still fails is left out, so a result may hold fewer conformers
+        than asked for. The noise of a conformer depends on (seed, molecule, conformer, attempt) alone, not on how molecules
+        are batched.
+
+        One atom, and two, have a closed form (`chem.closed`), which takes no draw. Of a molecule of several fragments each
+        is drawn, and judged, as the molecule it is; then they are put beside each other (`chem.fragments.assemble`), those
+        with atoms to keep where these are. A repulsion acts between draws of one fragment. Such a molecule has the
+        confidence of its least sure fragment. Where the model is not to be trusted, what it draws is moved to tabulated
+        lengths and angles (`chem.ideal`), which `Conformers.notes` says.
+
+        Args:
+            n: one number, or one per molecule.
+            first: index of the first molecule, for callers that work through a longer list in pieces; or of every one.
+            progress: called with the number of conformers finished.
+            condition: properties that the conformers should have, by name, for all molecules or one mapping each; only
+                what the model was trained with (`card.model["conditions"]`).
+            guidance: w of classifier-free guidance; 1 samples the model as it is, more exaggerates the condition and takes
+                two network calls per evaluation.
+            energy: called with (L, batch), gives a function E of positions `[num_nodes, 3]` in Å, in kT, per graph or
+                summed; samples follow exp(-E) (`sample.EnergyGuided`). `partial(terms.bind, {"clashes": 10.0})` is one.
+            energy_limit: largest move of an atom by the energy per evaluation, in Å.
+            fixed: for each molecule None, or positions `[N, 3]` of atoms to keep, anywhere in space, with NaN at those to
+                generate (`sample.Inpainted`). Two atoms in one place are an error.
+            level: of theory that the geometries should have, one of `levels`; the first of them if None.
+            diversity: w in kT of a repulsion between the conformers of each molecule, over heavy atoms
+                (`sample.ParticleGuided`); 0 draws them independently. With it they depend on one another, so on n and
+                `max_pairs` as well: where they do not fit into one batch, each repels those of its batch. What is drawn
+                again is drawn independently. Added to `energy`; `energy_limit` holds for the sum.
+            choose: called with the index of each molecule, its conformers, `[k, N, 3]`, k <= n, and their
+                confidences `[k]` or None; returns which of them to keep.
+        """
+        counts = [int(n)] * len(molecules) if isinstance(n, Integral) else [int(k) for k in n]  # type: ignore[union-attr]
+        streams = range(int(first), int(first) + len(molecules)) if isinstance(first, Integral) else list(first)  # type: ignore[arg-type]
+        wanted = self._checked(molecules, counts, seed, condition, guidance, diversity, level)
+        known, origins = _known(fixed, molecules)
+        wholes = [parts_of(m, f) for m, f in zip(molecules, fixed or [None] * len(molecules), strict=True)]
+        if any(len(parts) > 1 or len(parts[0].copies) > 1 or parts[0].closed for parts in wholes):
+            draw = partial(
+                self.sample, seed=seed, max_attempts=max_attempts, guidance=guidance, energy=energy,
+                energy_limit=energy_limit, level=level, diversity=diversity,
+            )  # fmt: skip
+            each = [condition] * len(molecules) if isinstance(condition, Mapping) else condition
+            return sample_apart(self, draw, molecules, wholes, counts, seed, streams, progress, each, choose)
+        steering = Repelled(guidance, energy, energy_limit, diversity)
+        asked = Asked(seed, streams, max_attempts, steering, level or next(iter(self.levels), ""), progress)
+        results = [Conformers.none(len(m.z), k, self.remarks(m)) for m, k in zip(molecules, counts, strict=True)]
+        kept = None if known is None else [torch.isfinite(pos).all(1).numpy() for pos in known]
+        judges = Judges([Acceptance(m) for m in molecules], results, kept)
+        jobs = [
+            job for k, count in enumerate(counts)
+            for job in self._jobs(k, molecules[k], count, asked, wanted, None if known is None else known[k])
+        ]  # fmt: skip
+        tried = self._attempt(jobs, judges, asked)
+        if self.confidence:
+            for batch in self.batches([job for job in jobs if job.signal is not None]):
+                self.in_parts(batch, partial(self._rate, seed=seed))
+        for k, result in enumerate(results):
+            own = [job for job in jobs if job.molecule == k]
+            result.evaluations += sum(job.evaluations for job in own)
+            if any(job.signal is not None for job in own):
+                judges.collect(k, own, self.confidence)
+                if choose is not None:
+                    result.keep(choose(k, result.positions, result.confidence))
+                result.positions = result.positions + origins[k]
+            elif not result.problem:
+                result.problem = judges.judges[k].refusal(tried[k])
+        return results
+
+    def _checked(
+        self,
+        molecules: Sequence[Molecule],
+        counts: Sequence[int],
+        seed: int,
+        condition: Mapping[str, float] | Sequence[Mapping[str, float]] | None,
+        guidance: float,
+        diversity: float,
+        level: str | None,
+    ) -> Tensor | None:
+        """The conditions `[molecules, K]`, once it is clear that all that is asked can be.
+
+        Raises:
+            ValueError: it cannot.
+        """
+        if len(counts) != len(molecules) or any(k < 1 for k in counts):
+            raise ValueError("n must be one number >= 1, or one per molecule")
+        if seed < 0:
+            raise ValueError(f"seed must be >= 0, got {seed}")
+        for molecule in molecules:
+            if not len(molecule.z):
+                raise ValueError(f"{molecule.name or molecule.smiles!r}: a molecule without atoms has no conformers")
+        wanted = self.conditions(condition, len(molecules))
+        if guidance != 1 and wanted is None:
+            raise ValueError("guidance needs a condition to follow")
+        if not 0 <= diversity < float("inf"):
+            raise ValueError(f"diversity must be finite and >= 0, got {diversity}")
+        if level is not None and level not in self.levels:
+            there_are = f"it knows {', '.join(self.levels)}" if self.levels else "it was trained without any"
+            raise ValueError(f"the model has no level of theory {level!r}; {there_are}")
+        return wanted
+
+    def _jobs(
+        self, k: int, molecule: Molecule, count: int, asked: Asked, wanted: Tensor | None, known: Tensor | None
+    ) -> list[ConformerJob]:
+        """The conformers to be made of molecule k."""
+        second = SecondStage(molecule, asked.level, known) if self.two_stages else None
+        data = molecule.data(conformer=None) if second is None else second.skeleton.molecule.data(conformer=None)
+        data.level = asked.level
+        if wanted is not None:
+            data.condition = wanted[k : k + 1]
+        if known is not None:
+            data.fixed = known if second is None else known[second.skeleton.kept]
+        ideal = Ideal(molecule, self.card.elements, None if known is None else np.isfinite(known.numpy()).all(1))
+        return [
+            ConformerJob(data=data, key=(asked.streams[k], c), molecule=k, ideal=ideal, second=second) for c in range(count)
+        ]
+
+    def _attempt(self, jobs: Sequence[ConformerJob], judges: Judges, asked: Asked) -> list[int]:
+        """Draw until all is sound or the attempts are spent; returns how many each molecule took."""
+        results, waiting, steering = judges.results, list(jobs), asked.steering
+        tried = [0] * len(results)
+        told = asked.progress or (lambda _: None)
+        for attempt in range(asked.attempts):
+            last = attempt + 1 == asked.attempts
+            for job in waiting:
+                tried[job.molecule] = attempt + 1
+            if attempt:  # right stereo comes first, which a repulsion does not know of
+                steering = replace(steering, diversity=0.0)
+            draw = partial(self._draw, seed=asked.seed, attempt=attempt, steering=steering)
+            for batch in self.batches(waiting, (lambda job: job.molecule) if steering.diversity else id):
+                for job in self.in_parts(batch, draw):
+                    results[job.molecule].problem = job.problem
+                judges.accept(batch, attempt == 0)
+                told(sum(job.signal is not None or last or bool(results[job.molecule].problem) for job in batch))
+            waiting = [job for job in waiting if job.signal is None and not results[job.molecule].problem]
+            if attempt + 1 >= MEND_AFTER and (attempt + 1 == MEND_AFTER or last):
+                before = len(waiting)
+                waiting = [job for job in waiting if not (judges.mend(job) or job.hopeless)]
+                told(0 if last else before - len(waiting))  # the last were counted as given up
+            if not waiting:
+                break
+        for job in jobs if self.unsound == "keep" else ():
+            if job.signal is None and not results[job.molecule].problem:
+                job.signal = job.miss
+        return tried
+
+    # The engine's parts that are otherwise for molecules
+
+    def cost(self, size: int) -> int:
+        return size**2
+
+    def operator(self, batch: Batch) -> DenseOperator:
+        operator = laplacian_operator(batch, DenseOperator.from_laplacian)
+        assert isinstance(operator, DenseOperator)
+        return operator
+
+    def times(self) -> Tensor:
+        end, start = self.denoiser.sde.schedule.t(torch.tensor(TAU_RANGE)).clamp(0, 1).tolist()
+        return time_grid(self.steps - 1, start, end) if start > end else time_grid(self.steps - 1)
+
+    def steered(
+        self,
+        denoiser: Counted,
+        jobs: list[ConformerJob],
+        batch: Batch,
+        operator: LaplacianOperator,
+        context: Any,
+        steering: Steering,
+    ) -> Denoiser | Steered:
+        if not (isinstance(steering, Repelled) and steering.diversity):
+            return super().steered(denoiser, jobs, batch, operator, context, steering)
+        alone = self.denoiser.net.without_condition(context) if steering.guidance != 1 else None
+        energy = None if steering.energy is None else steering.energy(operator, batch)
+        member = torch.tensor([job.molecule for job in jobs], device=self.device)
+        heavy = (batch.z > 1).float()
+        guided = steer(denoiser, steering.guidance, alone)
+        guided = ParticleGuided(guided, member, heavy, steering.diversity, energy=energy, limit=steering.limit)
+        return steer(guided, fixed=batch.get("fixed"))
+
+    def settled(self, denoiser: Denoiser | Steered, operator: LaplacianOperator, x: Tensor) -> Tensor:
+        return denoiser.place(operator, x) if isinstance(denoiser, Inpainted) else x
+
+    def _draw(self, jobs: list[ConformerJob], seed: int, attempt: int, steering: Repelled) -> None:
+        """Draw all atoms of the jobs' conformers in place."""
+        self.draw(jobs, 3, attempt, seed=seed, steering=steering)
+        drawn = [job.signal for job in jobs if job.signal is not None]
+        if self.two_stages:
+            drawn = self._completed(jobs, drawn, attempt, seed)
+        for job, pos in zip(jobs, drawn, strict=True):
+            job.signal = job.ideal(pos)
+
+    @torch.no_grad()
+    def _completed(
+        self, jobs: Sequence[ConformerJob], positions: Sequence[np.ndarray], attempt: int, seed: int
+    ) -> list[np.ndarray]:
+        """The second stage: all atoms, from those that the first one drew."""
+        assert isinstance(self.denoiser.second, HydrogenNet)
+        stages, noise = [job.second for job in jobs if job.second is not None], []
+        for job, stage in zip(jobs, stages, strict=True):
+            draws = np.random.default_rng((seed, *job.key, attempt, 2))
+            noise.append(draws.standard_normal((len(stage.data.z), DRAWS), dtype=np.float32))
+        return complete(self.denoiser.second, stages, positions, noise, self.device)
+
+    @torch.no_grad()
+    def _rate(self, jobs: list[ConformerJob], seed: int) -> None:
+        """Give the jobs' positions their confidence."""
+        batch, operator, context = self.batched(jobs)
+        assert isinstance(operator, DenseOperator)
+        x = torch.from_numpy(np.concatenate([job.sampled for job in jobs])).to(self.device)
+        heavy = (batch.z > 1).float()
+        count = torch.zeros(len(jobs), device=self.device).index_add(0, batch.batch, heavy)
+        weight = torch.where(count[batch.batch] > 1, heavy, 1.0)
+        noise = self.noise(jobs, 3, 0, 1, seed=seed)  # another than any attempt had
+        counted = Counted(self.denoiser)
+        move = uncertainty(counted, operator, x, context, noise, weight)
+        for job, value in zip(jobs, (1 / (1 + move / CONFIDENCE_SCALE)).tolist(), strict=True):
+            job.confidence = value
+            job.evaluations += counted.evaluations
+
+
+def _known(
+    fixed: Sequence[np.ndarray | None] | None, molecules: Sequence[Molecule]
+) -> tuple[list[Tensor] | None, list[np.ndarray | float]]:
+    """Positions of kept atoms about their centre, `[N, 3]` each, NaN at the others; and the centres.
+
+    Centred before it is cast: single precision has too few digits for a shape far from the origin.
+    """
+    origins: list[np.ndarray | float] = [0.0] * len(molecules)
+    if fixed is None:
+        return None, origins
+    if len(fixed) != len(molecules):
+        raise ValueError(f"{len(fixed)} fixed for {len(molecules)} molecules; give None for those without any")
+    known = []
+    for k, (molecule, positions) in enumerate(zip(molecules, fixed, strict=True)):
+        shape = len(molecule.z), 3
+        values = np.full(shape, np.nan) if positions is None else np.array(positions, dtype=float)
+        if values.shape != shape:
+            raise ValueError(f"{molecule.name or molecule.smiles!r}: fixed must be {shape}, got {values.shape}")
+        kept = np.isfinite(values).all(1)
+        if kept.any():
+            if pair := coincident(values[kept]):
+                one, other = np.flatnonzero(kept)[list(pair)]
+                raise ValueError(
+                    f"{molecule.name or molecule.smiles!r}: atoms {one + 1} and {other + 1} to keep lie in one place"
+                )
+            origins[k] = values[kept].mean(0)
+            values -= origins[k]
+        known.append(torch.from_numpy(values).float())
+    return known, origins

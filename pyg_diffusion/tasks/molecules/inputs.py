@@ -1,0 +1,169 @@
+"""What is to be sampled: the molecules of SMILES and files, each once, with what is known and what is open of each."""
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from warnings import warn
+
+import numpy as np
+from rdkit import Chem
+
+from ...chem import Record, RecordError, molecule_from_mol, read_records, stereo_of
+from ...chem.axial import axial_key
+from ...chem.conformers import coincident
+from ...chem.formats import is_file
+from ...chem.isomers import most_stereoisomers, stereo_groups, stereoisomers
+from ...chem.records import guarded
+from ...chem.sdf import is_3d
+from ...chem.smiles import record_from_line, split_smiles
+from ...chem.stereo import MIN_VOLUME, signed_volume
+from ...chem.text import repaired
+from ...data import Molecule
+
+
+@dataclass
+class Entry:
+    """One molecule to sample: a record, its arrays, how many records of the input were this molecule, and the positions of
+    the atoms to keep, NaN at the others."""
+
+    record: Record
+    molecule: Molecule
+    copies: int = 1
+    fixed: np.ndarray | None = None
+
+
+def input_records(inputs: Iterable[str], say: Callable[[str], object] = warn) -> Iterator[Record]:
+    """Records of SMILES or InChI strings, of files, and of stdin for "-"; `say` is told remarks about whole files.
+
+    Raises:
+        RecordError: a file is missing, before anything is read, or of no kind that is read.
+    """
+    inputs = list(inputs)
+    for text in inputs:
+        if is_file(text) and not Path(text).exists():
+            raise RecordError(f"{text}: no such file")  # before any work
+    for k, text in enumerate(inputs):
+        if text == "-" or is_file(text):
+            yield from read_records(text, need_3d=False, say=say)
+        else:
+            record = record_from_line(k, split_smiles(repaired(text)))
+            if record.mol is None and re.search(r"\.[a-z]\w*$", text):
+                record.problem += "; nor is there such a file"
+            yield record
+
+
+def unique_molecules(
+    records: Iterable[Record], skip: Callable[[str, str], None], say: Callable[[str], None]
+) -> Iterator[Entry]:
+    """Usable molecules, each once per name: further conformers of one molecule, whatever their atom order, raise `copies` of
+    its entry."""
+    seen: dict[tuple[str, str], Entry] = {}
+    repeated = 0
+    for record in records:
+        if record.mol is None:
+            skip(record.name, record.problem)
+            continue
+        entry = None
+        with guarded(record.name, skip):
+            entry = Entry(record, molecule_from_mol(record.mol, record.name, conformers=False))
+            key = (record.own_name, f"{entry.molecule.smiles} {axial_key(record.mol)} {stereo_groups(record.mol)}")
+        if entry is None:
+            continue
+        for note in record.notes:
+            say(f"{record.name}: {note}")
+        if key in seen:
+            seen[key].copies += 1
+            repeated += 1
+            continue
+        seen[key] = entry
+        yield entry
+    if repeated:
+        say(f"{repeated} records repeat a molecule already named; each molecule is sampled once")
+
+
+def with_kept(entries: Iterable[Entry], keep: Chem.Mol, skip: Callable[[str, str], None]) -> Iterator[Entry]:
+    """The entries that have the pattern and coordinates, with the matched atoms fixed."""
+    for entry in entries:
+        mol = entry.record.mol
+        assert mol is not None
+        match = list(mol.GetSubstructMatch(keep))
+        if reason := _nothing_to_keep(mol, match) or entry.record.fault:
+            skip(entry.record.name, reason)
+            continue
+        entry.fixed = np.full((mol.GetNumAtoms(), 3), np.nan)
+        entry.fixed[match] = mol.GetConformer().GetPositions()[match]
+        yield entry
+
+
+def _nothing_to_keep(mol: Chem.Mol, match: list[int]) -> str:
+    """Why the matched atoms have no coordinates to keep, "" where they have."""
+    if not mol.GetNumConformers() or not mol.GetConformer().Is3D():
+        return "has no 3D coordinates to keep atoms of"
+    if not match:
+        return "has no atoms that match what to keep"
+    positions = mol.GetConformer().GetPositions()
+    if not np.isfinite(positions[match]).all():
+        return "has atoms to keep whose coordinates are no finite numbers"
+    if len(positions) > 1 and not np.ptp(positions, axis=0).any():
+        return "has no coordinates to keep: all its atoms lie in one place"
+    if pair := coincident(positions[match]):
+        one, other = (f"{mol.GetAtomWithIdx(match[k]).GetSymbol()}{match[k] + 1}" for k in pair)
+        return f"has no coordinates to keep: its atoms {one} and {other} lie in one place"
+    return ""
+
+
+def _settled(mol: Chem.Mol, isomer: Chem.Mol) -> bool:
+    """Whether coordinates say what is left open in 3D: the side of a nitrogen with a hydrogen, which turns over.
+
+    What is open beside it is so on purpose, by a wavy or crossed bond.
+    """
+    was, now = stereo_of(mol), stereo_of(isomer)
+    new = now.tetra[~np.isin(now.tetra[:, 0], was.tetra[:, 0])]
+    if len(now.ez) > len(was.ez) or any(mol.GetAtomWithIdx(int(k)).GetAtomicNum() != 7 for k in new[:, 0]):
+        return False
+    return bool((np.abs(signed_volume(new, mol.GetConformer().GetPositions())) > MIN_VOLUME).all())
+
+
+def as_drawn(entries: Iterable[Entry], say: Callable[[str], None]) -> Iterator[Entry]:
+    """The entries, those named that stand for more than the one stereoisomer that is made of them."""
+    for entry in entries:
+        assert entry.record.mol is not None
+        if groups := stereo_groups(entry.record.mol):
+            say(f"{entry.record.name}: {groups}: made as drawn; --stereo enumerate makes both hands")
+        yield entry
+
+
+def enumerated(
+    entries: Iterable[Entry], limit: int, skip: Callable[[str, str], None], say: Callable[[str], None]
+) -> Iterator[Entry]:
+    """The entries, those with unspecified stereo as their stereoisomers "NAME isomer 1", ..., `limit` of each at most.
+
+    One with 3D coordinates is left as it is unless they leave a centre flat.
+    """
+    molecules = made = 0
+    for entry in entries:
+        record = entry.record
+        assert record.mol is not None
+        isomers: list[Chem.Mol] = []
+        with guarded(record.name, skip):
+            isomers = stereoisomers(record.mol, limit + 1)
+            settled = is_3d(record.mol) and not record.fault and not stereo_groups(record.mol)
+            if len(isomers) == 1 or (settled and _settled(record.mol, isomers[0])):
+                isomers = [record.mol]
+        if len(isomers) == 1:
+            yield entry
+        if len(isomers) < 2:
+            continue
+        if len(isomers) > limit:
+            most = most_stereoisomers(record.mol)
+            say(f"{record.name}: up to {most} stereoisomers; {limit} of them are made (--max-isomers)")
+        molecules += 1
+        for k, mol in enumerate(isomers[:limit], 1):
+            made += 1
+            name = f"{record.name} isomer {k}"
+            mol.SetProp("_Name", name)
+            molecule = molecule_from_mol(mol, name, conformers=False)
+            yield replace(entry, record=replace(record, name=name, mol=mol), molecule=molecule)
+    if molecules:
+        say(f"{molecules} molecules with unspecified stereo were made as {made} stereoisomers")

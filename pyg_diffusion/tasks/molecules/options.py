@@ -1,0 +1,124 @@
+"""What the command line takes of molecules."""
+
+from collections.abc import Sequence
+
+from ..base import Options
+from ..options import add_drawing, at_least, at_least_one, at_least_zero, positive
+
+SURFACES = ["MMFF94s", "MMFF94s(eps=4)", "GFN2-xTB"]
+KINDS_OF_SPLIT = ["inchikey", "scaffold"]
+BASELINES = ["etkdg", "mmff", "mmff4", "etkdg2", "mmff2", "openconf", "openconf-docking"]  # as metrics.BASELINES
+
+
+def count(text: str) -> tuple[int, bool]:
+    """argparse type: "10" is 10 per molecule, "2x" is 2 per record of the molecule."""
+    return at_least(1)(text.removesuffix("x")), text.endswith("x")
+
+
+def add_prepare(p: Options) -> None:
+    """Of `prepare`."""
+    p.add_argument("inputs", nargs="+", metavar="FILE", help="SDF, .smi, .csv or .tsv files; - reads stdin")
+    p.add_argument("-o", "--output", required=True, metavar="STORE.h5", help="the store to write")
+    p.add_argument("--level", default="", help="level of theory; of the conformers in the files, or to make (GFN2-xTB)")
+    p.add_argument("--conformers", type=at_least(1), metavar="K", help="make an ensemble from K starts for each molecule")
+    p.add_argument("--window", type=float, default=6.0, metavar="KCAL", help="of an ensemble above its lowest energy")
+    p.add_argument("--keep", type=at_least(0), default=0, metavar="M", help="the M lowest of an ensemble; 0: all")
+    p.add_argument("--split", type=float, metavar="SHARE", help="put this share of the molecules into STORE_held_out.h5")
+    p.add_argument("--split-by", choices=KINDS_OF_SPLIT, help="what a split keeps together; inchikey if not given")
+    p.add_argument("-j", "--workers", type=at_least(1), default=None, help="processes; all cores if not given")
+    p.add_argument("--quiet", action="store_true", help="no progress bar")
+    p.add_argument("--strict", action="store_true", help="exit 1 if any record was skipped")
+
+
+def add_finetune(p: Options) -> None:
+    """Of `finetune`."""
+    p.add_argument("inputs", nargs="+", metavar="FILE.sdf", help="conformers to learn from, plain or gzipped")
+    p.add_argument("-o", "--output", required=True, metavar="DIR", help="folder for store, weights, logs, resume state")
+    p.add_argument("--weights", default=None, metavar="FILE", help="what to begin with; the shipped weights if not given")
+    p.add_argument("--level", default="own", help="a name for the kind of geometry in the files; sampled by default after")
+    p.add_argument("--minutes", type=positive, default=10.0, help="of training")
+    p.add_argument("--set", action="append", default=[], metavar="section.key=value", help="change the recipe")
+    p.add_argument("--resume", action="store_true", help="continue the run in DIR")
+    p.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
+def add_sample(p: Options, terms: Sequence[str]) -> None:
+    """Of `sample`."""
+    p.add_argument(
+        "-n",
+        type=count,
+        default=(10, False),
+        metavar="N",
+        help="conformers per molecule, 10 if not given; 2x: twice the records that the input has of a molecule",
+    )
+    add_drawing(p, terms, 8, "ancestral")
+    p.add_argument("--keep", metavar="SMARTS", help="leave the atoms of the first match where the input has them")
+    p.add_argument("--level", default=None, metavar="NAME", help="level of theory; the model's first if not given")
+    p.add_argument(
+        "--diversity",
+        type=at_least_zero,
+        default=0.0,
+        metavar="W",
+        help="repulsion between a molecule's conformers in kT, 10 is strong; 0: independent",
+    )
+    p.add_argument(
+        "--oversample",
+        type=at_least_one,
+        default=None,
+        metavar="M",
+        help="draw M times as many conformers and keep those that stand best for all; 1: independent ones; 2 if not given",
+    )
+    p.add_argument("--relax", choices=SURFACES, default="", help="move each to the nearest minimum of this surface")
+    p.add_argument("--energies", choices=SURFACES, default="", help="write energies of this surface, and rank by them")
+    p.add_argument("--prune", type=float, default=0.0, metavar="RMSD", help="leave out what is this near a better one, Å")
+    p.add_argument("--stereo", choices=["sample", "enumerate"], default="sample", help="what to do where it is unspecified")
+    p.add_argument("--max-isomers", type=at_least(1), metavar="K", help="most stereoisomers of a molecule; 32 if not given")
+    p.add_argument("--no-confidence", action="store_true", help="leave it out: two network evaluations less per draw")
+    p.add_argument(
+        "--attempts", type=at_least(1), default=10, help="draws per conformer until it is sound and its stereo right"
+    )
+    p.add_argument(
+        "--unsound",
+        choices=["refuse", "keep"],
+        default="refuse",
+        help="what to do with a geometry that cannot be after all attempts; keep: write the nearest miss, marked 'unsound'",
+    )
+    p.add_argument("--strict", action="store_true", help="exit 1 if any record was skipped")
+
+
+def add_evaluate(p: Options, terms: Sequence[str]) -> None:
+    """Of `evaluate`."""
+    p.add_argument("--report", default=None, metavar="REPORT.json", help="of sample: its cost goes into the table")
+    p.add_argument(
+        "--compare",
+        nargs="+",
+        choices=BASELINES,
+        default=[],
+        metavar="NAME",
+        help="other methods beside it, as many conformers each: etkdg (RDKit's ETKDGv3), mmff (relaxed by MMFF94s), mmff4 "
+        "(at dielectric constant 4), etkdg2 and mmff2 (drawn twice and clustered), openconf, openconf-docking",
+    )
+    p.add_argument("--etkdg", action="store_true", help="short for --compare etkdg")
+    p.add_argument("--mmff", action="store_true", help="short for --compare mmff")
+    p.add_argument(
+        "--openconf-python",
+        metavar="PYTHON",
+        help="the interpreter of an environment that has openconf (pip install openconf; Python 3.12 or later)",
+    )
+    p.add_argument("--delta", type=float, nargs="+", default=[0.1, 0.5], help="coverage thresholds in Å")
+    p.add_argument(
+        "--busters",
+        type=int,
+        default=50,
+        metavar="K",
+        help="PoseBusters and MMFF94s strain on K conformers of each method; 0 leaves both out",
+    )
+    p.add_argument("--xtb", action="store_true", help="GFN2-xTB strain of those as well; slow, needs tblite")
+    p.add_argument("-j", "--workers", type=at_least(1), default=None, help="processes; all cores if not given")
+    p.add_argument("--strict", action="store_true", help="exit 1 if any record was skipped")
+
+
+def add_plot(p: Options, terms: Sequence[str]) -> None:
+    """Of `plot`."""
+    p.add_argument("--generated", metavar="GENERATED.sdf", help="overlay these conformers ...")
+    p.add_argument("--reference", metavar="REFERENCE.sdf", help="... on these")
