@@ -85,17 +85,24 @@ class _Offered:
     def __init__(self, parser: argparse.ArgumentParser, task: Task, owners: dict[str, list[Task]], for_help: bool):
         self.group = parser.add_argument_group(f"options of {task.name}")
         self.task, self.owners, self.for_help = task, owners, for_help
+        self.shared: list[str] = []
 
     def add_argument(self, *flags: str, **settings: Any) -> None:
-        known = any(flag in self.owners for flag in flags)
+        if any(flag in self.owners for flag in flags):
+            self.shared.append(flags[-1])
+            self.group.description = f"and, as above, {', '.join(self.shared)}"
+        else:
+            self.group.add_argument(*flags, **settings if self.for_help else settings | {"default": argparse.SUPPRESS})
         for flag in flags:
             self.owners.setdefault(flag, []).append(self.task)
-        if known and not self.for_help:
-            return
-        if known:  # two tasks may mean different things by one name, which the help of both says
-            settings["help"] = f"as above, but: {settings.get('help', '')}"
-            return
-        self.group.add_argument(*flags, **settings if self.for_help else settings | {"default": argparse.SUPPRESS})
+
+
+class _Help(argparse.ArgumentDefaultsHelpFormatter):
+    """Tells defaults where they tell something."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        plain = isinstance(action.default, int | float | str) and action.default not in (False, "", argparse.SUPPRESS)
+        return super()._get_help_string(action) if plain else action.help
 
 
 class Parser:
@@ -123,50 +130,51 @@ class Parser:
     def command(self, name: str, text: str) -> argparse.ArgumentParser:
         """A command's own parser."""
         p = self._commands.add_parser(
-            name, help=text, description=text, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+            name, help=text, description=text, formatter_class=_Help
         )
         p.add_argument("--debug", action="store_true", help="show where an error comes from")
         return p
 
 
-def _parse_with(parser: argparse.ArgumentParser, argv: Sequence[str] | None, free: str | None) -> argparse.Namespace:
+FREE = {"train": "overrides", "sample": "inputs"}  # positional arguments that may stand among the options
+
+
+def _parse_with(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.Namespace:
     """Parse, with free arguments allowed before, between and after the options (argparse alone drops the late ones)."""
     args, rest = parser.parse_known_args(argv)
     if rest:
-        if free is None or not hasattr(args, free) or any(r.startswith("-") and r != "-" for r in rest):
+        free = FREE.get(args.command)
+        if free is None or any(r.startswith("-") and r != "-" for r in rest):
             parser.error(f"unrecognized arguments: {' '.join(rest)}")
         setattr(args, free, [*getattr(args, free), *rest])
     return args
 
 
-def _free(command: str) -> str | None:
-    return {"train": "overrides", "sample": "inputs"}.get(command)
-
-
 def parse(argv: Sequence[str]) -> argparse.Namespace:
-    """Parse; `task` of the result is the task that the command is about, None where it is about none.
+    """Parse. Of the result, `task` is the task that the command is about, None where it is about none, and `given` are the
+    options of the task that were given.
 
     Raises:
         SystemExit: wrong usage, which argparse tells, or --help.
         UsageError: an option of another task.
     """
     every = Parser(for_help="-h" in argv or "--help" in argv)
-    args = _parse_with(every.parser, argv, _free(command))
+    args = _parse_with(every.parser, argv)
     if args.command not in COMMON or not COMMON[args.command][2]:
         args.task = None
         return args
     task = _task_of(args)
-    offered = every.owners[args.command]
+    given = {flag: tasks for flag, tasks in every.owners[args.command].items() if hasattr(args, _dest(flag))}
+    for flag, tasks in given.items():
+        if task not in tasks:
+            raise UsageError(_refusal(flag, args.command, tasks, task))
     own = argparse.ArgumentParser(prog=f"pyg-diffusion {args.command}")
     own.add_argument("command")
     own.add_argument("--debug", action="store_true")
     COMMON[args.command][1](own)
     task.add_arguments(args.command, own)
-    for flag, tasks in offered.items():
-        if task not in tasks and hasattr(args, _dest(flag)):
-            raise UsageError(_refusal(flag, args.command, tasks, task))
-    args = _parse_with(own, argv, _free(args.command))
-    args.task = task
+    args = _parse_with(own, argv)
+    args.task, args.given = task, list(given)
     if args.command == "sample":
         args.inputs = args.inputs or ["-"]
     return args

@@ -17,6 +17,8 @@ def run(args: argparse.Namespace) -> int:
     if args.output:
         Output(args.output)  # can it be written?
     if source.is_dir():
+        if args.given:
+            raise UsageError(f"{', '.join(args.given)}: for an evaluation, and {source} is a run's folder")
         from ..plot import plot_run
 
         target = Path(args.output) if args.output else source / "training.png"
