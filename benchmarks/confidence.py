@@ -25,8 +25,8 @@ from pyg_diffusion import ConformerGenerator
 from pyg_diffusion.chem import molecule_from_mol, read_sdf, with_positions
 from pyg_diffusion.chem.heavy import heavy_atoms
 from pyg_diffusion.chem.similarity import representatives
-from pyg_diffusion.tasks.molecules.embed import OVERSAMPLE
 from pyg_diffusion.metrics import evaluate, group_records, records_of
+from pyg_diffusion.tasks.molecules.embed import OVERSAMPLE
 
 HERE = Path(__file__).parent
 

@@ -51,7 +51,7 @@ from pyg_diffusion.metrics import (
     records_of,
 )
 from pyg_diffusion.pretrained import SHIPPED
-from pyg_diffusion.sample import Ancestral, DDIM, Exponential
+from pyg_diffusion.sample import DDIM, Ancestral, Exponential
 
 HERE = Path(__file__).parent
 SAMPLERS = {

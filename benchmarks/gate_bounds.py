@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from pyg_diffusion.chem import molecule_from_mol, read_sdf
-from pyg_diffusion.chem.environment import Environment, MEASURES, near_pairs, out_of_plane, ring_class
+from pyg_diffusion.chem.environment import MEASURES, Environment, near_pairs, out_of_plane, ring_class
 from pyg_diffusion.chem.soundness import BOUNDS, FAMILIES
 from pyg_diffusion.data import Molecule, MoleculeStore
 

@@ -66,7 +66,9 @@ def references(path: str, limit: int) -> list[Reference]:
     return data
 
 
-def generate(generator: ConformerGenerator, data: list[Reference], asked: list[np.ndarray], weight: float, each: int, seed: int):
+def generate(
+    generator: ConformerGenerator, data: list[Reference], asked: list[np.ndarray], weight: float, each: int, seed: int
+):
     """Generated R `[asks, each]` per molecule, NaN for missing conformers; mean |bond - reference's| over all bonds; network
     evaluations per conformer."""
     pairs = [(item, r) for item, radii in zip(data, asked, strict=True) for r in radii]

@@ -21,8 +21,8 @@ import numpy as np
 import torch
 from machine import machine
 
-from pyg_diffusion.datasets import GridFields
 from pyg_diffusion import FieldGenerator
+from pyg_diffusion.datasets import GridFields
 from pyg_diffusion.sample import Ancestral
 
 HERE = Path(__file__).parent

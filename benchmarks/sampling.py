@@ -59,7 +59,6 @@ from pyg_diffusion import ConformerGenerator
 from pyg_diffusion.chem import molecule_from_mol, read_sdf, with_positions
 from pyg_diffusion.data import laplacian_operator
 from pyg_diffusion.denoise import Denoiser
-from pyg_diffusion.tasks.molecules.generator import TAU_RANGE
 from pyg_diffusion.metrics import compare, evaluate, group_records, records_of
 from pyg_diffusion.sample import (
     DDIM,
@@ -77,6 +76,7 @@ from pyg_diffusion.sample import (
 )
 from pyg_diffusion.sde import GeometricTime, LinearSDE
 from pyg_diffusion.spectral import DenseOperator, PowerSpectrum
+from pyg_diffusion.tasks.molecules.generator import TAU_RANGE
 from pyg_diffusion.testing import GaussianMixture
 
 HERE = Path(__file__).parent
@@ -487,7 +487,9 @@ class Timers:
         return timed
 
 
-def overhead(generator: ConformerGenerator, molecules: list, counts: list[int], budget: int, repeats: int, seed: int) -> dict:
+def overhead(
+    generator: ConformerGenerator, molecules: list, counts: list[int], budget: int, repeats: int, seed: int
+) -> dict:
     """sampler -> seconds and shares, for all conformers and for one."""
     net, out = generator.denoiser.net, {}
     for what, mols, n in (("all", molecules, counts), ("one conformer", molecules[:1], [1])):

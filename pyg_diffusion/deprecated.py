@@ -17,7 +17,9 @@ def moved(module: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
         home, _, new = homes[name].partition(":")
         new = new or name
         warnings.warn(
-            f"{module}.{name} is now pyg_diffusion.{home}.{new}; the old name goes in {GOES}", DeprecationWarning, stacklevel=2
+            f"{module}.{name} is now pyg_diffusion.{home}.{new}; the old name goes in {GOES}",
+            DeprecationWarning,
+            stacklevel=2,
         )
         return getattr(import_module(f"pyg_diffusion.{home}"), new)
 

@@ -13,10 +13,10 @@ from torch_geometric.data import Batch, Data
 
 from .data import laplacian_operator
 from .denoise import Denoiser
+from .deprecated import moved
 from .sample import Ancestral, Counted, Steered, steer, time_grid
 from .spectral import LaplacianOperator
 from .spectral.cg import ConvergenceError
-from .deprecated import moved
 from .weights_io import Card, load_pretrained
 
 # (L, batch) -> E, a function of a signal [num_nodes, C], per graph or summed

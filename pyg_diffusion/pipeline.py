@@ -2,4 +2,11 @@
 
 from .deprecated import moved
 
-__getattr__ = moved(__name__, {"sample_records": "tasks.molecules.sample", "Tally": "tasks.molecules.sample", "evaluate_files": "tasks.molecules.evaluate"})
+__getattr__ = moved(
+    __name__,
+    {
+        "sample_records": "tasks.molecules.sample",
+        "Tally": "tasks.molecules.sample",
+        "evaluate_files": "tasks.molecules.evaluate",
+    },
+)

@@ -78,7 +78,9 @@ def test_what_training_never_saw_is_said(untrained):
     """Every warning on its own and at its boundary; a card that knows nothing of the domain gives none."""
 
     def said(smiles, **domain):
-        generator = ConformerGenerator(untrained.denoiser, Card({}, {}, False, [1, 6, 7, 8], domain=domain), steps=3, device="cpu")
+        generator = ConformerGenerator(
+            untrained.denoiser, Card({}, {}, False, [1, 6, 7, 8], domain=domain), steps=3, device="cpu"
+        )
         return generator.unfamiliar(molecule_from_mol(Chem.AddHs(Chem.MolFromSmiles(smiles))))
 
     assert said("CCO", max_atoms=9, charges=[0]) == said("CC(=O)[O-]") == []
@@ -100,7 +102,9 @@ def test_what_training_never_saw_is_said(untrained):
 
 
 def test_stochastic_sampler_is_reproducible(untrained, molecules):
-    generator = ConformerGenerator(untrained.denoiser, untrained.card, sampler=Ancestral(), steps=4, device="cpu", unsound="keep")
+    generator = ConformerGenerator(
+        untrained.denoiser, untrained.card, sampler=Ancestral(), steps=4, device="cpu", unsound="keep"
+    )
     a, b = (generator.sample(molecules[4:5], 2, seed=3)[0].positions for _ in range(2))
     np.testing.assert_array_equal(a, b)
 
@@ -110,7 +114,9 @@ def test_confidence_counts_its_evaluations_ranks_and_can_be_left_out(shipped):
     sodium, result = shipped.sample([ion, ethanol], 6, seed=2)
     assert sodium.confidence.tolist() == [1.0] * 6  # nothing there can move
     assert result.evaluations == 6 * (shipped.steps + 2) and ((result.confidence > 0) & (result.confidence < 1)).all()
-    plain = ConformerGenerator(shipped.denoiser, shipped.card, device="cpu", confidence=False).sample([ion, ethanol], 6, seed=2)[1]
+    plain = ConformerGenerator(shipped.denoiser, shipped.card, device="cpu", confidence=False).sample(
+        [ion, ethanol], 6, seed=2
+    )[1]
     assert plain.confidence is None and plain.evaluations == 6 * shipped.steps
     np.testing.assert_allclose(plain.positions, result.positions, atol=1e-4)
     mol = Chem.AddHs(Chem.MolFromSmiles("CCO"))

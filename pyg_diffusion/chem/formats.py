@@ -1,4 +1,4 @@
-"""The kinds of files that are read, by suffix: a new kind is one entry of `FORMATS`."""
+"""The kinds of files that are read and written, by suffix: a new kind is one entry of `FORMATS`."""
 
 import os
 import re
@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 from warnings import warn
 
+from ..registry import Registry
 from .records import Record, RecordError, guarded
 from .sdf import record_from_block, split_sdf
 from .smiles import is_structure, record_from_line, split_smiles
 from .table import is_table, split_table
 from .text import open_text, peeked
+from .writing import RecordWriter, sdf_text
 
 LOOK = 1000  # lines by which the kind of a file is told
 PACKED = (".gz", ".bz2", ".xz")
@@ -30,6 +32,7 @@ class Format:
             picklable, so that parsing can go to other processes. Raises `RecordError` for a file that is not of this kind.
         parse: (position in the file, raw record, whether 3D coordinates are needed) -> the record, usable or not.
         recognises: whether a file that begins with these lines is of this kind.
+        write: (molecule, id of a conformer) -> the text of one record; None where conformers are not written so.
     """
 
     name: str
@@ -37,13 +40,16 @@ class Format:
     split: Callable[[Iterator[str], str, Say], Iterator[Any]]
     parse: Callable[[int, Any, bool], Record]
     recognises: Callable[[list[str]], bool]
+    write: RecordWriter | None = None
 
 
 def _is_sdf(lines: list[str]) -> bool:
     return any(line.startswith(("$$$$", "M  END")) or re.search(r" V[23]000\s*$", line) for line in lines)
 
 
-SDF = Format("SDF", (".sdf", ".sd", ".mol"), lambda lines, path, say: split_sdf(lines, path), record_from_block, _is_sdf)
+SDF = Format(
+    "SDF", (".sdf", ".sd", ".mol"), lambda lines, path, say: split_sdf(lines, path), record_from_block, _is_sdf, sdf_text
+)
 SMILES = Format(
     "SMILES",
     (".smi", ".smiles", ".cxsmiles", ".inchi", ".txt", ".csv", ".tsv", ".tab"),
@@ -51,9 +57,14 @@ SMILES = Format(
     lambda index, line, need_3d: record_from_line(index, line),
     is_table,
 )
-FORMATS = {kind.name: kind for kind in (SDF, SMILES)}  # the first that recognises a file without a suffix reads it
-SUFFIXES = tuple(suffix for kind in FORMATS.values() for suffix in kind.suffixes)
-READ = "; ".join(f"{kind.name} ({', '.join(kind.suffixes)})" for kind in FORMATS.values())
+# The first that recognises a file without a suffix reads it; entry point group `pyg_diffusion.formats`.
+FORMATS: Registry[Format] = Registry("formats", {"SDF": f"{__name__}:SDF", "SMILES": f"{__name__}:SMILES"})
+
+
+def read() -> str:
+    """What is read, for messages."""
+    return "; ".join(f"{kind.name} ({', '.join(kind.suffixes)})" for kind in FORMATS.values())
+
 
 # What people have besides: named, so that nobody looks for a fault in it.
 _FOREIGN_SUFFIX = re.compile(
@@ -82,6 +93,19 @@ def format_of(path: str) -> Format | None:
     return next((kind for kind in FORMATS.values() if _unpacked_name(path).endswith(kind.suffixes)), None)
 
 
+def writer_of(path: str) -> RecordWriter:
+    """What writes records to a file of this name: SDF where it says nothing else.
+
+    Raises:
+        ValueError: it says a kind that is not written.
+    """
+    kind = format_of(path) or (None if _FOREIGN_SUFFIX.search(_unpacked_name(path)) else SDF)
+    if kind is None or kind.write is None:
+        written = "; ".join(f"{k.name} ({', '.join(k.suffixes)})" for k in FORMATS.values() if k.write is not None)
+        raise ValueError(f"{path}: conformers are not written so; what is written: {written}")
+    return kind.write
+
+
 def is_file(text: str) -> bool:
     """Whether a text is a file's name rather than a molecule: by its suffix, or because there is such a file.
 
@@ -101,9 +125,9 @@ def _kind(path: str, wanted: Format | None, head: list[str]) -> Format:
     if found is not SDF:  # which may hold anything in its data fields
         text = "".join(head[:200])
         if foreign := next((what for what, pattern in _FOREIGN if pattern.search(text)), None):
-            raise RecordError(f"{name}: {foreign}, which is not read; what is: {READ}")
+            raise RecordError(f"{name}: {foreign}, which is not read; what is: {read()}")
     if found is None and wanted is None:
-        raise RecordError(f"{name}: of no kind that is read; what is: {READ}")
+        raise RecordError(f"{name}: of no kind that is read; what is: {read()}")
     if found is not None and wanted not in (None, found):
         raise RecordError(f"{name}: looks like {found.name}, not {wanted.name}; name it {found.suffixes[0]} if it is")
     return wanted or found or SDF

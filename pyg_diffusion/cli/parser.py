@@ -129,9 +129,7 @@ class Parser:
 
     def command(self, name: str, text: str) -> argparse.ArgumentParser:
         """A command's own parser."""
-        p = self._commands.add_parser(
-            name, help=text, description=text, formatter_class=_Help
-        )
+        p = self._commands.add_parser(name, help=text, description=text, formatter_class=_Help)
         p.add_argument("--debug", action="store_true", help="show where an error comes from")
         return p
 

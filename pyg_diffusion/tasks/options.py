@@ -110,7 +110,9 @@ def add_drawing(group: Options, terms: Sequence[str], steps: int, sampler: str) 
         help=f"one of %(names)s; {sampler} if not given",
     )  # fmt: skip
     group.add_argument("--eta", type=share, default=0.0, help="of the ddim sampler")
-    group.add_argument("--compile", action="store_true", help="torch.compile the network: a minute or two once, for large jobs")
+    group.add_argument(
+        "--compile", action="store_true", help="torch.compile the network: a minute or two once, for large jobs"
+    )
     group.add_argument(
         "--ask", type=wish, action="append", default=[], metavar="NAME=VALUE", help="a property to condition on"
     )

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from rdkit import Chem
 
-from pyg_diffusion.tasks.molecules import sample as pipeline
 from pyg_diffusion.chem import RecordError
 from pyg_diffusion.chem.finish import Finish
 from pyg_diffusion.chem.prepare import prepare
 from pyg_diffusion.chem.records import guarded, reason_of
+from pyg_diffusion.tasks.molecules import sample as pipeline
 from pyg_diffusion.tasks.molecules.generator import ConformerGenerator
 from pyg_diffusion.tasks.molecules.sample import sample_records
 

@@ -11,10 +11,10 @@ from pyg_diffusion.chem.prepare import prepare
 from pyg_diffusion.chem.records import set_maps_aside, with_maps
 from pyg_diffusion.chem.smiles import record_from_smiles
 from pyg_diffusion.chem.splits import connectivity, scaffold
+from pyg_diffusion.chem.writing import sdf_text
 from pyg_diffusion.metrics import evaluate, group_records
 from pyg_diffusion.metrics.conformers import flat_smiles, isomeric_smiles
 from pyg_diffusion.tasks.molecules.inputs import input_records, unique_molecules
-from pyg_diffusion.tasks.molecules.sample import sdf_text
 
 PLAIN, MAPPED, OTHER = (
     "C[C@H](O)C(=O)N",

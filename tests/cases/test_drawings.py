@@ -6,7 +6,7 @@ from rdkit import Chem
 from rdkit.Chem import AllChem
 
 from pyg_diffusion.chem import read_sdf, stereoisomers, with_positions
-from pyg_diffusion.tasks.molecules.sample import sdf_text
+from pyg_diffusion.chem.writing import sdf_text
 
 CHIRAL = """  4  3  0  0  0  0  0  0  0  0999 V2000
     0.0000    0.0000    0.0000 C   0  0

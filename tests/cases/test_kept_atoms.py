@@ -8,9 +8,10 @@ from rdkit import Chem
 from rdkit.Chem import rdDistGeom
 
 from pyg_diffusion.chem import molecule_from_mol, with_positions
-from pyg_diffusion.tasks.molecules.generator import ConformerGenerator
-from pyg_diffusion.tasks.molecules.sample import sample_records, sdf_text
+from pyg_diffusion.chem.writing import sdf_text
 from pyg_diffusion.sample import Inpainted
+from pyg_diffusion.tasks.molecules.generator import ConformerGenerator
+from pyg_diffusion.tasks.molecules.sample import sample_records
 
 RING = Chem.MolFromSmarts("[R]~[R]~[R]")
 

@@ -12,9 +12,9 @@ from rdkit import Chem
 
 from pyg_diffusion.chem import read_sdf
 from pyg_diffusion.chem.prepare import prepare
+from pyg_diffusion.chem.writing import sdf_text
 from pyg_diffusion.cli import main
 from pyg_diffusion.data import StoreError
-from pyg_diffusion.tasks.molecules.sample import sdf_text
 
 BAD = ["$$$$", "a$$$$b", "two\nlines", "M  END\n$$$$", "carriage\rreturn", "line\u2028break", "nul\x01"]
 

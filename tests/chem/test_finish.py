@@ -7,7 +7,7 @@ from rdkit import Chem
 from pyg_diffusion.chem import molecule_from_mol, with_positions
 from pyg_diffusion.chem.acceptance import Acceptance
 from pyg_diffusion.chem.ensembles import EnsembleOptions, ensemble
-from pyg_diffusion.chem.finish import Finish, PRUNED, UNSOUND
+from pyg_diffusion.chem.finish import PRUNED, UNSOUND, Finish
 from pyg_diffusion.chem.relax import RELAX, Relaxed, energy, relax_mmff
 
 

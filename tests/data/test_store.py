@@ -14,7 +14,7 @@ import torch
 from pyg_diffusion.chem import molecule_from_mol, read_sdf
 from pyg_diffusion.data import Molecule, MoleculeStore, StoreError, write_store
 from pyg_diffusion.data.sealed import BLOCK, seal
-from pyg_diffusion.data.store import UNIT, VERSION, _COLUMNS, _POINTERS, merge_stores
+from pyg_diffusion.data.store import _COLUMNS, _POINTERS, UNIT, VERSION, merge_stores
 
 BUNDLED = Path(__file__).parents[2] / "datasets"
 PLAIN = ("z", "x", "bond_index", "bond_type", "tetra", "ez", "ez_type")

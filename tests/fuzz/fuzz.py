@@ -36,11 +36,11 @@ from pyg_diffusion.chem.formats import raw_records, read_records
 from pyg_diffusion.data import MoleculeStore, StoreError, write_store
 from pyg_diffusion.data.field_file import FieldFileError, grid_of, read_fields, write_fields
 from pyg_diffusion.data.sealed import seal
-from pyg_diffusion.tasks.molecules.generator import ConformerGenerator
-from pyg_diffusion.tasks.molecules.sample import Tally
-from pyg_diffusion.tasks.molecules.inputs import input_records, unique_molecules
 from pyg_diffusion.pretrained import Card, WeightsError, build_denoiser, load_pretrained, save_pretrained
 from pyg_diffusion.spectral import PowerSpectrum
+from pyg_diffusion.tasks.molecules.generator import ConformerGenerator
+from pyg_diffusion.tasks.molecules.inputs import input_records, unique_molecules
+from pyg_diffusion.tasks.molecules.sample import Tally
 from pyg_diffusion.train.checkpoint import CheckpointError, read_checkpoint
 from pyg_diffusion.train.config import ConfigError, load_config
 

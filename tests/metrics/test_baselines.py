@@ -11,8 +11,8 @@ from rdkit.Chem import rdDistGeom
 from pyg_diffusion.chem.relax import relax_mmff
 from pyg_diffusion.chem.similarity import representatives
 from pyg_diffusion.cli import main
-from pyg_diffusion.tasks.molecules.options import BASELINES as NAMES
 from pyg_diffusion.metrics import BASELINES, BaselineError, compare, draw_each, etkdg, evaluate, group_records, records_of
+from pyg_diffusion.tasks.molecules.options import BASELINES as NAMES
 
 TWISTED = "C1C[C@@H]2C[C@@H]1CC2"  # norbornane with one bridgehead inside
 

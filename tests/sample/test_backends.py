@@ -8,7 +8,7 @@ from torch import nn
 
 from pyg_diffusion.denoise import Denoiser, score_from_eps
 from pyg_diffusion.loss import denoising_loss
-from pyg_diffusion.sample import Ancestral, DDIM, Exponential, time_grid
+from pyg_diffusion.sample import DDIM, Ancestral, Exponential, time_grid
 from pyg_diffusion.sde import GeometricTime, LinearSDE
 from pyg_diffusion.spectral import (
     ChebyshevOperator,

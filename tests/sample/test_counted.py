@@ -3,12 +3,11 @@
 import pytest
 import torch
 
-from pyg_diffusion import ConformerGenerator
+from pyg_diffusion import ConformerGenerator, FieldGenerator
 from pyg_diffusion.denoise import Denoiser
-from pyg_diffusion import FieldGenerator
 from pyg_diffusion.nn import ConformerNet, GraphNet
 from pyg_diffusion.pretrained import Card
-from pyg_diffusion.sample import Ancestral, DDIM, Exponential, PredictorCorrector, ProbabilityFlow
+from pyg_diffusion.sample import DDIM, Ancestral, Exponential, PredictorCorrector, ProbabilityFlow
 from pyg_diffusion.sample.confidence import TAUS
 from pyg_diffusion.sde import GeometricTime, LinearSDE
 from pyg_diffusion.spectral import PowerSpectrum

@@ -4,7 +4,7 @@ shows all coefficients in one run, so mean and variance are exact numbers and no
 import pytest
 import torch
 
-from pyg_diffusion.sample import Ancestral, DDIM, Exponential, ProbabilityFlow, StepContext, time_grid
+from pyg_diffusion.sample import DDIM, Ancestral, Exponential, ProbabilityFlow, StepContext, time_grid
 from pyg_diffusion.sde import GeometricTime, LinearSDE
 from pyg_diffusion.spectral import DenseOperator, PowerSpectrum
 from pyg_diffusion.testing import gaussian_denoiser

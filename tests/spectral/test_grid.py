@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pyg_diffusion.spectral import grid as module
 from pyg_diffusion.spectral import heat
-from pyg_diffusion.spectral.grid import GridOperator, KINDS
+from pyg_diffusion.spectral.grid import KINDS, GridOperator
 from pyg_diffusion.testing import assert_operator
 
 fast = settings(max_examples=40, deadline=None, derandomize=True)

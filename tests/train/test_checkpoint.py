@@ -15,7 +15,7 @@ from pyg_diffusion.nn import GraphNet
 from pyg_diffusion.pretrained import Card, WeightsError, build_denoiser, load_pretrained, save_pretrained
 from pyg_diffusion.spectral import PowerSpectrum
 from pyg_diffusion.train import DenoiserModule, train
-from pyg_diffusion.train.checkpoint import AtomicCheckpointIO, CheckpointError, LAST, PREVIOUS, resume_state
+from pyg_diffusion.train.checkpoint import LAST, PREVIOUS, AtomicCheckpointIO, CheckpointError, resume_state
 from pyg_diffusion.train.config import from_dict
 
 KILLS = 12

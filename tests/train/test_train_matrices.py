@@ -7,8 +7,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from pyg_diffusion.cli import main
 from pyg_diffusion import MatrixInverter
+from pyg_diffusion.cli import main
 from pyg_diffusion.mining import MINERS
 from pyg_diffusion.train import load_config, train
 from pyg_diffusion.train.config import ConfigError, from_dict

@@ -61,10 +61,14 @@ def evaluate(args: argparse.Namespace) -> int:
     out = Output(args.output, [args.generated, args.reference]) if args.output else None
     inverses, matrices = read_matrices(args.generated), read_matrices(args.reference)
     if inverses.shape != matrices.shape:
-        raise UsageError(f"{len(inverses)} inverses {list(inverses.shape[1:])} of {len(matrices)} matrices {list(matrices.shape[1:])}")
+        raise UsageError(
+            f"{len(inverses)} inverses {list(inverses.shape[1:])} of {len(matrices)} matrices {list(matrices.shape[1:])}"
+        )
     conditions = np.linalg.cond(matrices)
     if not (conditions < 1 / np.finfo(float).eps).all():
-        raise UsageError(f"{args.reference}: matrix {int(np.argmax(~(conditions < 1 / np.finfo(float).eps)))} has no inverse")
+        raise UsageError(
+            f"{args.reference}: matrix {int(np.argmax(~(conditions < 1 / np.finfo(float).eps)))} has no inverse"
+        )
     result = evaluate_matrices(inverses, matrices)
     if out is not None:
         with out:

@@ -68,9 +68,7 @@ class MatrixInverter(GraphGenerator[Job]):
                 raise ValueError(f"matrix {k} has entries that are not finite")
             if float(torch.linalg.cond(matrix.double())) > 1 / torch.finfo(torch.float32).eps:
                 raise ValueError(f"matrix {k} is singular to float32: it has no inverse")
-        jobs = [
-            Job(data=Data(matrix=m.reshape(-1, 1), num_nodes=m.numel()), key=(k,)) for k, m in enumerate(batch)
-        ]
+        jobs = [Job(data=Data(matrix=m.reshape(-1, 1), num_nodes=m.numel()), key=(k,)) for k, m in enumerate(batch)]
         draw: Any = partial(self.draw, channels=1, seed=seed)
         for part in self.batches(jobs):
             for job in self.in_parts(part, draw):

@@ -89,6 +89,7 @@ def sample(args: argparse.Namespace, denoiser: Denoiser, card: Card, terms: Sequ
     from rdkit import Chem
 
     from ...chem.finish import Finish
+    from ...chem.formats import writer_of
     from .embed import OVERSAMPLE
     from .generator import ConformerGenerator
     from .sample import sample_records
@@ -98,6 +99,10 @@ def sample(args: argparse.Namespace, denoiser: Denoiser, card: Card, terms: Sequ
     keep = Chem.MolFromSmarts(args.keep) if args.keep else None
     if args.keep and keep is None:
         raise UsageError(f"--keep {args.keep!r}: not a SMARTS pattern")
+    try:
+        write = writer_of(args.output)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
     guiding, finish = guides(args, terms), Finish(args.relax, args.energies, args.prune)
     options = drawing_options(args, card) | {"confidence": not args.no_confidence, "unsound": args.unsound}
     generator = ConformerGenerator(denoiser, card, **options)
@@ -125,6 +130,7 @@ def sample(args: argparse.Namespace, denoiser: Denoiser, card: Card, terms: Sequ
             oversample=args.oversample or OVERSAMPLE,
             finish=finish,
             max_isomers=(args.max_isomers or 32) if args.stereo == "enumerate" else None,
+            write=write,
         )
     if report is not None:
         with report:
@@ -173,5 +179,3 @@ def evaluate(args: argparse.Namespace) -> int:
     scored = comparison.molecules - len(comparison.failed["pyg_diffusion"])
     skipped.summary(scored, "molecules")
     return status(scored > 0, bool(skipped.rows), args.strict)
-
-

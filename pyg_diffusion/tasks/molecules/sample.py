@@ -2,10 +2,9 @@
 
 import json
 import math
-import re
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -19,8 +18,9 @@ from tqdm import tqdm
 from ...chem import with_positions
 from ...chem.acceptance import Acceptance
 from ...chem.finish import OWN, PRUNED, Finish, with_own_aside
-from ...chem.records import guarded, reason_of, with_maps
+from ...chem.records import guarded, reason_of
 from ...chem.similarity import representatives
+from ...chem.writing import RecordWriter, one_line, sdf_text
 from ...terms import bind
 from .conformers import Conformers
 from .embed import OVERSAMPLE
@@ -118,25 +118,6 @@ class Writer(Protocol):
     def flush(self) -> object: ...
 
 
-def one_line(text: str) -> str:
-    """A name that an SDF can hold: without line breaks and without the end of a record or of a molecule."""
-    return re.sub(r"[\x00-\x1f\x7f\x85\u2028\u2029]+", " ", text).replace("$$$$", "$$$ $").replace("M  END", "M END")
-
-
-def sdf_text(mol: Chem.Mol, conformer: int) -> str:
-    """One SDF record with the molecule's name, properties and atom maps. What would end the record early is broken up."""
-    mol = Chem.Mol(with_maps(mol))
-    if mol.HasProp("_Name"):
-        mol.SetProp("_Name", one_line(mol.GetProp("_Name")))
-    for name in mol.GetPropNames():
-        if "$$$$" in (value := str(mol.GetPropsAsDict()[name])):
-            mol.SetProp(name, value.replace("$$$$", "$$$ $"))
-    try:
-        return Chem.SDWriter.GetText(mol, confId=conformer)
-    except ValueError:  # no Kekulé structure, as for some metal complexes
-        return Chem.SDWriter.GetText(mol, confId=conformer, kekulize=False)
-
-
 def sample_records(
     generator: ConformerGenerator,
     inputs: list[str],
@@ -157,8 +138,9 @@ def sample_records(
     oversample: float = OVERSAMPLE,
     finish: Finish | None = None,
     max_isomers: int | None = None,
+    write: RecordWriter = sdf_text,
 ) -> Tally:
-    """Sample every molecule of the inputs and write SDF records in input order, chunk by chunk.
+    """Sample every molecule of the inputs and write records in input order, chunk by chunk.
 
     Args:
         n: conformers per molecule, or, with `per_record`, per record the input has of the molecule.
@@ -172,6 +154,7 @@ def sample_records(
         finish: what is done to the conformers of a molecule before they are written.
         max_isomers: make at most so many stereoisomers of a molecule with unspecified stereo, n conformers of each; if
             None, n conformers of any stereo there.
+        write: of the format that `out` is to have (`chem.formats.Format.write`).
     """
     entries: Iterable[Entry] = unique_molecules(input_records(inputs, say), skip, say)
     if keep is not None:
@@ -201,7 +184,7 @@ def sample_records(
             results = _drawn(draw, chunk, counts, first, oversample, keep is not None)
             for entry, count, result in zip(chunk, counts, results, strict=True):
                 tally.add(result, count)
-                texts = _finished(entry, count, result, finish or Finish(), attempts, tally, skip, say)
+                texts = _finished(entry, count, result, finish or Finish(), write, attempts, tally, skip, say)
                 for text in texts:
                     out.write(text)
                 out.flush()
@@ -241,12 +224,13 @@ def _finished(
     count: int,
     result: Conformers,
     finish: Finish,
+    write: RecordWriter,
     attempts: int,
     tally: Tally,
     skip: Callable[[str, str], None],
     say: Callable[[str], None],
 ) -> list[str]:
-    """The SDF records of a molecule; what was noted, is missing, or could not be finished is said and counted."""
+    """The records of a molecule; what was noted, is missing, or could not be finished is said and counted."""
     name = entry.record.name
     for note in result.notes:
         say(f"{name}: {note}")
@@ -260,7 +244,7 @@ def _finished(
         mol, moved = with_own_aside(entry.record.mol)
         finished, notes = finish(mol, Acceptance(entry.molecule), result.positions, result.confidence)
         notes.update(f"molecules whose own data field {field!r} is now {field + OWN!r}" for field in moved)
-        texts = [_record(mol, pos, properties) for pos, properties in finished]
+        texts = [_record(mol, pos, properties, write) for pos, properties in finished]
     if not texts:
         return []
     for note, number in notes.items():
@@ -272,12 +256,12 @@ def _finished(
     return texts
 
 
-def _record(mol: Chem.Mol, pos: np.ndarray, properties: Mapping[str, str]) -> str:
-    """One conformer `[N, 3]` as SDF."""
+def _record(mol: Chem.Mol, pos: np.ndarray, properties: Mapping[str, str], write: RecordWriter) -> str:
+    """One conformer `[N, 3]` as a record."""
     placed = with_positions(mol, pos[None])
     for name, value in properties.items():
         placed.SetProp(name, value)
-    return sdf_text(placed, 0)
+    return write(placed, 0)
 
 
 def _representatives(
