@@ -1,4 +1,4 @@
-"""Tasks: one folder for each kind of data. Another package brings one through the entry point group `pyg_diffusion.tasks`."""
+"""Tasks, one folder for each kind of data; another package brings one by the entry point group `pyg_diffusion.tasks`."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING

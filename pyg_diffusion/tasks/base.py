@@ -37,8 +37,8 @@ class Command:
 class Task(ABC):
     """One kind of data: how it is read, trained on, sampled, scored and drawn.
 
-    The package finds tasks in `pyg_diffusion.tasks.TASKS`: its own, and those that other packages name in the entry point group
-    `pyg_diffusion.tasks`, an instance each. The module that holds one imports nothing heavy; its methods do.
+    The package finds tasks in `pyg_diffusion.tasks.TASKS`: its own, and those that other packages name in the entry point
+    group `pyg_diffusion.tasks`, an instance each. The module that holds one imports nothing heavy; its methods do.
 
     Attributes:
         name: of the kind of data, in recipes (`data.kind`) and in cards.
@@ -61,7 +61,7 @@ class Task(ABC):
     def section(self) -> type[DataSection]:
         """The class of a recipe's `data`."""
 
-    def check(self, recipe: Recipe) -> None:
+    def check(self, recipe: Recipe) -> None:  # noqa: B027
         """Whether the sections of a recipe go together.
 
         Raises:
@@ -84,7 +84,7 @@ class Task(ABC):
 
     # Weights
 
-    def check_card(self, card: Card) -> None:
+    def check_card(self, card: Card) -> None:  # noqa: B027
         """Whether weights say what this task needs to know of them.
 
         Raises:

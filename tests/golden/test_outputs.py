@@ -1,8 +1,8 @@
-"""What the command line gives for a seed, and the names and defaults of its options, frozen before the tasks had a room each.
+"""What the command line gives for a seed, and names and defaults of its options, frozen before the tasks had a room each.
 
-Small float32 weights are made here, so the figures are those of no trained model. Processors differ in the last digits: arrays
-agree to 1e-3 Å, fields and inverses to 1e-4 of their size. `python tests/golden/test_outputs.py` writes the figures anew, for
-changes that are wanted.
+Small float32 weights are made here, so the figures are those of no trained model. Processors differ in the last digits:
+arrays agree to 1e-3 Å, fields and inverses to 1e-4 of their size. `python tests/golden/test_outputs.py` writes the figures
+anew, for changes that are wanted.
 """
 
 import json

@@ -15,7 +15,7 @@ MEASURES = {"mse": "squared error per entry", "residual": "|A Y - I| per entry, 
 
 
 def conjugate_gradients(a: np.ndarray, steps: int) -> np.ndarray:
-    """Y after so many steps of conjugate gradients on A Y = I, or on AᵀA Y = Aᵀ where A is not symmetric positive definite."""
+    """Y after so many conjugate gradient steps on A Y = I, or on AᵀA Y = Aᵀ where A is not symmetric positive definite."""
     target = np.eye(len(a))
     if not np.allclose(a, a.T) or np.linalg.eigvalsh(a)[0] <= 0:
         a, target = a.T @ a, a.T
@@ -61,14 +61,10 @@ def evaluate(args: argparse.Namespace) -> int:
     out = Output(args.output, [args.generated, args.reference]) if args.output else None
     inverses, matrices = read_matrices(args.generated), read_matrices(args.reference)
     if inverses.shape != matrices.shape:
-        raise UsageError(
-            f"{len(inverses)} inverses {list(inverses.shape[1:])} of {len(matrices)} matrices {list(matrices.shape[1:])}"
-        )
-    conditions = np.linalg.cond(matrices)
-    if not (conditions < 1 / np.finfo(float).eps).all():
-        raise UsageError(
-            f"{args.reference}: matrix {int(np.argmax(~(conditions < 1 / np.finfo(float).eps)))} has no inverse"
-        )
+        raise UsageError(f"inverses {list(inverses.shape)} do not belong to matrices {list(matrices.shape)}")
+    solvable = np.linalg.cond(matrices) < 1 / np.finfo(float).eps  # False for NaN
+    if not solvable.all():
+        raise UsageError(f"{args.reference}: matrix {int(np.argmin(solvable))} has no inverse")
     result = evaluate_matrices(inverses, matrices)
     if out is not None:
         with out:

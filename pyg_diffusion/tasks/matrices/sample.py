@@ -35,8 +35,7 @@ def sample(args: argparse.Namespace, denoiser: Denoiser, card: Card) -> int:
             text = {"matrices": len(matrices), "seconds": seconds, "evaluations": spent}
             report.write(json.dumps(text, indent=1) + "\n")
     residual = np.abs(matrices @ out - np.eye(out.shape[-1])).max((-2, -1))
-    say(
-        f"{args.output}: {len(matrices)} inverses, {1e3 * seconds / len(matrices):.1f} ms and {spent} network evaluations each"
-    )
+    each = f"{1e3 * seconds / len(matrices):.1f} ms and {spent} network evaluations each"
+    say(f"{args.output}: {len(matrices)} inverses, {each}")
     say(f"{args.output}: largest entry of |A Y - I|: median {np.median(residual):.2g}, largest {residual.max():.2g}")
     return 0

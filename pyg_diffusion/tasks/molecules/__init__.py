@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ...console import UsageError
 from ..base import Command, Options, Task
@@ -38,7 +39,7 @@ class Molecules(Task):
     makes = "conformers"
     networks = ("conformer", "hydrogen")
     terms = ("smoothness", "neighbour_alignment", "bonds", "angles", "clashes")
-    commands = {
+    commands: ClassVar[Mapping[str, Command]] = {
         "prepare": Command(
             "Turn SDF files or tables of SMILES (packed or not) into one HDF5 store; resumes where it was interrupted.",
             options.add_prepare,

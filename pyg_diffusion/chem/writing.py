@@ -1,0 +1,29 @@
+"""The text of records as they are written."""
+
+import re
+from collections.abc import Callable
+
+from rdkit import Chem
+
+from .records import with_maps
+
+RecordWriter = Callable[[Chem.Mol, int], str]  # (molecule, id of a conformer) -> its record
+
+
+def one_line(text: str) -> str:
+    """A name that an SDF can hold: without line breaks and without the end of a record or of a molecule."""
+    return re.sub(r"[\x00-\x1f\x7f\x85\u2028\u2029]+", " ", text).replace("$$$$", "$$$ $").replace("M  END", "M END")
+
+
+def sdf_text(mol: Chem.Mol, conformer: int) -> str:
+    """One SDF record with the molecule's name, properties and atom maps. What would end the record early is broken up."""
+    mol = Chem.Mol(with_maps(mol))
+    if mol.HasProp("_Name"):
+        mol.SetProp("_Name", one_line(mol.GetProp("_Name")))
+    for name in mol.GetPropNames():
+        if "$$$$" in (value := str(mol.GetPropsAsDict()[name])):
+            mol.SetProp(name, value.replace("$$$$", "$$$ $"))
+    try:
+        return Chem.SDWriter.GetText(mol, confId=conformer)
+    except ValueError:  # no Kekulé structure, as for some metal complexes
+        return Chem.SDWriter.GetText(mol, confId=conformer, kekulize=False)
