@@ -20,7 +20,7 @@ class FieldGenerator(GraphGenerator[Job]):
 
     Args:
         denoiser, card, sampler, steps, device, compile: as for `GraphGenerator`; 50 steps by `Exponential(2)`: there
-            ancestral sampling loses a quarter of the variance of a Gaussian field, since it takes D for S_0 over long steps, the
+            ancestral sampling loses a quarter of the variance of a Gaussian field, taking D for S_0 over long steps, the
             exponential integrator 2 %.
         max_nodes: a batch holds no more than this many nodes; bounds the memory.
 
