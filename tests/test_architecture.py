@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "files": set(),
     "data": {"spectral", "files"},
     "transforms": {"spectral", "data"},
-    "nn": {"spectral", "data.schema", "data.properties", "data.molecule", "denoise.Noisy"},
+    "nn": {"spectral", "data.schema", "data.properties", "denoise.Noisy"},
     "chem": {"spectral", "data", "transforms"},
     "metrics": {"spectral", "data", "chem"},
     "datasets": {"spectral", "data", "transforms", "chem"},

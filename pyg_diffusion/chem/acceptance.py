@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..data.store import Molecule
+from ..data.molecule import Molecule
 from .soundness import Soundness, reason
 from .stereo import Stereo, check_stereo
 

@@ -5,8 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from rdkit import Chem
 
+from ..data.molecule import Molecule
 from ..data.schema import BOND_ORDERS, BOND_TYPES, COVALENT_RADII
-from ..data.store import Molecule
 from .fragments import formal_charges
 
 # Equilibrium lengths in Å by elements and charge. Huber and Herzberg 1979, Constants of Diatomic Molecules; dianions as in

@@ -3,8 +3,8 @@
 import numpy as np
 from rdkit import Chem
 
+from ..data.molecule import Molecule
 from ..data.schema import BOND_TYPES, ELEMENTS, HYBRIDIZATIONS
-from ..data.store import Molecule
 from .axial import open_axes, sided_cumulenes
 from .heavy import identity_smiles
 from .records import indefinite, set_maps_aside

@@ -5,8 +5,8 @@ from rdkit import Chem
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from ..data.molecule import Molecule
 from ..data.schema import ATOM_FEATURES
-from ..data.store import Molecule
 
 TOUCH = 0.75  # of the sum of the van der Waals radii: the distance at which a fragment stops
 POSES = 48  # tried for each fragment

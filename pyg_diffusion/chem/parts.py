@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..data.store import Molecule
+from ..data.molecule import Molecule
 from .closed import Closed, closed_form
 from .fragments import assemble, formula, fragments, piece
 from .ideal import Ideal

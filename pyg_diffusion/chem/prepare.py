@@ -30,7 +30,10 @@ from tqdm import tqdm
 
 from .. import __version__
 from ..data import schema
-from ..data.store import VERSION, Molecule, MoleculeStore, StoreError, merge_stores, write_store
+from ..data.molecule import Molecule
+from ..data.store import MoleculeStore
+from ..data.store_layout import VERSION, StoreError
+from ..data.store_write import merge_stores, write_store
 from .ensembles import EnsembleOptions, ensemble
 from .features import molecule_from_mol
 from .formats import FORMATS, Say, parsed, raw_records

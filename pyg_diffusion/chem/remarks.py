@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from rdkit import Chem
 
+from ..data.molecule import Molecule
 from ..data.schema import ATOM_FEATURES, BOND_ORDERS, BOND_TYPES, ELEMENTS
-from ..data.store import Molecule
 
 MOST_NEIGHBOURS = 4  # of an atom in the shipped training sets
 _SHOWN = 4  # atoms named

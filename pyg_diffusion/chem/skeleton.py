@@ -15,8 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ..data.molecule import MoleculeData
-from ..data.store import Molecule, MoleculeStore
+from ..data.molecule import Molecule
+from ..data.molecule_data import MoleculeData
+from ..data.store import MoleculeStore
 
 
 def goes_second(z: np.ndarray, bonds: np.ndarray, tetra: np.ndarray, ez: np.ndarray, molecule: np.ndarray) -> np.ndarray:

@@ -1,9 +1,12 @@
 """Molecules and grids as PyG data, the HDF5 store molecules live in, and the choice of the operator."""
 
 from .grid import grid_graph
-from .molecule import MoleculeData
+from .molecule import Molecule
+from .molecule_data import MoleculeData
 from .operator import edge_weights, laplacian_operator
-from .store import Molecule, MoleculeStore, StoreError, write_store
+from .store import MoleculeStore
+from .store_layout import StoreError
+from .store_write import write_store
 
 __all__ = [
     "Molecule",

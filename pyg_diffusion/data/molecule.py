@@ -1,31 +1,56 @@
-"""`MoleculeData`: what one conformer of one molecule looks like as a PyG `Data`."""
+"""`Molecule`: one molecule and its conformers as plain arrays."""
 
-from torch import Tensor
-from torch_geometric.data import Data
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from .molecule_data import MoleculeData
 
 
-class MoleculeData(Data):
-    """One conformer. All tensors are ragged-safe, so PyG batches them as they are.
+@dataclass
+class Molecule:
+    """One molecule as plain arrays, the unit of the store."""
 
-    Attributes:
-        x: categorical atom features (columns of `schema.ATOM_FEATURES`), `[N, F]` int64.
-        z: atomic numbers, `[N]`.
-        pos: coordinates in Å, `[N, 3]`.
-        edge_index, edge_attr: both directions of every bond, class of `schema.BOND_TYPES`, `[2, E]`, `[E]`.
-        tetra_index: one column per stereocentre: (centre, a, b, c, d) with det(a-d, b-d, c-d) > 0 wanted; d is the centre
-            itself where it has three neighbours, `[5, T]`.
-        ez_index, ez_attr: one column per stereo double bond: (a, i, j, b) around i=j and whether a and b lie `CIS` or
-            `TRANS`, `[4, B]`, `[B]`.
-        edge_weight: weights of the bonds, `[E]`, written by `AddBondWeights`; without it all are 1.
-        eigenvalues, eigenvectors: spectrum of the bond graph's Laplacian, `[N]` and row-major `[N²]` (flat, so that
-            batches concatenate), written by `AddLaplacianSpectrum`.
-        second: which atoms are hydrogens that are drawn when the others are known, `[N]` bool, written by
-            `chem.skeleton.whole_data`.
-        level: name of the level of theory of `pos`, "" where unknown.
-        name, smiles: strings.
-    """
+    z: np.ndarray  # [N] uint8
+    x: np.ndarray  # [N, F] uint8
+    bond_index: np.ndarray  # [B, 2] uint16
+    bond_type: np.ndarray  # [B] uint8
+    tetra: np.ndarray  # [T, 5] uint16
+    ez: np.ndarray  # [Z, 4] uint16
+    ez_type: np.ndarray  # [Z] uint8
+    name: str
+    smiles: str
+    pos: list[np.ndarray] = field(default_factory=list)  # K conformers [N, 3] in Å
+    levels: list[str] = field(default_factory=list)  # level of theory of each, "" where unknown; all unknown if empty
+    energies: list[float] = field(default_factory=list)  # kcal/mol above the lowest; all unknown if empty
+    notes: list[str] = field(default_factory=list)  # remarks on what the arrays leave out; not stored
 
-    def spectrum(self) -> tuple[Tensor, Tensor]:
-        """(λ `[N]`, U `[N, N]`) of a single molecule that went through `AddLaplacianSpectrum`."""
-        n = self.num_nodes
-        return self.eigenvalues, self.eigenvectors.view(n, n)
+    def topology(self) -> bytes:
+        """Equal exactly for records that are conformers of one molecule in one atom order.
+
+        The SMILES holds what the features clip or leave out: isotopes, large charges, radicals.
+        """
+        arrays = (self.z, self.x, self.bond_index, self.bond_type, self.tetra, self.ez, self.ez_type)
+        return b"|".join([self.smiles.encode(), *(a.tobytes() for a in arrays)])
+
+    def data(self, conformer: int | None = 0) -> MoleculeData:
+        """As a PyG `Data`; without `pos` if `conformer` is None."""
+        bonds = torch.from_numpy(self.bond_index.astype(np.int64)).T
+        types = torch.from_numpy(self.bond_type.astype(np.int64))
+        data = MoleculeData(
+            x=torch.from_numpy(self.x.astype(np.int64)),
+            z=torch.from_numpy(self.z.astype(np.int64)),
+            edge_index=torch.cat([bonds, bonds.flip(0)], dim=1),
+            edge_attr=torch.cat([types, types]),
+            tetra_index=torch.from_numpy(self.tetra.astype(np.int64)).T.contiguous(),
+            ez_index=torch.from_numpy(self.ez.astype(np.int64)).T.contiguous(),
+            ez_attr=torch.from_numpy(self.ez_type.astype(np.int64)),
+            name=self.name,
+            smiles=self.smiles,
+            num_nodes=len(self.z),
+        )
+        if conformer is not None:
+            data.pos = torch.from_numpy(np.asarray(self.pos[conformer], dtype=np.float32))
+            data.level = self.levels[conformer] if self.levels else ""
+        return data

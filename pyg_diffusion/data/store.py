@@ -1,229 +1,25 @@
-"""Ragged HDF5 store of molecules and their conformers.
-
-Layout, version 2. Every ragged column is one flat dataset; `molecule/*_ptr` says where each molecule begins.
-
-    attrs       format, version, features, complete, molecules, conformers, levels (names of levels of theory)
-    molecule/   atom_ptr bond_ptr tetra_ptr ez_ptr pos_ptr name_ptr smiles_ptr conformer_ptr
-    atom/       z uint8, x uint8 [., F]
-    bond/       index uint16 [., 2] (one direction), type uint8
-    tetra/      index uint16 [., 5]
-    ez/         index uint16 [., 4], type uint8
-    conformer/  pos int32 [., 3] in units of 1e-4 Å, the conformers of a molecule one after the other;
-                level uint8, index into levels; energy float32 in kcal/mol above the lowest of its ensemble, NaN if unknown
-    text/       name uint8, smiles uint8 (UTF-8)
-
-Spectra are never inside: they follow from the bonds. `complete` is written last and the file is moved into place when whole,
-with a checksum (see `sealed`).
-"""
+"""Read access to a store of molecules and their conformers; its layout stands in `store_layout`."""
 
 import itertools
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
 
 import h5py
 import numpy as np
-import torch
 
 from . import schema
-from .molecule import MoleculeData
-from .sealed import is_damaged, sealed_file
+from .molecule import Molecule
+from .molecule_data import MoleculeData
+from .sealed import is_damaged
 from .store_check import problems
-
-_T = TypeVar("_T")
-
-FORMAT = "pyg_diffusion.store"
-VERSION = 2
-UNIT = 1e-4  # Å per stored integer
-
-# ragged column -> (pointer, dtype, trailing shape)
-_COLUMNS: dict[str, tuple[str, type, tuple[int, ...]]] = {
-    "atom/z": ("atom", np.uint8, ()),
-    "atom/x": ("atom", np.uint8, (len(schema.ATOM_FEATURES),)),
-    "bond/index": ("bond", np.uint16, (2,)),
-    "bond/type": ("bond", np.uint8, ()),
-    "tetra/index": ("tetra", np.uint16, (5,)),
-    "ez/index": ("ez", np.uint16, (4,)),
-    "ez/type": ("ez", np.uint8, ()),
-    "conformer/pos": ("pos", np.int32, (3,)),
-    "conformer/level": ("conformer", np.uint8, ()),
-    "conformer/energy": ("conformer", np.float32, ()),
-    "text/name": ("name", np.uint8, ()),
-    "text/smiles": ("smiles", np.uint8, ()),
-}
-# pointer -> the first column that it cuts, whose lengths define it
-_POINTERS: dict[str, str] = {pointer: name for name, (pointer, _, _) in reversed(_COLUMNS.items())}
-
-
-class StoreError(ValueError):
-    """A file that is not a whole store of this version."""
-
-
-@dataclass
-class Molecule:
-    """One molecule as plain arrays, the unit of the store."""
-
-    z: np.ndarray  # [N] uint8
-    x: np.ndarray  # [N, F] uint8
-    bond_index: np.ndarray  # [B, 2] uint16
-    bond_type: np.ndarray  # [B] uint8
-    tetra: np.ndarray  # [T, 5] uint16
-    ez: np.ndarray  # [Z, 4] uint16
-    ez_type: np.ndarray  # [Z] uint8
-    name: str
-    smiles: str
-    pos: list[np.ndarray] = field(default_factory=list)  # K conformers [N, 3] in Å
-    levels: list[str] = field(default_factory=list)  # level of theory of each, "" where unknown; all unknown if empty
-    energies: list[float] = field(default_factory=list)  # kcal/mol above the lowest; all unknown if empty
-    notes: list[str] = field(default_factory=list)  # remarks on what the arrays leave out; not stored
-
-    def topology(self) -> bytes:
-        """Equal exactly for records that are conformers of one molecule in one atom order.
-
-        The SMILES holds what the features clip or leave out: isotopes, large charges, radicals.
-        """
-        arrays = (self.z, self.x, self.bond_index, self.bond_type, self.tetra, self.ez, self.ez_type)
-        return b"|".join([self.smiles.encode(), *(a.tobytes() for a in arrays)])
-
-    def data(self, conformer: int | None = 0) -> MoleculeData:
-        """As a PyG `Data`; without `pos` if `conformer` is None."""
-        bonds = torch.from_numpy(self.bond_index.astype(np.int64)).T
-        types = torch.from_numpy(self.bond_type.astype(np.int64))
-        data = MoleculeData(
-            x=torch.from_numpy(self.x.astype(np.int64)),
-            z=torch.from_numpy(self.z.astype(np.int64)),
-            edge_index=torch.cat([bonds, bonds.flip(0)], dim=1),
-            edge_attr=torch.cat([types, types]),
-            tetra_index=torch.from_numpy(self.tetra.astype(np.int64)).T.contiguous(),
-            ez_index=torch.from_numpy(self.ez.astype(np.int64)).T.contiguous(),
-            ez_attr=torch.from_numpy(self.ez_type.astype(np.int64)),
-            name=self.name,
-            smiles=self.smiles,
-            num_nodes=len(self.z),
-        )
-        if conformer is not None:
-            data.pos = torch.from_numpy(np.asarray(self.pos[conformer], dtype=np.float32))
-            data.level = self.levels[conformer] if self.levels else ""
-        return data
-
-    def _columns(self) -> dict[str, np.ndarray]:
-        """As stored, but for the levels, which are names."""
-        for given in (self.levels, self.energies):
-            if given and len(given) != len(self.pos):
-                raise ValueError(f"{self.name!r}: {len(given)} levels or energies for {len(self.pos)} conformers")
-        pos = [np.asarray(p, dtype=np.float64) for p in self.pos]
-        pos = [np.round((p - p.mean(0)) / UNIT) if np.isfinite(p).all() else p for p in pos]
-        if any(not (np.abs(p) <= np.iinfo(np.int32).max).all() for p in pos):  # NaN is not either
-            raise ValueError(f"{self.name!r}: coordinates that are not finite, or farther apart than a store can hold")
-        return {
-            "atom/z": self.z,
-            "atom/x": self.x,
-            "bond/index": self.bond_index,
-            "bond/type": self.bond_type,
-            "tetra/index": self.tetra,
-            "ez/index": self.ez,
-            "ez/type": self.ez_type,
-            "conformer/pos": np.concatenate(pos) if pos else np.zeros((0, 3)),
-            "conformer/level": np.array(self.levels or [""] * len(pos), object),
-            "conformer/energy": np.array(self.energies or [np.nan] * len(pos), np.float32),
-            "text/name": np.frombuffer(self.name.encode(), np.uint8),
-            "text/smiles": np.frombuffer(self.smiles.encode(), np.uint8),
-        }
-
-
-def write_store(path: str | os.PathLike, molecules: Iterable[Molecule], block: int = 4096) -> tuple[int, int]:
-    """Write molecules to `path`, in blocks, by way of a temporary file beside it.
-
-    Returns:
-        Number of molecules and of conformers written.
-    """
-    return _write(path, (m._columns() for m in molecules), block)
-
-
-def merge_stores(
-    path: str | os.PathLike, parts: Mapping[int, "MoleculeStore"], members: Sequence[Sequence[tuple[int, int]]]
-) -> tuple[int, int]:
-    """Write one store from others; stored coordinates are copied as they are, so nothing is rounded twice.
-
-    Args:
-        parts: the stores to read; each is held in memory only from its first use to its last.
-        members: for every new molecule the (part, molecule) pairs whose conformers it gathers; the first one names it.
-
-    Returns:
-        Number of molecules and of conformers written.
-    """
-    last_use = {part: k for k, group in enumerate(members) for part, _ in group}
-
-    def items() -> Iterator[dict[str, np.ndarray]]:
-        for k, group in enumerate(members):
-            columns = [parts[part]._columns(i) for part, i in group]
-            own = {name: np.concatenate([c[name] for c in columns]) for name in _COLUMNS if name.startswith("conformer/")}
-            yield {**columns[0], **own}
-            for part in {part for part, _ in group}:
-                if last_use[part] == k:
-                    parts[part]._arrays = None
-
-    return _write(path, items(), 4096)
-
-
-def _write(path: str | os.PathLike, items: Iterable[dict[str, np.ndarray]], block: int) -> tuple[int, int]:
-    """`write_store` for molecules given as columns, with names of levels."""
-    path = Path(path)
-    lengths: dict[str, list[int]] = {pointer: [] for pointer in _POINTERS}
-    levels: dict[str, int] = {}
-    with sealed_file(path) as file:
-        for name, (_, dtype, shape) in _COLUMNS.items():
-            file.create_dataset(
-                name,
-                shape=(0, *shape),
-                maxshape=(None, *shape),
-                dtype=dtype,
-                chunks=(1 << 15, *shape),
-                compression="gzip",
-                shuffle=True,
-            )
-        for group in _blocks(items, block):
-            for columns in group:
-                names = columns["conformer/level"]
-                columns["conformer/level"] = np.array([levels.setdefault(level, len(levels)) for level in names])
-            if len(levels) > 256:
-                raise StoreError(f"{path}: {len(levels)} levels of theory; a store holds at most 256")
-            for name, (pointer, dtype, shape) in _COLUMNS.items():
-                parts = [columns[name].reshape(-1, *shape) for columns in group]
-                if _POINTERS[pointer] == name:
-                    lengths[pointer] += [len(p) for p in parts]
-                values: np.ndarray = np.concatenate(parts).astype(dtype)
-                dataset = file[name]
-                dataset.resize(dataset.shape[0] + len(values), axis=0)
-                if len(values):
-                    dataset[-len(values) :] = values
-        for pointer, sizes in lengths.items():
-            ptr = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-            file.create_dataset(f"molecule/{pointer}_ptr", data=ptr, compression="gzip", shuffle=True)
-        made = len(lengths["conformer"]), sum(lengths["conformer"])
-        file.attrs.update(format=FORMAT, version=VERSION, features=schema.VERSION, levels=json.dumps(list(levels)))
-        file.attrs.update(molecules=made[0], conformers=made[1])
-        file.attrs["complete"] = True
-    return made
-
-
-def _blocks(items: Iterable[_T], size: int) -> Iterator[list[_T]]:
-    group: list[_T] = []
-    for item in items:
-        group.append(item)
-        if len(group) == size:
-            yield group
-            group = []
-    if group:
-        yield group
+from .store_layout import COLUMNS, FORMAT, POINTERS, UNIT, VERSION, StoreError
 
 
 class MoleculeStore:
-    """Read access to a store; `store[i]` is a `Molecule`.
+    """Read access to a store; `store[i]` is a `Molecule`, `store.data(i, k)` its conformer k as a PyG `Data`.
 
     The file is opened lazily, once in every process that reads it, read into memory (all of QM9 is 60 MB) and closed.
     """
@@ -294,13 +90,13 @@ class MoleculeStore:
         if self._arrays is None:
             with self._open() as file, self._reading():
                 ends = [self.num_molecules + 1]
-                arrays = {f"molecule/{p}_ptr": self._column(file, f"molecule/{p}_ptr", np.int64, ends) for p in _POINTERS}
-                for name, (pointer, dtype, shape) in _COLUMNS.items():
+                arrays = {f"molecule/{p}_ptr": self._column(file, f"molecule/{p}_ptr", np.int64, ends) for p in POINTERS}
+                for name, (pointer, dtype, shape) in COLUMNS.items():
                     rows = int(arrays[f"molecule/{pointer}_ptr"][-1])
                     arrays[name] = self._column(file, name, dtype, [rows, *shape])
                 if len(arrays["conformer/level"]) != self.num_conformers:
                     raise StoreError(f"{self.path}: damaged store: conformer/level does not fit its attributes")
-                for problem in problems(arrays, _COLUMNS, len(self.levels)):
+                for problem in problems(arrays, COLUMNS, len(self.levels)):
                     raise StoreError(f"{self.path}: damaged store: {problem}; prepare it again")
             self._arrays = arrays
         return self._arrays
@@ -320,15 +116,12 @@ class MoleculeStore:
     def __getstate__(self) -> dict:
         return {**self.__dict__, "_arrays": None}  # a worker reads for itself
 
+    def forget(self) -> None:
+        """Lets go of what was read into memory; it is read again when asked for."""
+        self._arrays = None
+
     def __len__(self) -> int:
         return self.num_molecules
-
-    def _columns(self, i: int) -> dict[str, np.ndarray]:
-        """Molecule i as it is stored, but for the levels, which are names."""
-        arrays = self.arrays
-        ends = {pointer: arrays[f"molecule/{pointer}_ptr"][i : i + 2] for pointer in _POINTERS}
-        columns = {name: arrays[name][slice(*ends[pointer])] for name, (pointer, _, _) in _COLUMNS.items()}
-        return {**columns, "conformer/level": np.array([self.levels[k] for k in columns["conformer/level"]], object)}
 
     def count(self, i: int) -> int:
         """Number of conformers of molecule i."""
@@ -351,23 +144,56 @@ class MoleculeStore:
         start = np.repeat(np.cumsum(counts) - counts, counts)
         return np.stack([molecule, np.arange(len(molecule)) - start], axis=1)
 
-    def __getitem__(self, i: int) -> Molecule:
+    def levels_of(self, i: int) -> list[str]:
+        """Name of the level of theory of each conformer of molecule i, "" where unknown."""
+        return [self.levels[k] for k in self._part("conformer/level", i)]
+
+    def columns(self, i: int) -> dict[str, np.ndarray]:
+        """Molecule i as it is stored, but for the levels, which are names."""
+        columns = {name: self._part(name, i) for name in COLUMNS}
+        return {**columns, "conformer/level": np.array(self.levels_of(i), object)}
+
+    def _part(self, name: str, i: int) -> np.ndarray:
+        """What a column holds of molecule i."""
+        arrays = self.arrays
+        start, end = arrays[f"molecule/{COLUMNS[name][0]}_ptr"][i : i + 2]
+        return arrays[name][start:end]
+
+    def molecule(self, i: int, conformers: Sequence[int] | None = None) -> Molecule:
+        """Molecule i with some of its conformers, in the order asked for; with all of them if None.
+
+        Raises:
+            IndexError: there is no such molecule or conformer.
+        """
         if not 0 <= i < len(self):
             raise IndexError(f"molecule {i} of {len(self)}")
-        columns = self._columns(i)
+        count = self.count(i)
+        chosen = range(count) if conformers is None else conformers
+        if not all(0 <= k < count for k in chosen):
+            raise IndexError(f"conformers {list(chosen)} of {count} of molecule {i}")
+        z = self._part("atom/z", i)
+        pos = self._part("conformer/pos", i).reshape(count, len(z), 3)
+        levels, energies = self._part("conformer/level", i), self._part("conformer/energy", i)
         return Molecule(
-            z=columns["atom/z"],
-            x=columns["atom/x"],
-            bond_index=columns["bond/index"],
-            bond_type=columns["bond/type"],
-            tetra=columns["tetra/index"],
-            ez=columns["ez/index"],
-            ez_type=columns["ez/type"],
-            name=columns["text/name"].tobytes().decode(),
-            smiles=columns["text/smiles"].tobytes().decode(),
-            pos=[(p * UNIT).astype(np.float32) for p in columns["conformer/pos"].reshape(self.count(i), -1, 3)]
-            if self.count(i)
-            else [],
-            levels=columns["conformer/level"].tolist(),
-            energies=columns["conformer/energy"].tolist(),
+            z=z,
+            x=self._part("atom/x", i),
+            bond_index=self._part("bond/index", i),
+            bond_type=self._part("bond/type", i),
+            tetra=self._part("tetra/index", i),
+            ez=self._part("ez/index", i),
+            ez_type=self._part("ez/type", i),
+            name=self._part("text/name", i).tobytes().decode(),
+            smiles=self._part("text/smiles", i).tobytes().decode(),
+            pos=[(pos[k] * UNIT).astype(np.float32) for k in chosen],
+            levels=[self.levels[levels[k]] for k in chosen],
+            energies=[float(energies[k]) for k in chosen],
         )
+
+    def data(self, i: int, conformer: int | None = 0) -> MoleculeData:
+        """One conformer of molecule i as a PyG `Data`, and nothing decoded of the others; without `pos` if None."""
+        if conformer is None:
+            return self.molecule(i, ()).data(None)
+        return self.molecule(i, (conformer,)).data(0)
+
+    def __getitem__(self, i: int) -> Molecule:
+        return self.molecule(i)

@@ -139,7 +139,7 @@ class SDFDataset(Dataset):
         store = MoleculeStore(self._store_path)
         index = store.conformer_index()
         if self.pre_filter is not None:
-            index = index[[bool(self.pre_filter(store[i].data(k))) for i, k in index]]
+            index = index[[bool(self.pre_filter(store.data(i, k))) for i, k in index]]
         np.save(folder / "index.npy", index)
         (folder / "items.pt").unlink(missing_ok=True)
         if self.pre_transform is not None:
@@ -163,7 +163,7 @@ class SDFDataset(Dataset):
     def _write_items(self, store: MoleculeStore, index: np.ndarray, pre_transform: Callable[[MoleculeData], Data]) -> None:
         blocks = []
         for start in range(0, len(index), BLOCK):
-            items = [pre_transform(store[i].data(k)) for i, k in index[start : start + BLOCK]]
+            items = [pre_transform(store.data(i, k)) for i, k in index[start : start + BLOCK]]
             nodes = [int(item.num_nodes or 0) for item in items]
             merged, slices, _ = collate(MoleculeData, items, increment=False, add_batch=False)
             blocks.append((merged.to_dict(), dict(slices), nodes))
@@ -199,7 +199,7 @@ class SDFDataset(Dataset):
     def get(self, idx: int) -> MoleculeData:
         if self.pre_transform is None:
             molecule, conformer = self._index[idx]
-            return self.store[molecule].data(conformer)
+            return self.store.data(molecule, conformer)
         if self._items is None:
             self._items = self._load_items()
         merged, slices = self._items[idx // BLOCK]

@@ -40,20 +40,22 @@ class ConformerItems(Dataset):
 
     def __getitem__(self, k: int) -> MoleculeData:
         store, molecule, conformer = self.index[k].tolist()
-        found = self.stores[store][molecule]
+        chosen = [conformer]
+        if "ensemble" in self.exact:
+            levels = self.stores[store].levels_of(molecule)
+            chosen = [k for k, level in enumerate(levels) if level == levels[conformer]]
+        found = self.stores[store].molecule(molecule, chosen)
         if self.skeletons:
             found = skeleton(found).molecule
-        data = found.data(conformer)
+        data = found.data(chosen.index(conformer))
         if "labels" in self.exact:
             if (store, molecule) not in self._labels:
                 self._labels[store, molecule] = automorphisms(data).to(torch.int16)
             labels = self._labels[store, molecule].long()
             data.label_index, data.label_batch = labels.flatten(), labels.new_zeros(len(labels))
         if "ensemble" in self.exact:
-            level = found.levels[conformer]
-            alike = [pos for pos, theirs in zip(found.pos, found.levels, strict=True) if theirs == level]
-            data.ensemble_pos = torch.from_numpy(np.concatenate(alike).astype(np.float32))
-            data.ensemble_batch = torch.zeros(len(alike), dtype=torch.long)
+            data.ensemble_pos = torch.from_numpy(np.concatenate(found.pos))
+            data.ensemble_batch = torch.zeros(len(chosen), dtype=torch.long)
         return data
 
     def sizes(self) -> np.ndarray:

@@ -17,7 +17,7 @@ class HydrogenItems(ConformerItems):
 
     def __getitem__(self, k: int) -> MoleculeData:
         store, molecule, conformer = self.index[k].tolist()
-        return whole_data(self.stores[store][molecule], conformer)
+        return whole_data(self.stores[store].molecule(molecule, [conformer]))
 
 
 class HydrogenDataModule(ConformerDataModule):

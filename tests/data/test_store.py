@@ -14,7 +14,8 @@ import torch
 from pyg_diffusion.chem import molecule_from_mol, read_sdf
 from pyg_diffusion.data import Molecule, MoleculeStore, StoreError, write_store
 from pyg_diffusion.data.sealed import BLOCK, seal
-from pyg_diffusion.data.store import _COLUMNS, _POINTERS, UNIT, VERSION, merge_stores
+from pyg_diffusion.data.store_layout import COLUMNS, POINTERS, UNIT, VERSION
+from pyg_diffusion.data.store_write import merge_stores
 
 BUNDLED = Path(__file__).parents[2] / "datasets"
 PLAIN = ("z", "x", "bond_index", "bond_type", "tetra", "ez", "ez_type")
@@ -64,6 +65,22 @@ def test_data(path):
     assert data.edge_attr.tolist() == molecule.bond_type.tolist() * 2
     assert data.num_nodes == len(molecule.z) and not data.is_directed()
     assert "pos" not in molecule.data(None)
+
+
+def test_only_the_conformers_asked_for_are_decoded(path):
+    store = MoleculeStore(path)
+    whole = store[3]
+    some = store.molecule(3, [4, 1])
+    np.testing.assert_array_equal(some.pos, [whole.pos[4], whole.pos[1]])
+    assert some.topology() == whole.topology() and store.molecule(3, ()).pos == []
+    assert (len(some.levels), len(some.energies), store.levels_of(3)) == (2, 2, whole.levels)
+    one, same = store.data(3, 4), whole.data(4)
+    assert one.keys() == same.keys()
+    for name, value in same.items():
+        assert torch.equal(one[name], value) if torch.is_tensor(value) else one[name] == value
+    assert "pos" not in store.data(3, None)
+    with pytest.raises(IndexError, match=f"of {len(whole.pos)} of molecule 3"):
+        store.data(3, len(whole.pos))
 
 
 def test_blocks_do_not_matter(molecules, path, tmp_path):
@@ -184,7 +201,7 @@ def test_unfinished_stores_and_other_versions_are_refused(path, tmp_path, change
         MoleculeStore(damaged(path, tmp_path, change))
 
 
-COLUMNS = [*_COLUMNS, *(f"molecule/{pointer}_ptr" for pointer in _POINTERS)]
+EVERY = [*COLUMNS, *(f"molecule/{pointer}_ptr" for pointer in POINTERS)]
 
 
 @pytest.mark.parametrize(
@@ -206,7 +223,7 @@ def test_every_column_must_be_there_in_type_and_shape(path, tmp_path, how):
                 "a scalar": 3,
             }[how]
 
-    for name in COLUMNS:
+    for name in EVERY:
         store = MoleculeStore(damaged(path, tmp_path, partial(change, name=name)))
         with pytest.raises(StoreError, match=rf"damaged\.h5: damaged store: .*{name}"):
             store[0]
