@@ -66,9 +66,10 @@ def main() -> None:
     args = parser.parse_args()
     root, result = Path(__file__).parents[1], {}
     for commit in args.commits:
-        packed = subprocess.run(["git", "archive", commit, "pyg_diffusion"], cwd=root, check=True, capture_output=True).stdout
-        with tempfile.TemporaryDirectory() as folder:
-            tarfile.open(fileobj=io.BytesIO(packed)).extractall(folder, filter="data")
+        archive = ["git", "archive", commit, "pyg_diffusion"]
+        packed = io.BytesIO(subprocess.run(archive, cwd=root, check=True, capture_output=True).stdout)
+        with tempfile.TemporaryDirectory() as folder, tarfile.open(fileobj=packed) as tar:
+            tar.extractall(folder, filter="data")
             result[commit] = figures(Path(folder))
     rows = [row for row in next(iter(result.values())) if row != "longest"]
     width = max(map(len, rows)) + 2
