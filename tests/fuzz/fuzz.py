@@ -38,10 +38,10 @@ from pyg_diffusion.data.field_file import FieldFileError, grid_of, read_fields, 
 from pyg_diffusion.data.sealed import seal
 from pyg_diffusion.generate import Generator
 from pyg_diffusion.pipeline import Tally, input_records, unique_molecules
-from pyg_diffusion.pretrained import Card, WeightsError, build_denoiser, load_pretrained, save_pretrained
 from pyg_diffusion.spectral import PowerSpectrum
 from pyg_diffusion.train.checkpoint import CheckpointError, read_checkpoint
 from pyg_diffusion.train.config import ConfigError, load_config
+from pyg_diffusion.weights_io import Card, WeightsError, build_denoiser, load_pretrained, save_pretrained
 
 ROOT = Path(__file__).parents[2]
 HANG = 60.0  # seconds for one input
@@ -382,6 +382,7 @@ def _weights() -> tuple[bytes, bytes]:
         },
         bf16=False,
         elements=[1, 6, 8],
+        data={"kind": "molecules"},
         domain={"max_atoms": 9, "charges": [0]},
         training={"steps": 3},
     )
