@@ -139,7 +139,9 @@ def test_the_command_line_and_training_stand_on_top():
         for name, line in own_imports(path):
             top = name.split(".")[0]
             assert top != "cli", f"{path.relative_to(ROOT)}:{line} imports the command line"
-            assert top != "train" or part_of(path) in ("cli", "pipeline", "tasks"), f"{path.relative_to(ROOT)}:{line} imports train"
+            assert top != "train" or part_of(path) in ("cli", "pipeline", "tasks"), (
+                f"{path.relative_to(ROOT)}:{line} imports train"
+            )
             assert top != "testing", f"{path.relative_to(ROOT)}:{line} imports the test helpers"
 
 
