@@ -50,8 +50,8 @@ from pyg_diffusion.metrics import (
     group_records,
     records_of,
 )
-from pyg_diffusion.pretrained import SHIPPED
 from pyg_diffusion.sample import DDIM, Ancestral, Exponential
+from pyg_diffusion.weights_io import SHIPPED
 
 HERE = Path(__file__).parent
 SAMPLERS = {

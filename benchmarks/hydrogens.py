@@ -25,8 +25,8 @@ from pyg_diffusion.chem import check_stereo, molecule_from_mol, read_sdf, stereo
 from pyg_diffusion.chem.skeleton import second_of, standing_in
 from pyg_diffusion.nn import HydrogenNet
 from pyg_diffusion.nn.hydrogen_net import DRAWS
-from pyg_diffusion.pretrained import load_pretrained
 from pyg_diffusion.tasks.molecules.two_stages import SecondStage, complete
+from pyg_diffusion.weights_io import load_pretrained
 
 HERE = Path(__file__).parent
 BATCH = 100

@@ -30,6 +30,7 @@ from pyg_diffusion.datasets.matrix_inverse import MatrixInverse, inverse_pairs
 from pyg_diffusion.denoise import Denoiser
 from pyg_diffusion.loss import denoising_loss
 from pyg_diffusion.mining import MINERS
+from pyg_diffusion.nn.base import NetworkBase
 from pyg_diffusion.nn.energy_net import EnergyNet
 from pyg_diffusion.nn.matrix_net import MatrixMLP, MatrixNet
 from pyg_diffusion.sample.landscape import LandscapeDescent
@@ -158,7 +159,7 @@ def scores(denoiser: Denoiser, tests: Tests, landscapes: int = 10, steps: int = 
     return out
 
 
-class Schulz(torch.nn.Module):
+class Schulz(NetworkBase):
     """x ← x (α - β a x), layer by layer, on an eigenvalue a of A; x starts at c₀ + c₁ a. α = 2, β = 1 is Schulz's."""
 
     def __init__(self, top: float):
@@ -256,7 +257,7 @@ def plot(record: dict, path: Path) -> None:
     figure.savefig(path, dpi=150)
 
 
-class ExactFeatures(torch.nn.Module):
+class ExactFeatures(NetworkBase):
     """σ^{-1/2} (S_t - φ S_0), given S_0 as context: E is the energy that training aims at."""
 
     def __init__(self, sde: LinearSDE):

@@ -47,10 +47,10 @@ from torch_geometric.data import Batch
 from pyg_diffusion.chem import read_smiles
 from pyg_diffusion.chem.prepare import prepare
 from pyg_diffusion.loss import denoising_loss
-from pyg_diffusion.pretrained import Card, build_denoiser
 from pyg_diffusion.train import ConformerDataModule, load_config
 from pyg_diffusion.train.datamodule import Draws, SizedBatches
 from pyg_diffusion.train.optimizer import MuonAdamW, split_parameters
+from pyg_diffusion.weights_io import Card, build_denoiser
 
 ROOT = Path(__file__).parent.parent
 CUTOFF, NEIGHBOURS, PART = 10.0, 32, 10_000
@@ -174,7 +174,7 @@ def ours(data: ConformerDataModule, config: Any, bf16: bool, compiled: bool) -> 
     denoiser = build_denoiser(card, data.spectrum())
     net: Any = denoiser.net
     if compiled:
-        net.trunk_compile()
+        net.compile()
     options = config.optimizer
     optimizer = MuonAdamW(*split_parameters(net), options.muon_lr, options.lr, options.weight_decay)
     generator = torch.Generator().manual_seed(0)

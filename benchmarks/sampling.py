@@ -52,7 +52,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from machine import machine
-from torch import Tensor, nn
+from torch import Tensor
 from torch_geometric.data import Batch
 
 from pyg_diffusion import ConformerGenerator
@@ -60,6 +60,7 @@ from pyg_diffusion.chem import molecule_from_mol, read_sdf, with_positions
 from pyg_diffusion.data import laplacian_operator
 from pyg_diffusion.denoise import Denoiser
 from pyg_diffusion.metrics import compare, evaluate, group_records, records_of
+from pyg_diffusion.nn import NetworkBase
 from pyg_diffusion.sample import (
     DDIM,
     Ancestral,
@@ -196,7 +197,7 @@ def grids(sde: LinearSDE, steps: int, ends: tuple[float, float]) -> dict[str, Te
 # 1. A Gaussian, exactly
 
 
-class ExactGaussian(nn.Module):
+class ExactGaussian(NetworkBase):
     """F of the exact denoiser of N(0, q(L)) inside a `Denoiser` that believes in another spectrum."""
 
     def __init__(self, sde: LinearSDE, spectrum: PowerSpectrum):

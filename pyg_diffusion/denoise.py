@@ -10,11 +10,12 @@ A network may predict ε or the score instead, and says so by its attribute `pre
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from .network import Network
+from .network import Noisy as Noisy
 from .sde import LinearSDE
 from .spectral import Kernel, LaplacianOperator
 from .spectral.operator import with_channels
@@ -70,34 +71,11 @@ class Parts:
         return self.total(lam).rsqrt()
 
 
-@dataclass
-class Noisy:
-    """What a network may read of a noisy signal. Signals are PyG-flat `[num_nodes, C]`.
-
-    Attributes:
-        signal: S_t itself, in the data's units.
-        skip: c_skip(L) S_t, the best linear estimate of S_0, in the data's units.
-        white: c_in(L) S_t, unit variance in every mode.
-        c_out: the kernel in D = skip + c_out(L) F, for networks that look at their own estimate.
-        log_tau: log τ(t), `[num_graphs, 1]`, the time a network is conditioned on.
-        sigma: the kernel σ.
-    """
-
-    signal: Tensor
-    skip: Tensor
-    white: Tensor
-    c_out: Kernel
-    log_tau: Tensor
-    sigma: Kernel
-
-
 class Denoiser(nn.Module):
     """D(S_t, t), an estimate of E[S_0 | S_t].
 
     Args:
-        net: called as `net(noisy, operator, context)`, returns its prediction `[num_nodes, C]` (or a list whose last entry
-            is the prediction; the earlier ones are intermediate estimates that training supervises as well). What it
-            predicts is its attribute `predicts`: "F" (also where it has none), "eps" or "score".
+        net: keeps the contract of `network.Network`.
         sde: the process.
         spectrum: p(λ), one for all channels or one per channel.
         centered: project the global translation of each graph out of signal, noise and output, as for coordinates.
@@ -106,12 +84,22 @@ class Denoiser(nn.Module):
 
     Attributes:
         second: the network of a second stage that completes what this one draws, or None.
+
+    Raises:
+        TypeError: the network keeps no such contract.
+        ValueError: it predicts something else.
     """
 
+    net: Network
+    spectrum: Kernel
     second: nn.Module | None
 
-    def __init__(self, net: nn.Module, sde: LinearSDE, spectrum: nn.Module, centered: bool = False, autocast: bool = False):
+    def __init__(self, net: Network, sde: LinearSDE, spectrum: Kernel, centered: bool = False, autocast: bool = False):
         super().__init__()
+        if not isinstance(net, Network):
+            raise TypeError(
+                f"{type(net).__name__} is no pyg_diffusion.network.Network; derive it from pyg_diffusion.nn.NetworkBase"
+            )
         self.net, self.sde, self.spectrum, self.centered, self.autocast = net, sde, spectrum, centered, autocast
         self.second = None
         if self.predicts not in PREDICTIONS:
@@ -120,7 +108,7 @@ class Denoiser(nn.Module):
     @property
     def predicts(self) -> str:
         """What the network predicts."""
-        return getattr(self.net, "predicts", "F")
+        return self.net.predicts
 
     def parts(self, t: Tensor) -> Parts:
         """φ, σ, p and the preconditioning at t, `[num_graphs, 1]` or a scalar."""

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from .denoise import Denoiser, Parts
+from .network import EnergyNetwork
 from .spectral import LaplacianOperator
 
 
@@ -59,7 +60,7 @@ class Positive:
     """S⁺ = φ S_0 + σ ε and what a miner may use to find S⁻. All signals are flat, `[num_nodes, C]`.
 
     Attributes:
-        denoiser, operator, parts: of an `EnergyNet`, and the kernels φ, σ, p at its time.
+        denoiser, net, operator, parts: of an energy, and the kernels φ, σ, p at its time.
         x_0, noise, signal: S_0, ε and S⁺.
         log_tau: `[num_graphs, 1]`.
         context: what the network reads, encoded.
@@ -67,6 +68,7 @@ class Positive:
     """
 
     denoiser: Denoiser
+    net: EnergyNetwork
     operator: LaplacianOperator
     parts: Parts
     x_0: Tensor
@@ -104,13 +106,11 @@ class Positive:
 
     def energy(self, signal: Tensor) -> Tensor:
         """E of the network, `[num_graphs]`."""
-        net: Any = self.denoiser.net
-        return net.energy(signal, self.log_tau, self.operator, self.context)
+        return self.net.energy(signal, self.log_tau, self.operator, self.context)
 
     def descent(self, signal: Tensor) -> Tensor:
         """σ ∂E/∂S, the step to the minimum of the exact energy."""
-        net: Any = self.denoiser.net
-        gradient = net.slope(signal, self.log_tau, self.operator, self.context)[1]
+        gradient = self.net.slope(signal, self.log_tau, self.operator, self.context)[1]
         return self.operator.apply(self.parts.sigma, self.project(gradient))
 
     def corrupted(self, scale: float) -> Tensor:
@@ -160,13 +160,13 @@ class Miner(ABC):
         Raises:
             TypeError: the denoiser's network is no energy.
         """
-        net: Any = denoiser.net
-        if not hasattr(net, "slope"):
+        net = denoiser.net
+        if not isinstance(net, EnergyNetwork):
             raise TypeError(f"mining needs an EnergyNet, got {type(net).__name__}")
 
         log_tau = denoiser.sde.schedule.tau(t).expand(operator.num_graphs, 1).log()
         encoded = net.encode(context, operator)
-        positive = Positive(denoiser, operator, denoiser.parts(t), x_0, noise, x_0, log_tau, encoded, generator)
+        positive = Positive(denoiser, net, operator, denoiser.parts(t), x_0, noise, x_0, log_tau, encoded, generator)
         positive.x_0, positive.noise = positive.project(x_0), positive.project(noise)
         positive.signal = positive.diffuse(positive.x_0, positive.noise)
         with torch.no_grad():

@@ -4,15 +4,17 @@ from collections.abc import Callable, Sequence
 from itertools import accumulate
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from .denoise import Denoiser, Noisy
+from .denoise import Denoiser
+from .network import Noisy
+from .nn import NetworkBase
 from .sde import LinearSDE
 from .spectral import ExactOperator, Kernel, LaplacianOperator
 from .spectral import heat as spectral_heat
 
 
-class ZeroNet(nn.Module):
+class ZeroNet(NetworkBase):
     """F = 0: leaves a `Denoiser` with its linear part."""
 
     def forward(self, noisy: Noisy, operator: LaplacianOperator, context=None) -> Tensor:
@@ -29,10 +31,10 @@ def gaussian_denoiser(sde: LinearSDE, spectrum: Callable[[Tensor], Tensor], cent
         spectrum: p(λ), any callable.
         centered: the data has no global translation.
     """
-    return Denoiser(ZeroNet(), sde, spectrum, centered=centered)  # type: ignore[arg-type]
+    return Denoiser(ZeroNet(), sde, spectrum, centered=centered)
 
 
-class GaussianMixture(nn.Module):
+class GaussianMixture(NetworkBase):
     """Σ_k π_k N(μ_k, q(L)) on one graph, with its exact denoiser in closed form; a network F for a `Denoiser`.
 
     D = Σ_k r_k (μ_k + φq/(φ²q + σ²) (S_t - φμ_k)),  r_k ∝ π_k N(S_t; φμ_k, φ²q + σ²),  F = c_out⁻¹ (D - c_skip S_t).

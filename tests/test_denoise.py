@@ -1,9 +1,9 @@
 import pytest
 import torch
-from torch import nn
 
 from pyg_diffusion.denoise import Denoiser, eps_from_x0, network_target, score_from_eps, score_from_x0, x0_from_eps
 from pyg_diffusion.loss import denoising_loss
+from pyg_diffusion.nn import NetworkBase
 from pyg_diffusion.sde import GeometricTime, LinearRate, LinearSDE
 from pyg_diffusion.spectral import DenseOperator, PowerSpectrum
 from pyg_diffusion.testing import gaussian_denoiser
@@ -12,7 +12,7 @@ SDE = LinearSDE(LinearRate(0.1, 5.0), gamma=0.8, lambda0=0.1)
 SPECTRUM = PowerSpectrum.harmonic(0.5, 0.05, 5.0)
 
 
-class Fixed(nn.Module):
+class Fixed(NetworkBase):
     """A network that returns what it was given, whatever it reads."""
 
     def __init__(self, out):
@@ -114,7 +114,7 @@ def test_network_reads_what_it_is_promised(operator, t):
     torch.testing.assert_close(denoiser(operator, x_t, t), linear + operator.apply(net.seen.c_out, f))
 
 
-class Echo(nn.Module):
+class Echo(NetworkBase):
     """A network that reads all views of the signal, translation included."""
 
     def forward(self, noisy, operator, context=None):

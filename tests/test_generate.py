@@ -16,11 +16,11 @@ from pyg_diffusion.chem import Stereo, check_stereo, molecule_from_mol, read_sdf
 from pyg_diffusion.data import laplacian_operator
 from pyg_diffusion.denoise import Denoiser
 from pyg_diffusion.nn import ConformerNet
-from pyg_diffusion.pretrained import Card
 from pyg_diffusion.sample import Ancestral
 from pyg_diffusion.sde import GeometricTime, LinearSDE
 from pyg_diffusion.spectral import PowerSpectrum
 from pyg_diffusion.train.conformers import rotations
+from pyg_diffusion.weights_io import Card
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,13 @@ def untrained() -> ConformerGenerator:
     torch.manual_seed(0)
     net = ConformerNet(width=16, depths=(1,), heads=2, pair_width=8)
     denoiser = Denoiser(net, LinearSDE(GeometricTime(), gamma=1.33), PowerSpectrum.harmonic(1.33), centered=True)
-    return ConformerGenerator(denoiser, Card({}, {}, False, [1, 6, 7, 8]), steps=3, device="cpu", unsound="keep")
+    return Generator(
+        denoiser,
+        Card(process={}, model={}, bf16=False, elements=[1, 6, 7, 8], data={"kind": "molecules"}),
+        steps=3,
+        device="cpu",
+        unsound="keep",
+    )
 
 
 @pytest.fixture(scope="module")
@@ -78,8 +84,11 @@ def test_what_training_never_saw_is_said(untrained):
     """Every warning on its own and at its boundary; a card that knows nothing of the domain gives none."""
 
     def said(smiles, **domain):
-        generator = ConformerGenerator(
-            untrained.denoiser, Card({}, {}, False, [1, 6, 7, 8], domain=domain), steps=3, device="cpu"
+        generator = Generator(
+            untrained.denoiser,
+            Card(process={}, model={}, bf16=False, elements=[1, 6, 7, 8], data={"kind": "molecules"}, domain=domain),
+            steps=3,
+            device="cpu",
         )
         return generator.unfamiliar(molecule_from_mol(Chem.AddHs(Chem.MolFromSmiles(smiles))))
 
@@ -225,8 +234,19 @@ def test_conditions_reach_the_network_and_guidance_needs_them(molecules):
         torch.nn.init.normal_(stage.read.weight, std=0.1)
         torch.nn.init.normal_(stage.modulation.weight, std=0.1)
     denoiser = Denoiser(net, LinearSDE(GeometricTime(1e-3, 10.0)), PowerSpectrum.harmonic(1.3), centered=True)
-    generator = ConformerGenerator(
-        denoiser, Card({}, {"conditions": ["radius_of_gyration"]}, False, [1, 6, 7, 8]), None, 3, "cpu", unsound="keep"
+    generator = Generator(
+        denoiser,
+        Card(
+            process={},
+            model={"conditions": ["radius_of_gyration"]},
+            bf16=False,
+            elements=[1, 6, 7, 8],
+            data={"kind": "molecules"},
+        ),
+        None,
+        3,
+        "cpu",
+        unsound="keep",
     )
     flat = [molecules[0]]
 

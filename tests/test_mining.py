@@ -15,7 +15,7 @@ from pyg_diffusion.mining import (
     PublishedNegatives,
     RandomNegatives,
 )
-from pyg_diffusion.nn import EnergyNet, GraphNet
+from pyg_diffusion.nn import EnergyNet, GraphNet, NetworkBase
 from pyg_diffusion.sde import GeometricTime, LinearSDE
 from pyg_diffusion.spectral import ChebyshevOperator, DenseOperator, GridOperator, Laplacian, PowerSpectrum
 from pyg_diffusion.testing import ZeroNet, random_graph
@@ -23,7 +23,7 @@ from pyg_diffusion.testing import ZeroNet, random_graph
 GRAPHS = 64
 
 
-class Closed(nn.Module):
+class Closed(NetworkBase):
     """Features whose energy is `scale` times the one training aims at, given S_0 as context."""
 
     def __init__(self, sde):

@@ -4,13 +4,14 @@ import math
 
 import pytest
 import torch
-from torch import nn
 
 from pyg_diffusion.denoise import Denoiser, gain
 from pyg_diffusion.loss import denoising_losses, target_shift
+from pyg_diffusion.nn import NetworkBase
 from pyg_diffusion.posterior import Candidates, fisher, posterior_mean, proper_svd
 from pyg_diffusion.sde import GeometricTime, LinearSDE
 from pyg_diffusion.spectral import DenseOperator, PowerSpectrum
+from pyg_diffusion.testing import ZeroNet
 from pyg_diffusion.train.conformers import rotations
 
 SDE = LinearSDE(GeometricTime(1e-8, 40.0), gamma=1.33)
@@ -170,7 +171,7 @@ def test_what_is_left_out_is_noise(conformers, log_tau):
 def test_where_noise_vanishes_three_directions_are_left_out(conformers):
     """Then the change of F's target is its projection on the three rotations of S_0, and the rest is as it was."""
     operator, x_0 = stars(1), conformers[0]
-    denoiser = Denoiser(nn.Identity(), SDE, SPECTRUM, centered=True)
+    denoiser = Denoiser(ZeroNet(), SDE, SPECTRUM, centered=True)
     phi, sigma, w_t, t = noised(operator, x_0, -16.0)
     shift = target_shift(denoiser, operator, w_t, denoiser.parts(t), Candidates.of(operator, x_0))[0]
     before = -(w_t - phi * operator.to_modes(x_0))[0] / sigma[0]  # F* -> -ε
@@ -200,7 +201,7 @@ def test_turns_with_what_it_is_given_and_does_not_depend_on_company(conformers):
     torch.testing.assert_close(out[4:], posterior_mean(single, phi[1:], sigma[1:], w_t[1:], alone, True))
 
 
-class _Says(nn.Module):
+class _Says(NetworkBase):
     def __init__(self, predicts, out):
         super().__init__()
         self.predicts, self.out = predicts, out

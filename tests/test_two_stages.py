@@ -7,11 +7,11 @@ from conftest import embed
 
 from pyg_diffusion.chem import molecule_from_mol
 from pyg_diffusion.chem.skeleton import second_of, standing_in
-from pyg_diffusion.pretrained import WeightsError, join_stages, load_pretrained
 from pyg_diffusion.tasks.molecules.generator import ConformerGenerator
 from pyg_diffusion.train import train
 from pyg_diffusion.train.config import from_dict
 from pyg_diffusion.train.finetune import finetune_recipe
+from pyg_diffusion.weights_io import WeightsError, join_stages, load_pretrained
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """Networks and layers. They see torch, PyG and `spectral`; they know no process."""
 
+from .base import NetworkBase
 from .conditions import Conditions, without_condition
 from .conformer_net import ConformerNet
 from .conv import HeatConv, LaplacianAttentionConv, LaplacianConv, csr_adjacency
@@ -11,9 +12,11 @@ from .hydrogen_net import HydrogenNet
 from .matrix_net import MatrixMLP, MatrixNet
 from .mlp import MLPNet
 from .norm import TimeNorm
+from .registry import NETWORKS, NetworkKind
 from .score_net import ScoreNet
 
 __all__ = [
+    "NETWORKS",
     "Conditions",
     "ConformerNet",
     "EnergyNet",
@@ -26,6 +29,8 @@ __all__ = [
     "MLPNet",
     "MatrixMLP",
     "MatrixNet",
+    "NetworkBase",
+    "NetworkKind",
     "ScoreNet",
     "TimeNorm",
     "csr_adjacency",

@@ -27,6 +27,13 @@ class Conditions(nn.Module):
         self.register_buffer("mean", torch.zeros(size))
         self.register_buffer("std", torch.ones(size))
 
+    def set(self, mean: Tensor, std: Tensor) -> None:
+        """What to standardise by, `[K]` each."""
+        if len(mean) != self.size:
+            raise ValueError(f"this network takes {self.size} of {self.name}, got {len(mean)}")
+        self.mean.copy_(mean)
+        self.std.copy_(std)
+
     def forward(self, values: Tensor | None, rows: int) -> Tensor:
         if values is None or not self.size:  # data may hold what a network was not made to read
             return self.mean.new_zeros(rows, 2 * self.size)

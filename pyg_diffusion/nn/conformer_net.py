@@ -10,9 +10,11 @@ from torch_geometric.data import Data
 
 from ..data.properties import properties
 from ..data.schema import ATOM_FEATURES, BOND_TYPES
-from ..denoise import Noisy
-from ..spectral import DenseOperator, heat
+from ..network import Noisy
+from ..spectral import DenseOperator, LaplacianOperator, heat
+from .base import NetworkBase
 from .encodings import Fourier, GaussianBasis, graph_distance
+from .registry import NetworkKind
 
 HEAT_TIMES = (0.25, 1.0, 4.0, 16.0)
 MAX_DISTANCE = 8  # bonds
@@ -168,7 +170,7 @@ class _Stage(nn.Module):
         return h, out * code.exists
 
 
-class ConformerNet(nn.Module):
+class ConformerNet(NetworkBase):
     r"""F(S_t, t | molecule): a transformer over atoms, in stages that look at their own estimate.
 
     The attention bias of a pair is one small network of its distance, bond, graph distance, cis/trans relation and heat
@@ -239,12 +241,26 @@ class ConformerNet(nn.Module):
             for parameter in self.condition[2].parameters():
                 nn.init.zeros_(parameter)
 
-    def encode(self, data: Data, operator: DenseOperator) -> Encoded:
-        """Everything that depends on the molecules alone. `data` needs x, edge_index, edge_attr, tetra_index, ez_*."""
+    def encode(self, context: Data | Encoded, operator: LaplacianOperator) -> Encoded:
+        """Everything that depends on the molecules alone. Data needs x, edge_index, edge_attr, tetra_index, ez_*."""
+        if isinstance(context, Encoded):
+            return context
         if not isinstance(operator, DenseOperator):
             raise TypeError(f"ConformerNet needs a DenseOperator (backend=DenseOperator.from_laplacian), got {operator!r}")
-        with torch.autocast(data.x.device.type, enabled=False):
-            return self._encode(data, operator)
+        with torch.autocast(context.x.device.type, enabled=False):
+            return self._encode(context, operator)
+
+    def without_condition(self, context: Data | Encoded) -> Data | Encoded:
+        """The same molecules with nothing asked of them."""
+        return context.without_condition() if isinstance(context, Encoded) else super().without_condition(context)
+
+    def set_conditions(self, mean: Tensor, std: Tensor) -> None:
+        """Mean and standard deviation of the `conditions`, `[K]` each."""
+        if len(mean) != len(self.conditions):
+            raise ValueError(f"this network takes {len(self.conditions)} conditions, got {len(mean)}")
+        if self.conditions:
+            self.condition_mean.copy_(mean)
+            self.condition_std.copy_(std)
 
     def _encode(self, data: Data, operator: DenseOperator) -> Encoded:
         x = operator.pack(sum(table(data.x[:, k]) for k, table in enumerate(self.atom)))
@@ -327,13 +343,16 @@ class ConformerNet(nn.Module):
             has = (properties(self.conditions, x, code.exists.squeeze(-1)) - self.condition_mean) / self.condition_std
             return torch.cat([asked, known, torch.tanh(5 * (asked - has)) * known], dim=1)
 
-    def trunk_compile(self) -> None:
+    def compile(self) -> None:
         """Compile the dense computation, once for all sizes."""
         self.trunk = torch.compile(self.trunk, dynamic=True)  # type: ignore[method-assign]
 
     def forward(self, noisy: Noisy, operator: DenseOperator, context: Data | Encoded) -> list[Tensor]:
         """F of every stage, each `[num_nodes, 3]`; `context` is a (batched) `MoleculeData`, or its `encode`."""
-        code = context if isinstance(context, Encoded) else self.encode(context, operator)
+        code = self.encode(context, operator)
         signal, skip, white = (operator.pack(v) for v in (noisy.signal, noisy.skip, noisy.white))
         out = self.trunk(code, signal, skip, white, operator.response(noisy.c_out), operator.eigenvectors, noisy.log_tau)
         return [operator.unpack(f) for f in out]
+
+
+KIND = NetworkKind(ConformerNet)

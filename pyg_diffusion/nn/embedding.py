@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..denoise import Noisy
+from ..network import Noisy
 from ..spectral import LaplacianOperator
 from .conditions import Conditions
 from .encodings import Fourier

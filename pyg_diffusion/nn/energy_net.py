@@ -3,13 +3,14 @@
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..denoise import Noisy
+from ..network import Network, Noisy
 from ..spectral import LaplacianOperator
+from .base import NetworkBase
 
 
-class EnergyNet(nn.Module):
+class EnergyNet(NetworkBase):
     r"""ε̂ = ∂E/∂S_t of the energy E(S_t, t | context) = ½ ‖f(S_t, t | context)‖², summed over the nodes of a graph.
 
     Trained on ε it approaches E* = ½ (S_t - φ S_0)ᵀ σ⁻¹ (S_t - φ S_0), whose gradient is ε and whose minimum is φ S_0
@@ -17,26 +18,35 @@ class EnergyNet(nn.Module):
 
     Args:
         net: f, called as `net(noisy, operator, context)`, returns features `[num_nodes, K]`. It may read the noisy signal
-            and its time alone: E is a function of S_t, so `skip` and `white` are S_t itself here, and the kernels are 1. A
-            method `net.encode(context, operator)`, where it has one, does what depends on the context alone, once for
-            many steps; its result is then what `net` gets as context.
+            and its time alone: E is a function of S_t, so `skip` and `white` are S_t itself here, and the kernels are 1.
     """
 
     predicts = "eps"
 
-    def __init__(self, net: nn.Module):
+    net: Network
+
+    def __init__(self, net: Network):
         super().__init__()
-        self.net = net
+        self.net, self.levels = net, net.levels
 
     def encode(self, context: Any, operator: LaplacianOperator) -> Any:
-        """The context as the network reads it, for repeated calls."""
-        encode = getattr(self.net, "encode", None)
-        return context if encode is None else encode(context, operator)
+        """The context as f reads it."""
+        return self.net.encode(context, operator)
+
+    def without_condition(self, context: Any) -> Any:
+        """The context as f reads it with nothing asked."""
+        return self.net.without_condition(context)
+
+    def set_conditions(self, mean: Tensor, std: Tensor) -> None:
+        """What f standardises its conditions by, `[K]` each."""
+        self.net.set_conditions(mean, std)
 
     def energy(self, signal: Tensor, log_tau: Tensor, operator: LaplacianOperator, context: Any = None) -> Tensor:
         """E, `[num_graphs]`, of `signal [num_nodes, C]` at `log_tau [num_graphs, 1]`; `context` or its `encode`."""
         noisy = Noisy(signal, signal, signal, torch.ones_like, log_tau, torch.ones_like)
-        return 0.5 * operator.graph_sum(self.net(noisy, operator, context).square()).sum(1)
+        features = self.net(noisy, operator, context)
+        assert isinstance(features, Tensor)
+        return 0.5 * operator.graph_sum(features.square()).sum(1)
 
     def slope(
         self, signal: Tensor, log_tau: Tensor, operator: LaplacianOperator, context: Any = None

@@ -4,9 +4,10 @@ from typing import Any
 
 from torch import Tensor
 
-from ..denoise import Noisy
+from ..network import Noisy
 from ..spectral import LaplacianOperator
-from .graph_net import GraphNet
+from .graph_net import FACTS, GraphNet
+from .registry import NetworkKind
 
 
 class EpsNet(GraphNet):
@@ -21,3 +22,6 @@ class EpsNet(GraphNet):
     def forward(self, noisy: Noisy, operator: LaplacianOperator, context: Any) -> Tensor:
         """ε̂."""
         return noisy.white + super().forward(noisy, operator, context)
+
+
+KIND = NetworkKind(EpsNet, FACTS)

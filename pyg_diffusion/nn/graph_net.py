@@ -7,15 +7,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch_geometric.utils import scatter, to_dense_batch
 
-from ..denoise import Noisy
+from ..network import Noisy
 from ..spectral import DenseOperator, GridOperator, LaplacianOperator
 from ..spectral.grid import KINDS
+from .base import NetworkBase
 from .conditions import Conditions
 from .conv import EdgeGradient, HeatConv, LaplacianAttentionConv, csr_adjacency
 from .embedding import SignalEmbedding, batch_vector, positions_of
 from .encodings import heat_diagonal, heat_edges
 from .feed_forward import FeedForward
 from .norm import TimeNorm
+from .registry import NetworkKind
 
 NODE_TIMES = (0.25, 1.0, 4.0, 16.0)  # in units of 1 / mean degree
 EDGE_TIMES = (0.25, 4.0)
@@ -102,7 +104,7 @@ class _Block(nn.Module):
         return self.feed(h + self.out(torch.cat(seen, dim=1)), embedding, batch)
 
 
-class GraphNet(nn.Module):
+class GraphNet(NetworkBase):
     r"""The target F of a preconditioned denoiser, for `[num_nodes, C]` signals on batches of any graphs.
 
     Blocks of {`TimeNorm` → attention over edges beside learned heat kernels of L (and attention over all nodes) → +,
@@ -170,12 +172,17 @@ class GraphNet(nn.Module):
             assert isinstance(block, _Block)
             block.damp((2 * len(self.blocks)) ** -0.5)
 
-    def trunk_compile(self) -> None:
+    def compile(self) -> None:
         """Compile attention and feed-forward layers, once for all sizes; heat kernels are FFTs or products already."""
         self.compiled = True
         for block in self.blocks:
-            block.attend.compile(dynamic=True)  # type: ignore[union-attr]
-            block.feed.compile(dynamic=True)  # type: ignore[union-attr]
+            assert isinstance(block, _Block)
+            block.attend.compile(dynamic=True)
+            block.feed.compile(dynamic=True)
+
+    def set_conditions(self, mean: Tensor, std: Tensor) -> None:
+        """Mean and standard deviation of the graphs' conditions, `[conditions]` each."""
+        self.embed.condition.set(mean, std)
 
     @property
     def condition_mean(self) -> Tensor:
@@ -220,3 +227,7 @@ class GraphNet(nn.Module):
         if not operator.num_graphs:
             return unit.new_zeros(0, len(NODE_TIMES)), unit.new_zeros(0, len(EDGE_TIMES))
         return heat_diagonal(operator, node_times), heat_edges(operator, edge_index, edge_times)
+
+
+FACTS = ("channels", "positions", "node_conditions", "edge_conditions")  # what the data decide
+KIND, ENERGY = NetworkKind(GraphNet, FACTS), NetworkKind(GraphNet, FACTS, energy=True)

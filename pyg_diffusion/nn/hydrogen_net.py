@@ -11,6 +11,7 @@ from torch_geometric.data import Data
 from torch_geometric.utils import scatter
 
 from ..data.schema import ATOM_FEATURES, BOND_TYPES
+from .base import NetworkBase
 from .encodings import GaussianBasis
 from .hydrogen_frames import (
     BINS,
@@ -26,6 +27,7 @@ from .hydrogen_frames import (
     near_pairs,
     turned,
 )
+from .registry import NetworkKind
 
 DRAWS = 10  # random numbers that `HydrogenNet` takes per atom
 HEAVY_NOISE = 0.06  # Å, of the known atoms in training at most
@@ -92,7 +94,7 @@ class Placed(NamedTuple):
     shift: Tensor  # [S, SLOTS, 3] Å, from the template to the hydrogens, in the frame
 
 
-class HydrogenNet(nn.Module):
+class HydrogenNet(NetworkBase):
     r"""Draws hydrogens given all other atoms: angles that are a choice are sampled, all else follows.
 
     A site's hydrogens have an ideal shape in a frame made of its neighbours (`hydrogen_frames`); at most one angle is free.
@@ -102,6 +104,7 @@ class HydrogenNet(nn.Module):
     given those, then all shifts.
 
     Equivariant under rotations, translations and permutations (noise permuted along) by construction; trained on both hands.
+    It is trained by `loss` and drawn from by `draw`; it is a `Network` in all but that it denoises nothing.
 
     Args:
         width: features per atom and site.
@@ -136,7 +139,7 @@ class HydrogenNet(nn.Module):
             for parameter in head[2].parameters():
                 nn.init.normal_(parameter, std=1e-3)
 
-    def encode(self, data: Data, sites: Sites, pos: Tensor) -> Encoded:
+    def read(self, data: Data, sites: Sites, pos: Tensor) -> Encoded:
         """Features of the known atoms by their chemistry and bond lengths."""
         known = ~data.second
         atoms, place = known.nonzero().squeeze(1), known.cumsum(0) - 1
@@ -150,7 +153,10 @@ class HydrogenNet(nn.Module):
         edge = torch.cat([self.basis(length), F.one_hot(data.edge_attr[inside], len(BOND_TYPES)).to(pos)], dim=1)
         for block in self.bonded_blocks:
             h = block(h, torch.stack([place[row], place[col]]), edge)
-        said: list[Tensor] = [block.source(h).view(2 * len(h), -1) for block in self.blocks]  # type: ignore[operator]
+        said = []
+        for block in self.blocks:
+            assert isinstance(block, _Seeing)
+            said.append(block.source(h).view(2 * len(h), -1))
         return Encoded(atoms, place, h[place[sites.atom]], said)
 
     def _level(self, data: Data) -> Tensor:
@@ -249,7 +255,7 @@ class HydrogenNet(nn.Module):
         hidden = (mine[:, 7] < rate[graph[sites.atom]]) & (sites.free != FIXED)
         jittered = turned(frame, sites.free, angle + (2 * mine[:, 6] - 1) * JITTER)
         used = torch.where(hidden[:, None, None], frame, jittered)
-        code = self.encode(data, sites, pos)
+        code = self.read(data, sites, pos)
         said = self(code, sites, used, hidden, self.see(code, sites, torch.ones_like(hidden), pos, graph, used, hidden))
 
         per = 2 * math.pi / BINS
@@ -281,7 +287,7 @@ class HydrogenNet(nn.Module):
         sites, graph = find_sites(data), _graph(data)
         uniform = torch.special.ndtr(noise)[sites.atom]
         frame = frames(sites, data.pos, noise[sites.atom, 3:6])
-        code = self.encode(data, sites, data.pos)
+        code = self.read(data, sites, data.pos)
         hidden = sites.free != FIXED
         first = hidden & self._foremost(sites, data.pos, graph, hidden, uniform[:, 7])
         for chosen in (first, hidden & ~first):
@@ -317,3 +323,6 @@ def _graph(data: Data) -> Tensor:
     """The graph of each atom, `[N]`."""
     batch = data.get("batch")
     return torch.zeros(data.num_nodes or 0, dtype=torch.long, device=data.x.device) if batch is None else batch
+
+
+KIND = NetworkKind(HydrogenNet)

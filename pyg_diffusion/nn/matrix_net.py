@@ -10,8 +10,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..denoise import Noisy
+from ..network import Noisy
 from ..spectral import LaplacianOperator
+from .base import NetworkBase
+from .registry import NetworkKind
 
 
 def as_matrices(entries: Tensor, operator: LaplacianOperator) -> Tensor:
@@ -47,7 +49,7 @@ class MatrixCode(NamedTuple):
     maps: Tensor
 
 
-class MatrixNet(nn.Module):
+class MatrixNet(NetworkBase):
     r"""Features of a matrix Y given a matrix A, by multiplicative messages; the f of an `EnergyNet`.
 
     Edges (i, j) carry C channels, from A_ij and δ_ij on, and update along triangles; nodes i carry M channels of n
@@ -100,7 +102,8 @@ class MatrixNet(nn.Module):
                 nn.init.normal_(weight, std=std * c**-0.5)
         for weight in self.propagate:
             nn.init.normal_(weight, std=0.3 * (m * c) ** -0.5)
-        last: Any = self.time[-1]
+        last = self.time[-1]
+        assert isinstance(last, nn.Linear)
         nn.init.normal_(last.weight, std=0.01)
         nn.init.zeros_(last.bias)
 
@@ -142,7 +145,7 @@ class MatrixNet(nn.Module):
         return (s @ as_matrices(noisy.signal, operator) + q / norm).reshape(-1, 1)
 
 
-class MatrixMLP(nn.Module):
+class MatrixMLP(NetworkBase):
     """Features of a matrix Y given a matrix A, by an MLP of all their entries and the time; the f of an `EnergyNet`.
 
     The baseline that knows no symmetry: f = gain(t) (Y + MLP(A, Y, t)), for one n.
@@ -165,8 +168,9 @@ class MatrixMLP(nn.Module):
     def reset_parameters(self) -> None:
         """The MLP adds 0."""
         for layer in (self.layers[-1], self.time[-1]):
-            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
-            nn.init.normal_(layer.weight, std=1e-3)  # type: ignore[arg-type]
+            assert isinstance(layer, nn.Linear)
+            nn.init.zeros_(layer.bias)
+            nn.init.normal_(layer.weight, std=1e-3)
 
     def forward(self, noisy: Noisy, operator: LaplacianOperator, context: Any) -> Tensor:
         """f `[num_nodes, 1]`; `context` is A (see the module)."""
@@ -177,3 +181,6 @@ class MatrixMLP(nn.Module):
         y = y.reshape(-1, self.n**2)
         out = self.layers(torch.cat([a.reshape(-1, self.n**2) / self.n**0.5, y, time[:, :-1]], 1))
         return (torch.exp(time[:, -1:] - 0.25 * noisy.log_tau) * (y + out)).reshape(-1, 1)
+
+
+ENERGY, MLP_ENERGY = NetworkKind(MatrixNet, ("n",), energy=True), NetworkKind(MatrixMLP, ("n",), energy=True)

@@ -4,14 +4,16 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ..denoise import Noisy
+from ..network import Noisy
 from ..spectral import LaplacianOperator
+from .base import NetworkBase
 from .embedding import SignalEmbedding, batch_vector, positions_of
 from .feed_forward import FeedForward
 from .norm import TimeNorm
+from .registry import NetworkKind
 
 
-class MLPNet(nn.Module):
+class MLPNet(NetworkBase):
     """ε̂, `[num_nodes, C]`, of every node on its own: the whitened signal plus an MLP of what the node reads.
 
     Neighbours enter through the filters that make `skip` and `white` alone. Equivariant under permutations.
@@ -48,6 +50,10 @@ class MLPNet(nn.Module):
         nn.init.zeros_(self.read.weight)
         nn.init.zeros_(self.read.bias)
 
+    def set_conditions(self, mean: Tensor, std: Tensor) -> None:
+        """Mean and standard deviation of the graphs' conditions, `[conditions]` each."""
+        self.embed.condition.set(mean, std)
+
     @property
     def condition_mean(self) -> Tensor:
         """What conditions are standardised by, `[conditions]`; as is `condition_std`."""
@@ -64,3 +70,6 @@ class MLPNet(nn.Module):
         for layer in self.layers:
             h = layer(h, embedding, batch)
         return noisy.white + self.read(self.norm(h, embedding, batch))
+
+
+KIND = NetworkKind(MLPNet, ("channels", "positions", "node_conditions"))

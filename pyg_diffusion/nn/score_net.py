@@ -4,9 +4,11 @@ from typing import Any
 
 from torch import Tensor
 
-from ..denoise import Noisy
+from ..network import Noisy
 from ..spectral import LaplacianOperator
 from .eps_net import EpsNet
+from .graph_net import FACTS
+from .registry import NetworkKind
 
 
 class ScoreNet(EpsNet):
@@ -18,3 +20,6 @@ class ScoreNet(EpsNet):
         """s."""
         eps = super().forward(noisy, operator, context)
         return operator.apply(lambda lam: -1 / noisy.sigma(lam), eps.to(operator.dtype))
+
+
+KIND = NetworkKind(ScoreNet, FACTS)

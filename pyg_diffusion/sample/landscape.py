@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..denoise import Denoiser
+from ..network import EnergyNetwork
 from ..spectral import Kernel, LaplacianOperator
 
 
@@ -47,7 +49,7 @@ class LandscapeDescent:
 
     @torch.no_grad()
     def iterate(
-        self, denoiser, operator: LaplacianOperator, grid: Tensor, noise: Callable[[], Tensor], context: Any = None
+        self, denoiser: Denoiser, operator: LaplacianOperator, grid: Tensor, noise: Callable[[], Tensor], context: Any = None
     ) -> Iterator[Foothold]:
         """The path, step by step. Arguments as for `sample`.
 
@@ -56,7 +58,7 @@ class LandscapeDescent:
             ValueError: the energy is not finite where a landscape is entered.
         """
         net, sde = denoiser.net, denoiser.sde
-        if not hasattr(net, "slope"):
+        if not isinstance(net, EnergyNetwork):
             raise TypeError(f"descending a landscape needs an EnergyNet, got {type(net).__name__}")
         if grid.dim() != 1 or grid.numel() < 1 or not bool((grid.diff() < 0).all()):
             raise ValueError("a time grid must be one decreasing vector")
@@ -88,7 +90,7 @@ class LandscapeDescent:
                 yield Foothold(t, x, energy, accepted)
 
     def sample(
-        self, denoiser, operator: LaplacianOperator, grid: Tensor, noise: Callable[[], Tensor], context: Any = None
+        self, denoiser: Denoiser, operator: LaplacianOperator, grid: Tensor, noise: Callable[[], Tensor], context: Any = None
     ) -> Tensor:
         """Ŝ_0 `[num_nodes, C]`.
 

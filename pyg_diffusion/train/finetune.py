@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ..pretrained import SHIPPED, load_pretrained
+from ..weights_io import SHIPPED, load_pretrained
 from .config import Config, apply_overrides, from_dict
 
 

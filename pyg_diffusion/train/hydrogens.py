@@ -6,7 +6,7 @@ from torch_geometric.data import Batch
 
 from ..chem.skeleton import whole_data
 from ..data import MoleculeData
-from ..nn.hydrogen_net import DRAWS
+from ..nn.hydrogen_net import DRAWS, HydrogenNet
 from .conformers import ConformerDataModule, ConformerItems
 from .datamodule import Draws
 from .module import DenoiserModule
@@ -33,7 +33,9 @@ class HydrogenModule(DenoiserModule):
         mirror = torch.where(draws.graph_uniform(1) < 0.5, -1.0, 1.0)
         shown = batch.clone()
         shown.pos = batch.pos * mirror[batch.batch]
-        losses, error, entropy = self.denoiser.net.loss(shown, draws.node_normal(DRAWS))  # type: ignore[operator]
+        net = self.denoiser.net
+        assert isinstance(net, HydrogenNet)
+        losses, error, entropy = net.loss(shown, draws.node_normal(DRAWS))
         if not training:
             self.log("val/error", error.mean(), batch_size=batch.num_graphs, sync_dist=True)
             self.log("val/entropy", entropy.mean(), batch_size=batch.num_graphs, sync_dist=True)

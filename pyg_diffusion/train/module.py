@@ -76,9 +76,7 @@ class DenoiserModule(L.LightningModule):
         super().__init__()
         self.config, self.denoiser, self.exact = config, denoiser, exact_targets(config)
         if conditions is not None:
-            net: Any = denoiser.net
-            net.condition_mean.copy_(conditions[0])
-            net.condition_std.copy_(conditions[1])
+            denoiser.net.set_conditions(*conditions)
         self.time_moments: Tensor
         self.register_buffer("time_moments", torch.zeros(2, NoiseLevels.bins))
         self.minutes = 0.0  # training time, resumed pieces included; `RunControl` counts it
@@ -97,7 +95,7 @@ class DenoiserModule(L.LightningModule):
         if "condition" in context:
             withheld = draws.graph_uniform(context.condition.size(1)) < train.condition_dropout
             context.condition = torch.where(withheld, torch.nan, context.condition)
-        if getattr(self.config.model, "levels", None):
+        if self.denoiser.net.levels:
             withheld = draws.graph_uniform(1)[:, 0] < train.condition_dropout
             context.level = ["" if w else name for w, name in zip(withheld.tolist(), context.level, strict=True)]
         log_tau, weight = NoiseLevels(self.config, self.time_moments).draw(draws, training)

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from ..network import Network
+
 
 def orthogonalize(update: Tensor, steps: int = 5) -> Tensor:
     """The nearest semi-orthogonal matrix, roughly: quintic Newton-Schulz, batched, `[..., m, n]`.
@@ -91,7 +93,7 @@ class MuonAdamW(torch.optim.Optimizer):
         torch._foreach_addcdiv_(params, first, root, value=-group["lr"] / (1 - beta1**count))
 
 
-def split_parameters(net: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+def split_parameters(net: nn.Module | Network) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
     """(matrices inside the attention blocks and their modulation, everything else)."""
     matrices: list[nn.Parameter] = []
     others: list[nn.Parameter] = []

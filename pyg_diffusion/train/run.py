@@ -18,16 +18,15 @@ from lightning.pytorch.plugins.environments import SLURMEnvironment
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from ..files import replacing
-from ..pretrained import (
+from ..spectral import PowerSpectrum
+from ..weights_io import (
     Card,
     build_denoiser,
-    compile_network,
     continue_from,
     load_pretrained,
     save_pretrained,
     union_of_domains,
 )
-from ..spectral import PowerSpectrum
 from .callbacks import RunControl, checkpoints, weight_average
 from .checkpoint import LAST, PREVIOUS, AtomicCheckpointIO, resume_state
 from .config import Config, ConfigError, exact_targets, load_config
@@ -177,7 +176,11 @@ def train(config: Config, run_dir: str | Path, resume: bool = False, progress: b
         raise ConfigError(f"{run_dir}: cannot be written: {error.strerror or error}") from error
     L.seed_everything(options.seed, verbose=False)
     card = Card(
-        process=recipe["process"], model=recipe["model"] | data.model_facts(), bf16=options.bf16, **data.card_facts()
+        process=recipe["process"],
+        model=recipe["model"] | data.model_facts(),
+        bf16=options.bf16,
+        centered=data.centered,
+        **data.card_facts(),
     )
     if source is None or theirs is None:
         denoiser = build_denoiser(card, data.spectrum())
@@ -199,7 +202,7 @@ def train(config: Config, run_dir: str | Path, resume: bool = False, progress: b
         config, denoiser, data.conditions(conditioned) if conditioned else None
     )
     if options.compile:
-        compile_network(denoiser)
+        denoiser.net.compile()
     control = RunControl(last)
     callbacks: list[L.Callback] = [
         weight_average(config.optimizer.ema),

@@ -36,13 +36,13 @@ from pyg_diffusion.chem.formats import raw_records, read_records
 from pyg_diffusion.data import MoleculeStore, StoreError, write_store
 from pyg_diffusion.data.field_file import FieldFileError, grid_of, read_fields, write_fields
 from pyg_diffusion.data.sealed import seal
-from pyg_diffusion.pretrained import Card, WeightsError, build_denoiser, load_pretrained, save_pretrained
 from pyg_diffusion.spectral import PowerSpectrum
 from pyg_diffusion.tasks.molecules.generator import ConformerGenerator
 from pyg_diffusion.tasks.molecules.inputs import input_records, unique_molecules
 from pyg_diffusion.tasks.molecules.sample import Tally
 from pyg_diffusion.train.checkpoint import CheckpointError, read_checkpoint
 from pyg_diffusion.train.config import ConfigError, load_config
+from pyg_diffusion.weights_io import Card, WeightsError, build_denoiser, load_pretrained, save_pretrained
 
 ROOT = Path(__file__).parents[2]
 HANG = 60.0  # seconds for one input
@@ -383,6 +383,7 @@ def _weights() -> tuple[bytes, bytes]:
         },
         bf16=False,
         elements=[1, 6, 8],
+        data={"kind": "molecules"},
         domain={"max_atoms": 9, "charges": [0]},
         training={"steps": 3},
     )

@@ -16,9 +16,9 @@ from safetensors.torch import load_file, save_file
 
 from pyg_diffusion.cli import main
 from pyg_diffusion.nn import ConformerNet, EnergyNet, EpsNet, GraphNet, HydrogenNet, MatrixMLP, MatrixNet, MLPNet, ScoreNet
-from pyg_diffusion.pretrained import load_pretrained
 from pyg_diffusion.train import load_config
 from pyg_diffusion.train.config import from_dict
+from pyg_diffusion.weights_io import load_pretrained
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]

@@ -8,6 +8,7 @@ from torch import nn
 
 from pyg_diffusion.denoise import Denoiser, score_from_eps
 from pyg_diffusion.loss import denoising_loss
+from pyg_diffusion.nn import NetworkBase
 from pyg_diffusion.sample import DDIM, Ancestral, Exponential, time_grid
 from pyg_diffusion.sde import GeometricTime, LinearSDE
 from pyg_diffusion.spectral import (
@@ -46,7 +47,7 @@ BACKENDS = {
 }
 
 
-class Neighbours(nn.Module):
+class Neighbours(NetworkBase):
     """A small network that reads all it is offered, with one trainable number."""
 
     def __init__(self):

@@ -6,11 +6,11 @@ import torch
 from pyg_diffusion import ConformerGenerator, FieldGenerator
 from pyg_diffusion.denoise import Denoiser
 from pyg_diffusion.nn import ConformerNet, GraphNet
-from pyg_diffusion.pretrained import Card
 from pyg_diffusion.sample import DDIM, Ancestral, Exponential, PredictorCorrector, ProbabilityFlow
 from pyg_diffusion.sample.confidence import TAUS
 from pyg_diffusion.sde import GeometricTime, LinearSDE
 from pyg_diffusion.spectral import PowerSpectrum
+from pyg_diffusion.weights_io import Card
 
 STEPS = 5  # times of a draw
 COSTS = [  # sampler, and its network calls at five times, by its formula
@@ -45,8 +45,8 @@ def test_molecules(sampler, cost, molecules):
     torch.manual_seed(0)
     net = ConformerNet(width=16, depths=(1,), heads=2, pair_width=8)
     calls = Calls(net)
-    card = Card({}, {}, False, [1, 6, 7, 8])
-    generator = ConformerGenerator(denoiser_of(net), card, sampler, STEPS, device="cpu", max_pairs=400, confidence=False)
+    card = Card(process={}, model={}, bf16=False, elements=[1, 6, 7, 8], data={"kind": "molecules"})
+    generator = Generator(denoiser_of(net), card, sampler, STEPS, device="cpu", max_pairs=400, confidence=False)
     results = generator.sample(molecules[:6], 3, max_attempts=2)
     assert sum(r.evaluations for r in results) == calls.count
     assert all(r.evaluations == (6 - r.sound_at_once) * cost for r in results)
@@ -62,8 +62,14 @@ def test_molecules(sampler, cost, molecules):
 def test_guidance(guidance, times, diversity, molecules):
     net = ConformerNet(width=16, depths=(1,), heads=2, pair_width=8, conditions=("radius_of_gyration",))
     calls = Calls(net)
-    card = Card({}, {"conditions": ["radius_of_gyration"]}, False, [1, 6, 7, 8])
-    generator = ConformerGenerator(denoiser_of(net), card, ProbabilityFlow(2), STEPS, device="cpu", confidence=False)
+    card = Card(
+        process={},
+        model={"conditions": ["radius_of_gyration"]},
+        bf16=False,
+        elements=[1, 6, 7, 8],
+        data={"kind": "molecules"},
+    )
+    generator = Generator(denoiser_of(net), card, ProbabilityFlow(2), STEPS, device="cpu", confidence=False)
     (result,) = generator.sample(
         molecules[4:5], 3, condition={"radius_of_gyration": 2.0}, guidance=guidance, diversity=diversity
     )
@@ -75,7 +81,7 @@ def test_fields(sampler, cost):
     net = GraphNet(1, width=16, depth=1, conditions=1)
     calls = Calls(net)
     data = {"kind": "fields", "shape": [4, 5], "kinds": "cycle", "spacing": [1.0, 1.0], "channels": 1}
-    card = Card({}, {"conditions": ["amplitude"]}, False, [], data=data)
+    card = Card(process={}, model={"conditions": ["amplitude"]}, bf16=False, data=data)
     generator = FieldGenerator(denoiser_of(net), card, sampler, STEPS, device="cpu", max_nodes=40)  # two fields a batch
     generator.sample(4)
     assert generator.evaluations == cost == calls.count / 4

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from torch import nn
 
 from pyg_diffusion.denoise import Denoiser
+from pyg_diffusion.nn.base import NetworkBase
 from pyg_diffusion.nn.energy_net import EnergyNet
 from pyg_diffusion.sample.landscape import LandscapeDescent
 from pyg_diffusion.sde import GeometricTime, LinearSDE
@@ -14,7 +14,7 @@ from pyg_diffusion.testing import ZeroNet
 GRID = torch.linspace(1, 0, 6)
 
 
-class Closed(nn.Module):
+class Closed(NetworkBase):
     """Features σ^{-1/2}(L) (S_t - φ(L) S_0), so that E is the energy training aims at; bent by `bend`."""
 
     def __init__(self, sde, bend=0.0):

@@ -4,9 +4,9 @@ import math
 
 import pytest
 import torch
-from torch import nn
 
 from pyg_diffusion.denoise import Denoiser
+from pyg_diffusion.nn import NetworkBase
 from pyg_diffusion.sample import Exponential, PredictorCorrector, StepContext, log_likelihood, negative_elbo, time_grid
 from pyg_diffusion.sample.ancestral import Ancestral
 from pyg_diffusion.sde import GeometricTime, LinearSDE
@@ -27,7 +27,7 @@ def true(lam):
     return 0.5 * torch.exp(-lam) + 0.1
 
 
-class WrongSpectrum(nn.Module):
+class WrongSpectrum(NetworkBase):
     """F of the exact denoiser of N(0, q) inside a `Denoiser` that believes in p: a linear network that has work to do."""
 
     def __init__(self, sde):

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from torch import nn
 
 from pyg_diffusion.denoise import Denoiser
+from pyg_diffusion.nn import NetworkBase
 from pyg_diffusion.sample import (
     DDIM,
     Ancestral,
@@ -125,7 +125,7 @@ def test_linear_energy_tilts_a_gaussian_exactly():
         EnergyGuided(limited, lambda x: x.sum() / 0).denoise(OPERATOR, zero()[None], torch.tensor(0.5).double())
 
 
-class Labelled(nn.Module):
+class Labelled(NetworkBase):
     """F is the context: a network whose estimate is its condition."""
 
     def forward(self, noisy, operator, context=None):

@@ -12,11 +12,11 @@ import torch
 from safetensors.torch import load_file
 
 from pyg_diffusion.nn import GraphNet
-from pyg_diffusion.pretrained import Card, WeightsError, build_denoiser, load_pretrained, save_pretrained
 from pyg_diffusion.spectral import PowerSpectrum
 from pyg_diffusion.train import DenoiserModule, train
 from pyg_diffusion.train.checkpoint import LAST, PREVIOUS, AtomicCheckpointIO, CheckpointError, resume_state
 from pyg_diffusion.train.config import from_dict
+from pyg_diffusion.weights_io import Card, WeightsError, build_denoiser, load_pretrained, save_pretrained
 
 KILLS = 12
 

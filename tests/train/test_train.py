@@ -14,12 +14,12 @@ from torch_geometric.data import Batch
 
 from pyg_diffusion.data import write_store
 from pyg_diffusion.nn import ConformerNet, EnergyNet, GraphNet, HydrogenNet
-from pyg_diffusion.pretrained import WeightsError, load_pretrained, union_of_domains
 from pyg_diffusion.train import DenoiserModule, load_config, train
 from pyg_diffusion.train.config import EXACT_TARGETS, ConfigError, exact_targets, from_dict
 from pyg_diffusion.train.conformers import ConformerDataModule, rotations
 from pyg_diffusion.train.datamodule import Draws, SizedBatches
 from pyg_diffusion.train.optimizer import MuonAdamW, orthogonalize, split_parameters
+from pyg_diffusion.weights_io import WeightsError, load_pretrained, union_of_domains
 
 
 def recipe(store, **train_options) -> dict:

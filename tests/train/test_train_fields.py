@@ -14,13 +14,13 @@ from safetensors.torch import load_file
 from pyg_diffusion import FieldGenerator
 from pyg_diffusion.cli import main
 from pyg_diffusion.data.field_file import FieldFileError, read_fields, write_fields
-from pyg_diffusion.pretrained import load_pretrained
 from pyg_diffusion.tasks.molecules.generator import ConformerGenerator
 from pyg_diffusion.train import train
 from pyg_diffusion.train.config import ConfigError, from_dict
 from pyg_diffusion.train.datamodule import Draws
 from pyg_diffusion.train.fields import FieldDataModule
 from pyg_diffusion.train.module import NoiseLevels
+from pyg_diffusion.weights_io import load_pretrained
 
 
 def recipe(root, kind="graph", conditions=(), **train_options) -> dict:

@@ -1,0 +1,48 @@
+"""What networks have in common: `network.Network` but for the prediction itself."""
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from ..spectral import LaplacianOperator
+from .conditions import without_condition
+
+
+class NetworkBase(nn.Module):
+    """A network that predicts F, encodes nothing, takes no conditions and is not compiled, unless it says otherwise.
+
+    A subclass brings `forward(noisy, operator, context)`, see `network.Network`; `nn.registry` makes it known to recipes.
+
+    Example:
+        >>> import torch
+        >>> from pyg_diffusion.nn import NetworkBase
+        >>> class Scaled(NetworkBase):
+        ...     def __init__(self):
+        ...         super().__init__()
+        ...         self.scale = torch.nn.Parameter(torch.zeros(()))
+        ...
+        ...     def forward(self, noisy, operator, context):
+        ...         return self.scale * noisy.white
+        >>> Scaled().predicts, Scaled().levels
+        ('F', ())
+    """
+
+    predicts: str = "F"
+    levels: tuple[str, ...] = ()
+
+    def encode(self, context: Any, operator: LaplacianOperator) -> Any:
+        """The context itself."""
+        return context
+
+    def without_condition(self, context: Any) -> Any:
+        """The context with nothing asked of its graphs, nodes or edges."""
+        return without_condition(context)
+
+    def set_conditions(self, mean: Tensor, std: Tensor) -> None:
+        """Raises ValueError where there are any: this network takes none."""
+        if mean.numel():
+            raise ValueError(f"{type(self).__name__} takes no conditions, got {mean.numel()}")
+
+    def compile(self) -> None:
+        """Raises ValueError."""
+        raise ValueError(f"{type(self).__name__} is not made to be compiled; leave compile out")
