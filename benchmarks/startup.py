@@ -2,8 +2,8 @@
 
     python benchmarks/startup.py [--tree OTHER_CHECKOUT]
 
-Seconds of wall time of whole processes, the least of several, one thread each, after a first run that fills the system's cache
-of files; with `--tree` beside those of another checkout, its package in the same environment. Where they go: the time of
+Seconds of wall time of whole processes, the least of several, one thread each, after a first run that fills the cache of
+files; with `--tree` beside those of another checkout, its package in the same environment. Where they go: the time of
 importing each package and what it imports first, by `python -X importtime`. Writes results/startup.json.
 """
 

@@ -29,7 +29,7 @@ def untrained() -> ConformerGenerator:
     torch.manual_seed(0)
     net = ConformerNet(width=16, depths=(1,), heads=2, pair_width=8)
     denoiser = Denoiser(net, LinearSDE(GeometricTime(), gamma=1.33), PowerSpectrum.harmonic(1.33), centered=True)
-    return Generator(
+    return ConformerGenerator(
         denoiser,
         Card(process={}, model={}, bf16=False, elements=[1, 6, 7, 8], data={"kind": "molecules"}),
         steps=3,
@@ -84,7 +84,7 @@ def test_what_training_never_saw_is_said(untrained):
     """Every warning on its own and at its boundary; a card that knows nothing of the domain gives none."""
 
     def said(smiles, **domain):
-        generator = Generator(
+        generator = ConformerGenerator(
             untrained.denoiser,
             Card(process={}, model={}, bf16=False, elements=[1, 6, 7, 8], data={"kind": "molecules"}, domain=domain),
             steps=3,
@@ -234,7 +234,7 @@ def test_conditions_reach_the_network_and_guidance_needs_them(molecules):
         torch.nn.init.normal_(stage.read.weight, std=0.1)
         torch.nn.init.normal_(stage.modulation.weight, std=0.1)
     denoiser = Denoiser(net, LinearSDE(GeometricTime(1e-3, 10.0)), PowerSpectrum.harmonic(1.3), centered=True)
-    generator = Generator(
+    generator = ConformerGenerator(
         denoiser,
         Card(
             process={},

@@ -16,29 +16,30 @@ from rdkit import Chem
 
 from pyg_diffusion.cli import main, parse
 from pyg_diffusion.data.field_file import read_fields
-from pyg_diffusion.pretrained import Card, build_denoiser, save_pretrained
 from pyg_diffusion.spectral import PowerSpectrum
+from pyg_diffusion.weights_io import Card, build_denoiser, save_pretrained
 
 FROZEN = Path(__file__).with_name("outputs.json")
 PROCESS = {"gamma": 1.33, "lambda0": 0.0, "noise": "white", "tau_min": 2e-4, "tau_max": 40.0}
 FIELDS = {"kind": "fields", "law": "matern", "shape": [6, 6], "kinds": "cycle", "spacing": 1.0, "parameters": {}}
 CARDS = {
     "conformers": Card(
-        PROCESS,
-        {"kind": "conformer", "width": 16, "depths": [1], "heads": 2, "pair_width": 8, "levels": ["one", "two"]},
-        False,
-        [1, 6, 7, 8],
+        process=PROCESS,
+        model={"kind": "conformer", "width": 16, "depths": [1], "heads": 2, "pair_width": 8, "levels": ["one", "two"]},
+        bf16=False,
+        elements=[1, 6, 7, 8],
+        data={"kind": "molecules"},
     ),
     "fields": Card(
-        PROCESS | {"lambda0": 1.0},
-        {"kind": "graph", "width": 16, "depth": 1, "heads": 2, "channels": 1, "positions": 2},
-        False,
+        process=PROCESS | {"lambda0": 1.0},
+        model={"kind": "graph", "width": 16, "depth": 1, "heads": 2, "channels": 1, "positions": 2},
+        bf16=False,
         data=FIELDS | {"seed": 0, "num_samples": 8, "channels": 1},
     ),
     "matrices": Card(
-        {"gamma": 0.0, "lambda0": 1.0, "noise": "white", "tau_min": 1e-3, "tau_max": 5.0},
-        {"kind": "matrix_energy", "depth": 2, "channels": 2, "node_channels": 2, "n": 5},
-        False,
+        process={"gamma": 0.0, "lambda0": 1.0, "noise": "white", "tau_min": 1e-3, "tau_max": 5.0},
+        model={"kind": "matrix_energy", "depth": 2, "channels": 2, "node_channels": 2, "n": 5},
+        bf16=False,
         data={"kind": "matrices", "n": 5, "c": 0.5, "seed": 0, "num_samples": 8},
     ),
 }

@@ -46,7 +46,7 @@ def test_molecules(sampler, cost, molecules):
     net = ConformerNet(width=16, depths=(1,), heads=2, pair_width=8)
     calls = Calls(net)
     card = Card(process={}, model={}, bf16=False, elements=[1, 6, 7, 8], data={"kind": "molecules"})
-    generator = Generator(denoiser_of(net), card, sampler, STEPS, device="cpu", max_pairs=400, confidence=False)
+    generator = ConformerGenerator(denoiser_of(net), card, sampler, STEPS, device="cpu", max_pairs=400, confidence=False)
     results = generator.sample(molecules[:6], 3, max_attempts=2)
     assert sum(r.evaluations for r in results) == calls.count
     assert all(r.evaluations == (6 - r.sound_at_once) * cost for r in results)
@@ -69,7 +69,7 @@ def test_guidance(guidance, times, diversity, molecules):
         elements=[1, 6, 7, 8],
         data={"kind": "molecules"},
     )
-    generator = Generator(denoiser_of(net), card, ProbabilityFlow(2), STEPS, device="cpu", confidence=False)
+    generator = ConformerGenerator(denoiser_of(net), card, ProbabilityFlow(2), STEPS, device="cpu", confidence=False)
     (result,) = generator.sample(
         molecules[4:5], 3, condition={"radius_of_gyration": 2.0}, guidance=guidance, diversity=diversity
     )

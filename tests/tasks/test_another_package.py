@@ -1,4 +1,4 @@
-"""A package of one file brings a task; the program trains, samples, scores and draws it, and no line of this one knows of it."""
+"""A package of one file brings a task; the program trains, samples, scores and draws it, and no line here knows of it."""
 
 import os
 import subprocess
