@@ -32,8 +32,8 @@ from machine import machine
 from pyg_diffusion import FieldGenerator, laplacian_operator
 from pyg_diffusion.datasets import GridFields
 from pyg_diffusion.metrics.fields import compare_fields, sampling_floor
+from pyg_diffusion.tasks import recipe_from
 from pyg_diffusion.train import train
-from pyg_diffusion.train.config import from_dict
 
 HERE = Path(__file__).parent
 ERRORS = ("spectrum", "covariance", "sliced_wasserstein")
@@ -107,7 +107,7 @@ class Judge:
         """Errors over the floor, their geometric mean, seconds of training."""
         with tempfile.TemporaryDirectory() as folder:
             start = time.perf_counter()
-            result = train(from_dict(recipe(changes, seed, self.steps, self.root)), Path(folder) / "run", progress=False)
+            result = train(recipe_from(recipe(changes, seed, self.steps, self.root)), Path(folder) / "run", progress=False)
             seconds = time.perf_counter() - start
             x = FieldGenerator.from_pretrained(result.weights).sample(self.samples, seed=seed)
         found = compare_fields(x, self.references[which], self.operator)

@@ -38,9 +38,9 @@ from pyg_diffusion.data import MoleculeStore
 from pyg_diffusion.metrics import evaluate, group_records
 from pyg_diffusion.metrics.conformers import MoleculeResult
 from pyg_diffusion.spectral import PowerSpectrum
+from pyg_diffusion.tasks import recipe_from
+from pyg_diffusion.tasks.molecules.data import ConformerDataModule
 from pyg_diffusion.train import train
-from pyg_diffusion.train.config import from_dict
-from pyg_diffusion.train.conformers import ConformerDataModule
 
 HERE = Path(__file__).parent
 RUN = "ancestral:16"
@@ -77,7 +77,7 @@ def patches(name: str) -> ExitStack:
     """What a recipe cannot leave out, left out while this is open."""
     stack = ExitStack()
     if name == "one power":
-        stack.enter_context(patch.dict("pyg_diffusion.train.run.DATA_MODULES", molecules=OnePower))
+        stack.enter_context(patch("pyg_diffusion.tasks.molecules.data.ConformerDataModule", OnePower))
     if name == "no heat kernels":
         stack.enter_context(patch("pyg_diffusion.nn.conformer_net.heat", lambda s: torch.zeros_like))
     return stack
@@ -97,7 +97,7 @@ def one_run(name: str, seed: int, args: argparse.Namespace, levels: list[str], e
         sections[section] |= changes
     with tempfile.TemporaryDirectory() as folder, patches(name):
         start = time.perf_counter()
-        weights = train(from_dict(sections), Path(folder) / "run", progress=False).weights
+        weights = train(recipe_from(sections), Path(folder) / "run", progress=False).weights
         seconds = time.perf_counter() - start
         records, cost = ours(ensembles, counts, weights, RUN, seed)
     found = evaluate(ensembles, records, expected=counts, seed=seed).molecules

@@ -47,7 +47,9 @@ from torch_geometric.data import Batch
 from pyg_diffusion.chem import read_smiles
 from pyg_diffusion.chem.prepare import prepare
 from pyg_diffusion.loss import denoising_loss
-from pyg_diffusion.train import ConformerDataModule, load_config
+from pyg_diffusion.tasks import load_recipe
+from pyg_diffusion.tasks.molecules.data import ConformerDataModule
+from pyg_diffusion.train import Recipe
 from pyg_diffusion.train.datamodule import Draws, SizedBatches
 from pyg_diffusion.train.optimizer import MuonAdamW, split_parameters
 from pyg_diffusion.weights_io import Card, build_denoiser
@@ -168,9 +170,9 @@ class ETFlow(nn.Module):
             return self.net.output_model.pre_reduce(x.float(), v.float(), *rest)[1] - pos
 
 
-def ours(data: ConformerDataModule, config: Any, bf16: bool, compiled: bool) -> tuple[nn.Module, Step]:
+def ours(data: ConformerDataModule, config: Recipe, bf16: bool, compiled: bool) -> tuple[nn.Module, Step]:
     """ConformerNet and its training step."""
-    card = Card(process=asdict(config.process), model=asdict(config.model), bf16=bf16, **data.card_facts())
+    card = Card(process=config.process.model_dump(), model=config.model.model_dump(), bf16=bf16, **data.card_facts())
     denoiser = build_denoiser(card, data.spectrum())
     net: Any = denoiser.net
     if compiled:
@@ -232,7 +234,7 @@ def timed(step: Step, batches: list[Batch], seconds: float) -> tuple[float, floa
     return molecules / spent, spent / steps
 
 
-def measure(source: str, name: str, config: Any, args: argparse.Namespace, folder: Path) -> Iterator[Row]:
+def measure(source: str, name: str, config: Recipe, args: argparse.Namespace, folder: Path) -> Iterator[Row]:
     """Every network on the molecules of an SDF file."""
     store = str(folder / f"{name}.h5")
     prepare([source], store, progress=False)
@@ -301,7 +303,7 @@ def main() -> None:
             "drug-like": drug_like(Path(folder) / "zinc.sdf"),
         }
         for name, source in sources.items():
-            config = load_config(ROOT / "configs" / "conformers_cpu.yaml", ["data.repeat=[]", "data.val_store=''"])
+            config = load_recipe(ROOT / "configs" / "conformers_cpu.yaml", ["data.repeat=[]", "data.val_store=''"])
             for row in measure(source, name, config, args, Path(folder)):
                 rows.append(row)
                 base = next(r for r in rows if (r.data, r.network, r.mode) == (row.data, OURS, row.mode))

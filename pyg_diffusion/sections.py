@@ -30,8 +30,8 @@ _EXPECTED = {
 }
 
 
-class SectionError(ValueError):
-    """Values that make no section, and why."""
+class RecipeError(ValueError):
+    """A recipe that cannot be used, and why."""
 
 
 class OneOf:
@@ -90,7 +90,10 @@ def _read(value: Any, annotation: Any) -> Any:
     if annotation is float and isinstance(value, int | str) and not isinstance(value, bool):
         with suppress(ValueError, OverflowError):
             return float(value)
-    if annotation in (int, float) and type(value) is int and abs(value) >= ENDLESS:
+    if annotation == int | float and isinstance(value, str):
+        with suppress(ValueError):
+            return float(value)
+    if annotation in (int, float, int | float) and type(value) is int and abs(value) >= ENDLESS:
         raise ValueError(f"expected a finite number that is not beyond all size, got {value!r:.40}")
     return value
 
@@ -102,14 +105,14 @@ def validated(kind: type[S], values: object, where: str) -> S:
     """The section of a recipe that is called `where`.
 
     Raises:
-        SectionError: naming the first key or value that is wrong.
+        RecipeError: naming the first key or value that is wrong.
     """
     if not isinstance(values, dict):
-        raise SectionError(f"{where}: expected a mapping, got {values!r}")
+        raise RecipeError(f"{where}: expected a mapping, got {values!r}")
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        raise SectionError(_line(error, kind, where)) from error
+        raise RecipeError(_line(error, kind, where)) from error
 
 
 def no_such_key(where: str, key: object, keys: Iterable[str]) -> str:

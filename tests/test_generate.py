@@ -19,7 +19,7 @@ from pyg_diffusion.nn import ConformerNet
 from pyg_diffusion.sample import Ancestral
 from pyg_diffusion.sde import GeometricTime, LinearSDE
 from pyg_diffusion.spectral import PowerSpectrum
-from pyg_diffusion.train.conformers import rotations
+from pyg_diffusion.tasks.molecules.data import rotations
 from pyg_diffusion.weights_io import Card
 
 

@@ -11,8 +11,8 @@ from pyg_diffusion.nn import NetworkBase
 from pyg_diffusion.posterior import Candidates, fisher, posterior_mean, proper_svd
 from pyg_diffusion.sde import GeometricTime, LinearSDE
 from pyg_diffusion.spectral import DenseOperator, PowerSpectrum
+from pyg_diffusion.tasks.molecules.data import rotations
 from pyg_diffusion.testing import ZeroNet
-from pyg_diffusion.train.conformers import rotations
 
 SDE = LinearSDE(GeometricTime(1e-8, 40.0), gamma=1.33)
 SPECTRUM = PowerSpectrum.harmonic(1.33)

@@ -7,10 +7,10 @@ from conftest import embed
 
 from pyg_diffusion.chem import molecule_from_mol
 from pyg_diffusion.chem.skeleton import second_of, standing_in
+from pyg_diffusion.tasks import recipe_from
+from pyg_diffusion.tasks.molecules.finetune import finetune_recipe
 from pyg_diffusion.tasks.molecules.generator import ConformerGenerator
 from pyg_diffusion.train import train
-from pyg_diffusion.train.config import from_dict
-from pyg_diffusion.train.finetune import finetune_recipe
 from pyg_diffusion.weights_io import WeightsError, join_stages, load_pretrained
 
 
@@ -23,9 +23,9 @@ def stages(store_path, tmp_path_factory):
         "model": {"width": 16, "depths": [1, 1], "heads": 2, "pair_width": 8, "levels": ["MMFF94s"]},
         "train": {"max_steps": 4, "val_every": 4, "threads": 1, "accelerator": "cpu"},
     }
-    first = train(from_dict(options), folder / "first", progress=False)
+    first = train(recipe_from(options), folder / "first", progress=False)
     options["model"] = {"kind": "hydrogen", "width": 16, "depths": [1, 1], "levels": ["MMFF94s"]}
-    second = train(from_dict(options), folder / "second", progress=False)
+    second = train(recipe_from(options), folder / "second", progress=False)
     join_stages(first.weights, second.weights, folder / "both.safetensors")
     return folder
 

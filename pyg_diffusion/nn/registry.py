@@ -4,7 +4,7 @@ import inspect
 import re
 from collections.abc import Mapping, Sequence
 from types import GenericAlias
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from pydantic import Field, create_model
 
@@ -14,6 +14,14 @@ from .base import NetworkBase
 from .energy_net import EnergyNet
 
 ASKED = "quantities of the data to condition on"
+
+
+class NetworkOptions(Section):
+    """The `model` section of a recipe: options of a network, and these."""
+
+    if TYPE_CHECKING:  # declared where they stand in each, which is their order
+        kind: str
+        conditions: list[str]
 
 
 class NetworkKind:
@@ -27,6 +35,7 @@ class NetworkKind:
         network: annotated with int, float, bool, str and tuples of them; with a default for every option.
         facts: those that the constructor has not are left out.
         energy: the network is the f of an `EnergyNet`.
+        tasks: names of tasks that take it, beside those that name it themselves.
 
     Example:
         >>> from pyg_diffusion.nn import MLPNet
@@ -38,8 +47,10 @@ class NetworkKind:
         'MLPNet'
     """
 
-    def __init__(self, network: type[NetworkBase], facts: Sequence[str] = (), energy: bool = False):
-        self.network, self.facts, self.energy = network, tuple(facts), energy
+    def __init__(
+        self, network: type[NetworkBase], facts: Sequence[str] = (), energy: bool = False, tasks: Sequence[str] = ()
+    ):
+        self.network, self.facts, self.energy, self.tasks = network, tuple(facts), energy, tuple(tasks)
         self._types = get_type_hints(network.__init__)
         self._defaults = {
             name: parameter.default
@@ -47,7 +58,12 @@ class NetworkKind:
             if name != "self"
         }
 
-    def options(self, name: str) -> type[Section]:
+    @property
+    def takes_conditions(self) -> bool:
+        """Whether it can be conditioned."""
+        return "conditions" in self._defaults
+
+    def options(self, name: str) -> type[NetworkOptions]:
         """The `model` section of a recipe whose `kind` is `name`."""
         said, types = _arguments(self.network), self._types
         fields: dict[str, Any] = {"kind": (Literal[name], name)}
@@ -60,11 +76,11 @@ class NetworkKind:
                 fields[key] = (types[key], default)
         fields.setdefault("conditions", (list[str], []))
         if self._types.get("conditions") is not tuple[str, ...]:
-            said["conditions"] = ASKED if "conditions" in self._defaults else "none: this network takes none"
+            said["conditions"] = ASKED if self.takes_conditions else "none: this network takes none"
         described: dict[str, Any] = {
             key: (Annotated[kind, Field(description=said.get(key))], default) for key, (kind, default) in fields.items()
         }
-        return create_model(name, __base__=Section, __doc__=_summary(self.network, self.energy), **described)
+        return create_model(name, __base__=NetworkOptions, __doc__=_summary(self.network, self.energy), **described)
 
     def make(self, model: Mapping[str, Any]) -> NetworkBase:
         """The untrained network of options and facts.
@@ -77,7 +93,7 @@ class NetworkKind:
         for fact in self.facts:
             if fact not in self._defaults:
                 given.pop(fact, None)
-        if "conditions" in self._defaults:
+        if self.takes_conditions:
             given["conditions"] = len(names) if self._types["conditions"] is int else names
         elif names:
             raise ValueError(f"{self.network.__name__} takes no conditions, got {', '.join(names)}")

@@ -1,7 +1,7 @@
 """Tasks, one folder for each kind of data; another package brings one by the entry point group `pyg_diffusion.tasks`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..registry import Registry
 from .base import Command, Options, Task
@@ -33,7 +33,7 @@ def task_of(card: "Card") -> Task:
     """
     from ..weights_io import WeightsError
 
-    kind = card.data.get("kind")
+    kind = card.data["kind"]
     if kind not in TASKS:
         raise WeightsError(f"these weights make {kind!r}, of which nothing is known here; there are {', '.join(TASKS)}")
     try:
@@ -48,6 +48,17 @@ def owner(path: str | Path) -> Task:
     return next((task for task in TASKS.values() if task.owns(Path(path))), default_task())
 
 
+def recipe_from(values: dict[str, Any]) -> "Recipe":
+    """A recipe of any task from nested dictionaries.
+
+    Raises:
+        RecipeError: naming the key or value that is wrong.
+    """
+    from ..train import recipe
+
+    return recipe.recipe_from(values, TASKS)
+
+
 def load_recipe(path: str | Path, overrides: list[str] | None = None) -> "Recipe":
     """Read a YAML recipe of any task; every override is `section.key=value`, the value in YAML.
 
@@ -59,4 +70,4 @@ def load_recipe(path: str | Path, overrides: list[str] | None = None) -> "Recipe
     return read_recipe(path, overrides or [], TASKS)
 
 
-__all__ = ["TASKS", "Command", "Options", "Task", "default_task", "load_recipe", "owner", "task_of"]
+__all__ = ["TASKS", "Command", "Options", "Task", "default_task", "load_recipe", "owner", "recipe_from", "task_of"]

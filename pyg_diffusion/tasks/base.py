@@ -45,6 +45,7 @@ class Task(ABC):
         makes: what it makes, in the plural, for messages.
         networks: names in `nn.registry.NETWORKS`, the default first.
         terms: regularizers that it has, in training and to steer by.
+        averages: what exact targets may average over (`posterior`); () where only the drawn signal is known.
         commands: of `pyg-diffusion` that it brings, by name.
     """
 
@@ -52,6 +53,7 @@ class Task(ABC):
     makes: ClassVar[str]
     networks: ClassVar[tuple[str, ...]]
     terms: ClassVar[tuple[str, ...]] = ()
+    averages: ClassVar[tuple[str, ...]] = ()
     commands: ClassVar[Mapping[str, Command]] = {}
 
     # Training

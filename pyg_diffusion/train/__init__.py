@@ -1,10 +1,19 @@
-"""Training: as thin as Lightning allows. Needs no RDKit."""
+"""Training: as thin as Lightning allows. Knows no task, and needs no RDKit."""
 
-from .config import Config, load_config
-from .conformers import ConformerDataModule
-from .fields import FieldDataModule
-from .finetune import finetune_recipe
+from ..deprecated import moved
 from .module import DenoiserModule
-from .run import train
+from .recipe import Recipe, RecipeError
+from .run import TrainResult, train
 
-__all__ = ["Config", "ConformerDataModule", "DenoiserModule", "FieldDataModule", "finetune_recipe", "load_config", "train"]
+__all__ = ["DenoiserModule", "Recipe", "RecipeError", "TrainResult", "train"]
+
+__getattr__ = moved(
+    __name__,
+    {
+        "Config": "train.recipe:Recipe",
+        "ConformerDataModule": "tasks.molecules.data",
+        "FieldDataModule": "tasks.fields.data",
+        "finetune_recipe": "tasks.molecules.finetune",
+        "load_config": "tasks:load_recipe",
+    },
+)

@@ -3,7 +3,7 @@
 import signal
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, Self
 
 import lightning as L
 import numpy as np
@@ -15,6 +15,7 @@ from torch_geometric.loader import DataLoader
 
 from ..posterior import Candidates
 from ..spectral import LaplacianOperator, PowerSpectrum
+from .recipe import DataSection, RecipeError
 
 
 class Draws:
@@ -125,15 +126,23 @@ class SignalDataModule(L.LightningDataModule):
     Attributes:
         train, val: data sets of PyG `Data`.
         centered: whether the global translation is no part of the signal.
+        max_pairs: a batch holds no more than this many padded pairs of nodes; None: however many.
+        sources: names of what the signals are from, for the card.
     """
 
     train: Dataset
     val: Dataset
     centered: bool
+    max_pairs: int | None = None
 
-    def __init__(self, config: Any, seed: int):
+    def __init__(self, config: DataSection, seed: int):
         super().__init__()
         self.config, self.seed = config, seed
+        self.sources = [config.kind]
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Itself: the averaged copy of a model trains on no signals of its own."""
+        return self
 
     def levels(self) -> set[str]:
         """Levels of theory in the data, where they have any."""
@@ -147,9 +156,13 @@ class SignalDataModule(L.LightningDataModule):
     def spectrum(self) -> PowerSpectrum:
         """p(λ) of the training signals."""
 
-    @abstractmethod
     def conditions(self, names: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation of the named quantities over the training data, `[len(names)]` each."""
+        """Mean and standard deviation of the named quantities over the training data, `[len(names)]` each.
+
+        Raises:
+            RecipeError: there are none.
+        """
+        raise RecipeError(f"model.conditions: {self.config.kind} have none")
 
     @abstractmethod
     def model_facts(self) -> dict[str, Any]:
@@ -181,7 +194,7 @@ class SignalDataModule(L.LightningDataModule):
         batches = SizedBatches(
             self.sizes(self.train),
             self.config.batch_size,
-            getattr(self.config, "max_pairs", None),
+            self.max_pairs,
             self.seed,
             lambda: trainer.global_step,
             trainer.global_rank,
@@ -190,6 +203,5 @@ class SignalDataModule(L.LightningDataModule):
         return self._loader(self.train, batches)
 
     def val_dataloader(self) -> DataLoader:
-        limit = getattr(self.config, "max_pairs", None)
-        batches = SizedBatches(self.sizes(self.val), self.config.batch_size, limit, 0).epoch(0)
+        batches = SizedBatches(self.sizes(self.val), self.config.batch_size, self.max_pairs, 0).epoch(0)
         return self._loader(self.val, [b.tolist() for b in batches])

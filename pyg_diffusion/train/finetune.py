@@ -1,36 +1,5 @@
-"""The recipe that continues given weights on a user's own conformers."""
+"""Moved to `tasks.molecules.finetune`."""
 
-from typing import Any
+from ..deprecated import moved
 
-from ..weights_io import SHIPPED, load_pretrained
-from .config import Config, apply_overrides, from_dict
-
-
-def finetune_recipe(
-    store: str, level: str, weights: str | None = None, minutes: float = 10.0, overrides: list[str] | None = None
-) -> Config:
-    """Model and process of the weights, gentle rates, and the store's level of theory as the one sampled by default.
-
-    Args:
-        store: prepared with `level`, which a model that tells levels apart learns beside those it knows.
-        weights: a file or a run's folder; the package's own if None.
-        minutes: of training.
-        overrides: `section.key=value`.
-
-    Raises:
-        WeightsError: weights that cannot be used.
-        ConfigError: they make no molecules, or an override is wrong.
-    """
-    source = weights or SHIPPED
-    _, card = load_pretrained(source)
-    model = dict(card.model)
-    if model.get("levels"):
-        model["levels"] = [level, *(name for name in model["levels"] if name != level)]
-    values: dict[str, Any] = {
-        "data": {"store": [store], "val_fraction": 0.1, "hydrogens": card.data.get("hydrogens", "first")},
-        "process": card.process,
-        "model": model,
-        "optimizer": {"lr": 3e-4, "muon_lr": 3e-3, "warmup": 20, "ema": 0.99},
-        "train": {"init_from": source, "max_minutes": minutes, "val_every": 100},
-    }
-    return from_dict(apply_overrides(values, overrides or []))
+__getattr__ = moved(__name__, {"finetune_recipe": "tasks.molecules.finetune"})

@@ -12,9 +12,9 @@ from ..denoise import Denoiser
 from ..loss import denoising_losses
 from ..mining import MINERS
 from ..terms import bind
-from .config import Config, exact_targets
-from .datamodule import Draws
+from .datamodule import Draws, SignalDataModule
 from .optimizer import MuonAdamW, split_parameters
+from .recipe import Recipe
 
 
 class NoiseLevels:
@@ -29,8 +29,8 @@ class NoiseLevels:
 
     bins, least, decay, floor = 20, 10, 0.9, 0.05
 
-    def __init__(self, config: Config, moments: Tensor):
-        train, process = config.train, config.process
+    def __init__(self, recipe: Recipe, moments: Tensor):
+        train, process = recipe.train, recipe.process
         self.kind, self.mean, self.std = train.time_sampling, train.log_tau_mean, train.log_tau_std
         self.low, self.high = math.log(process.tau_min), math.log(process.tau_max)
         self.moments = moments
@@ -72,33 +72,32 @@ class DenoiserModule(L.LightningModule):
     as its schedule goes by steps and not by the clock, and processes that share a batch compute what one alone would have.
     """
 
-    def __init__(self, config: Config, denoiser: Denoiser, conditions: tuple[Tensor, Tensor] | None = None):
+    def __init__(self, recipe: Recipe, denoiser: Denoiser, data: SignalDataModule):
         super().__init__()
-        self.config, self.denoiser, self.exact = config, denoiser, exact_targets(config)
-        if conditions is not None:
-            denoiser.net.set_conditions(*conditions)
+        self.recipe, self.denoiser, self.data, self.exact = recipe, denoiser, data, recipe.exact_targets
+        if recipe.model.conditions:
+            denoiser.net.set_conditions(*data.conditions(recipe.model.conditions))
         self.time_moments: Tensor
         self.register_buffer("time_moments", torch.zeros(2, NoiseLevels.bins))
         self.minutes = 0.0  # training time, resumed pieces included; `RunControl` counts it
 
     def progress(self) -> float:
         """Share of the run that is done, by steps or by minutes, whichever is further."""
-        train = self.config.train
+        train = self.recipe.train
         by_time = self.minutes / train.max_minutes if train.max_minutes > 0 else 0.0
         return min(1.0, max(self.global_step / train.max_steps, by_time))
 
     def _losses(self, batch: Batch, draws: Draws, training: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """(what is minimised, the loss against the drawn S_0, log τ, weight), one of each per graph."""
-        train = self.config.train
-        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
-        operator, x_0, context = data.present(batch, draws)
+        train = self.recipe.train
+        operator, x_0, context = self.data.present(batch, draws)
         if "condition" in context:
             withheld = draws.graph_uniform(context.condition.size(1)) < train.condition_dropout
             context.condition = torch.where(withheld, torch.nan, context.condition)
         if self.denoiser.net.levels:
             withheld = draws.graph_uniform(1)[:, 0] < train.condition_dropout
             context.level = ["" if w else name for w, name in zip(withheld.tolist(), context.level, strict=True)]
-        log_tau, weight = NoiseLevels(self.config, self.time_moments).draw(draws, training)
+        log_tau, weight = NoiseLevels(self.recipe, self.time_moments).draw(draws, training)
         t = self.denoiser.sde.schedule.t(log_tau.exp())
         noise = draws.node_normal(x_0.size(1))
         penalty = bind(train.regularizers, operator, batch, x_0) if train.regularizers and training else None
@@ -113,7 +112,7 @@ class DenoiserModule(L.LightningModule):
             train.objectives or {self.denoiser.predicts: 1.0},
             train.time_weight,
             penalty,
-            data.candidates(operator, x_0, context),
+            self.data.candidates(operator, x_0, context),
         )
         if training and train.log_floor:
             losses = (losses + train.log_floor).log()
@@ -131,7 +130,7 @@ class DenoiserModule(L.LightningModule):
     def _draws(self, batch: Batch, *key: int, shared: bool = False) -> Draws:
         """Draws from (seed, key); with `shared` for this process's part of a batch."""
         seed = 0
-        for part in (self.config.train.seed, *key):
+        for part in (self.recipe.train.seed, *key):
             seed = (seed * 1_000_003 + part + 1) % (1 << 62)
         generator = torch.Generator(self.device).manual_seed(seed)
         counts = batch.num_graphs, int(batch.num_nodes or 0)
@@ -145,9 +144,9 @@ class DenoiserModule(L.LightningModule):
         draws = self._draws(batch, self.global_step, shared=True)
         losses, sampled, log_tau, weight = self._losses(batch, draws, True)
         seen = [log_tau, losses.detach()]
-        if self.trainer.world_size > 1 and self.config.train.time_sampling == "importance":
+        if self.trainer.world_size > 1 and self.recipe.train.time_sampling == "importance":
             seen = [torch.cat(_gather_ragged(v)) for v in seen]
-        NoiseLevels(self.config, self.time_moments).learn(*seen)
+        NoiseLevels(self.recipe, self.time_moments).learn(*seen)
         # DDP averages over processes; parts of unlike size must not count alike.
         share = self.trainer.world_size / draws.total[0]
         loss = (weight * losses).sum() * share
@@ -182,7 +181,7 @@ class DenoiserModule(L.LightningModule):
                     self.log(f"val/{name}_log_tau_{low:g}_{high:g}", values[mine].mean())
 
     def configure_optimizers(self) -> Any:
-        options, net = self.config.optimizer, self.denoiser.net
+        options, net = self.recipe.optimizer, self.denoiser.net
         if options.name == "muon":
             matrices, others = split_parameters(net)
         else:

@@ -3,7 +3,6 @@
 import logging
 import sys
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,32 +16,24 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.plugins.environments import SLURMEnvironment
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from ..denoise import Denoiser
 from ..files import replacing
 from ..spectral import PowerSpectrum
-from ..weights_io import (
-    Card,
-    build_denoiser,
-    continue_from,
-    load_pretrained,
-    save_pretrained,
-    union_of_domains,
-)
+from ..weights_io import Card, build_denoiser, continue_from, load_pretrained, save_pretrained, union_of_domains
 from .callbacks import RunControl, checkpoints, weight_average
 from .checkpoint import LAST, PREVIOUS, AtomicCheckpointIO, resume_state
-from .config import Config, ConfigError, exact_targets, load_config
-from .conformers import ConformerDataModule
 from .datamodule import SignalDataModule
-from .fields import FieldDataModule
-from .hydrogens import HydrogenDataModule, HydrogenModule
-from .matrices import MatrixDataModule
 from .module import DenoiserModule
+from .recipe import Recipe, RecipeError, read_yaml, recipe_from
 
-WEIGHTS = "weights.safetensors"
-DATA_MODULES: dict[str, Callable[..., SignalDataModule]] = {
-    "molecules": ConformerDataModule,
-    "fields": FieldDataModule,
-    "matrices": MatrixDataModule,
-}
+RECIPE, WEIGHTS = "config.yaml", "weights.safetensors"
+HARMLESS = (
+    ".*does not have many workers.*",
+    ".*exists and is not empty.*",
+    ".*LeafSpec.*",
+    ".*sync_dist=True.*",  # rank 0's share of the loss by noise level is enough
+    ".*all_gather is deprecated.*",
+)
 
 
 @dataclass
@@ -68,42 +59,48 @@ class _Resumed:
     ended: dict[str, Any] | None
 
 
-def _check_resume(config: Config, run_dir: Path) -> _Resumed:
+def _check_resume(recipe: Recipe, run_dir: Path) -> _Resumed:
     """Where a run is resumed; refused where it began with another recipe, or has ended."""
     path, state, remark = resume_state(run_dir)
-    before = load_config(run_dir / "config.yaml").to_dict()
-    now = config.to_dict()
-    for recipe in (before, now):  # these may change from one machine to the next
-        data = recipe["data"]
-        if data["kind"] == "molecules":
-            data["store"] = [Path(p).name for p in data["store"]]
-            data["val_store"] = Path(data["val_store"]).name
-        data.pop("root", None)
-        del data["workers"]
-    for section in ("model", "process", "data"):
-        if before[section] != now[section]:
-            raise ConfigError(f"{run_dir} began with another {section}: {before[section]}; resume with the same")
-    for section, key in (("optimizer", "name"), ("train", "seed")):
-        if before[section][key] != now[section][key]:
-            raise ConfigError(f"{run_dir} began with {section}.{key}={before[section][key]}; resume with the same")
+    values, task = read_yaml(run_dir / RECIPE), recipe.task
+    kind = values.get("data", {}).get("kind", recipe.data.kind)
+    if kind != recipe.data.kind:
+        raise RecipeError(f"{run_dir} began with another data.kind: {kind}; resume with the same")
+    try:
+        before = recipe_from(values, {task.name: task})
+    except RecipeError as error:
+        raise RecipeError(f"{run_dir / RECIPE}: {error}") from error
+    for name, began, now in (
+        ("model", before.model.model_dump(), recipe.model.model_dump()),
+        ("process", before.process.model_dump(), recipe.process.model_dump()),
+        ("data", before.data.essence(), recipe.data.essence()),
+    ):
+        if began != now:
+            raise RecipeError(f"{run_dir} began with another {name}: {began}; resume with the same")
+    for name, one, other in (
+        ("optimizer.name", before.optimizer.name, recipe.optimizer.name),
+        ("train.seed", before.train.seed, recipe.train.seed),
+    ):
+        if one != other:
+            raise RecipeError(f"{run_dir} began with {name}={one}; resume with the same")
     if remark:
         print(remark, file=sys.stderr)
     step, minutes = int(state["global_step"]), float(state["minutes"])
-    ended = step >= config.train.max_steps or 0 < config.train.max_minutes <= minutes
+    ended = step >= recipe.train.max_steps or 0 < recipe.train.max_minutes <= minutes
     weights = run_dir / WEIGHTS
     exported = weights.exists() and weights.stat().st_mtime >= path.stat().st_mtime
     if ended and exported:
-        raise ConfigError(
+        raise RecipeError(
             f"{run_dir} has ended ({step} steps, {minutes:.1f} min); raise train.max_steps or train.max_minutes to go on"
         )
     return _Resumed(path, step, state if ended else None)
 
 
 def _trainer(
-    config: Config, run_dir: Path, piece: str, callbacks: list[L.Callback], files: AtomicCheckpointIO, progress: bool
+    recipe: Recipe, run_dir: Path, piece: str, callbacks: list[L.Callback], files: AtomicCheckpointIO, progress: bool
 ) -> L.Trainer:
     """Lightning's trainer for one piece of a run; `piece` names its logs, `files` keeps its resume state."""
-    options = config.train
+    options = recipe.train
     plugins: list[Any] = [files]
     if SLURMEnvironment.detect():
         # Its own requeueing would leave checkpoints where the next run picks them up; slurm/train.sbatch requeues.
@@ -119,7 +116,7 @@ def _trainer(
             max_steps=options.max_steps,
             val_check_interval=options.val_every,
             check_val_every_n_epoch=None,
-            gradient_clip_val=config.optimizer.clip,
+            gradient_clip_val=recipe.optimizer.clip,
             use_distributed_sampler=False,
             num_sanity_val_steps=0,
             log_every_n_steps=20,
@@ -135,112 +132,117 @@ def _trainer(
             inference_mode=False,  # energies take gradients to predict, in validation as well
         )
     except MisconfigurationException as error:  # no such accelerator, too many devices, ...
-        raise ConfigError(f"train: {error}") from error
+        raise RecipeError(f"train: {error}") from error
 
 
-def train(config: Config, run_dir: str | Path, resume: bool = False, progress: bool = True) -> TrainResult:
+def _source(recipe: Recipe) -> tuple[Denoiser, Card] | None:
+    """The weights to begin with."""
+    return load_pretrained(recipe.train.init_from) if recipe.train.init_from else None
+
+
+def _begin(recipe: Recipe, run_dir: Path) -> None:
+    """The run's folder, with the recipe in it."""
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        with replacing(run_dir / RECIPE) as temporary:
+            temporary.write_text(yaml.safe_dump(recipe.to_dict(), sort_keys=False))
+    except OSError as error:
+        raise RecipeError(f"{run_dir}: cannot be written: {error.strerror or error}") from error
+
+
+def _model(recipe: Recipe, data: SignalDataModule, source: tuple[Denoiser, Card] | None) -> tuple[Denoiser, Card]:
+    """The denoiser to train, untrained or with the weights of another, and its card."""
+    values = recipe.to_dict()
+    card = Card(
+        process=values["process"],
+        model=values["model"] | data.model_facts(),
+        bf16=recipe.train.bf16,
+        centered=data.centered,
+        **data.card_facts(),
+    )
+    if source is None:
+        return build_denoiser(card, data.spectrum()), card
+    before, theirs = source
+    for name, have, want in (("process", theirs.process, card.process), ("model", theirs.model, card.model)):
+        known = dict(want)
+        wrong = {k: v for k, v in have.items() if k != "levels" and v != known.get(k)}
+        if wrong:
+            raise RecipeError(f"{recipe.train.init_from} has another {name}: {wrong}; begin with the same")
+    card.elements = sorted({*card.elements, *theirs.elements})
+    card.domain, card.hydrogens = union_of_domains(card.domain, theirs.domain), theirs.hydrogens
+    assert isinstance(before.spectrum, PowerSpectrum)
+    denoiser = build_denoiser(card, before.spectrum).train()
+    try:
+        continue_from(denoiser, before)
+    except ValueError as error:
+        raise RecipeError(f"{recipe.train.init_from}: {error}") from error
+    denoiser.second = before.second.train() if before.second is not None else None
+    return denoiser, card
+
+
+def _fit(trainer: L.Trainer, module: DenoiserModule, resumed: _Resumed | None) -> None:
+    """Train to the end, or put in place what was trained already; and validate, if that was not the last thing done."""
+    with warnings.catch_warnings():
+        for harmless in HARMLESS:
+            warnings.filterwarnings("ignore", harmless)
+        try:
+            if resumed is not None and resumed.ended is not None:
+                module.load_state_dict(resumed.ended["state_dict"])
+                module.minutes = float(resumed.ended["minutes"])
+            else:
+                path = None if resumed is None else str(resumed.path)
+                trainer.fit(module, module.data, ckpt_path=path, weights_only=True)
+        except SIGTERMException as error:  # before training began: a `SystemExit`, which would pass for success
+            raise KeyboardInterrupt from error
+    # The average sits in the module once fit has ended, and in the saved state.
+    if "val/loss" not in trainer.callback_metrics:  # the run was shorter than val_every
+        trainer.validate(module, module.data, verbose=False)
+
+
+def train(recipe: Recipe, run_dir: str | Path, resume: bool = False, progress: bool = True) -> TrainResult:
     """Train, resuming from `run_dir/last.ckpt` if asked to, or from the state saved before it where that is damaged.
 
     Raises:
-        ConfigError: the folder already holds a run and `resume` is False.
+        RecipeError: the folder already holds a run and `resume` is False.
         CheckpointError: `resume` is True, and there is no state to go on from, or none that can be read.
     """
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    run_dir = Path(run_dir)
+    run_dir, options, task = Path(run_dir), recipe.train, recipe.task
     last = run_dir / LAST
     if not resume and (last.exists() or (run_dir / PREVIOUS).exists()):
-        raise ConfigError(f"{run_dir} already holds a run; give --resume to continue it, or another folder")
-    options = config.train
+        raise RecipeError(f"{run_dir} already holds a run; give --resume to continue it, or another folder")
     if options.threads:
         torch.set_num_threads(options.threads)
     torch.set_float32_matmul_precision("high")  # TF32 on CUDA; no effect on the CPU's float32
 
-    resumed = _check_resume(config, run_dir) if resume else None
-    start, ended = (resumed.step, resumed.ended) if resumed else (0, None)
-    recipe = config.to_dict()
-    conditioned = config.model.conditions
-    exact = {"exact": exact_targets(config)} if config.data.kind == "molecules" else {}
-    given = config.model.kind == "hydrogen"  # all other atoms
-    data_module = HydrogenDataModule if given else DATA_MODULES[config.data.kind]
-    data = data_module(config.data, options.seed, conditioned, **exact)
-    told_apart = set(getattr(config.model, "levels", ()))
-    if told_apart and (unknown := sorted(data.levels() - told_apart)):
-        raise ConfigError(f"model.levels does not name {', '.join(unknown)}, which the stores hold")
-    source, theirs = load_pretrained(options.init_from) if options.init_from else (None, None)
-    try:
-        run_dir.mkdir(parents=True, exist_ok=True)
-        if not resume:
-            with replacing(run_dir / "config.yaml") as temporary:
-                temporary.write_text(yaml.safe_dump(recipe, sort_keys=False))
-    except OSError as error:
-        raise ConfigError(f"{run_dir}: cannot be written: {error.strerror or error}") from error
+    resumed = _check_resume(recipe, run_dir) if resume else None
+    data = task.datamodule(recipe)
+    if recipe.levels and (unknown := sorted(data.levels() - set(recipe.levels))):
+        raise RecipeError(f"model.levels does not name {', '.join(unknown)}, which the stores hold")
+    source = _source(recipe)
+    if not resume:
+        _begin(recipe, run_dir)
     L.seed_everything(options.seed, verbose=False)
-    card = Card(
-        process=recipe["process"],
-        model=recipe["model"] | data.model_facts(),
-        bf16=options.bf16,
-        centered=data.centered,
-        **data.card_facts(),
-    )
-    if source is None or theirs is None:
-        denoiser = build_denoiser(card, data.spectrum())
-    else:
-        for name, have, want in (("process", theirs.process, card.process), ("model", theirs.model, card.model)):
-            wrong = {k: v for k, v in have.items() if k != "levels" and v != want.get(k)}
-            if wrong:
-                raise ConfigError(f"{options.init_from} has another {name}: {wrong}; begin with the same")
-        card.elements = sorted({*card.elements, *theirs.elements})
-        card.domain, card.hydrogens = union_of_domains(card.domain, theirs.domain), theirs.hydrogens
-        assert isinstance(source.spectrum, PowerSpectrum)
-        denoiser = build_denoiser(card, source.spectrum).train()
-        try:
-            continue_from(denoiser, source)
-            denoiser.second = source.second.train() if source.second is not None else None
-        except ValueError as error:
-            raise ConfigError(f"{options.init_from}: {error}") from error
-    module = (HydrogenModule if given else DenoiserModule)(
-        config, denoiser, data.conditions(conditioned) if conditioned else None
-    )
+    denoiser, card = _model(recipe, data, source)
+    module = task.module(recipe)(recipe, denoiser, data)
     if options.compile:
         denoiser.net.compile()
     control = RunControl(last)
-    callbacks: list[L.Callback] = [
-        weight_average(config.optimizer.ema),
-        checkpoints(run_dir, options.checkpoint_minutes),
-        LearningRateMonitor("step"),
-        control,
-    ]
-    if progress:
-        callbacks.append(TQDMProgressBar(refresh_rate=10))
+    callbacks = [weight_average(recipe.optimizer.ema), checkpoints(run_dir, options.checkpoint_minutes)]
+    callbacks += [LearningRateMonitor("step"), control, *([TQDMProgressBar(refresh_rate=10)] if progress else [])]
     files = AtomicCheckpointIO(whole=resumed is None or resumed.path == last)
-    trainer = _trainer(config, run_dir, f"from_step_{start:07d}", callbacks, files, progress)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*does not have many workers.*")
-        warnings.filterwarnings("ignore", ".*exists and is not empty.*")
-        warnings.filterwarnings("ignore", ".*LeafSpec.*")
-        warnings.filterwarnings("ignore", ".*sync_dist=True.*")  # rank 0's share of the loss by noise level is enough
-        warnings.filterwarnings("ignore", ".*all_gather is deprecated.*")
-        try:
-            if ended is not None:
-                module.load_state_dict(ended["state_dict"])
-                module.minutes = float(ended["minutes"])
-            else:
-                trainer.fit(module, data, ckpt_path=str(resumed.path) if resumed else None, weights_only=True)
-        except SIGTERMException as error:  # before training began: a `SystemExit`, which would pass for success
-            raise KeyboardInterrupt from error
+    start = 0 if resumed is None else resumed.step
+    trainer = _trainer(recipe, run_dir, f"from_step_{start:07d}", callbacks, files, progress)
+    _fit(trainer, module, resumed)
 
-    # The average sits in the module once fit has ended, and in the saved state.
-    if "val/loss" not in trainer.callback_metrics:  # the run was shorter than val_every
-        trainer.validate(module, data, verbose=False)
-    steps = start if ended is not None else trainer.global_step
+    steps = start if resumed is not None and resumed.ended is not None else trainer.global_step
     card.metrics = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
-    sources = [Path(p).name for p in getattr(config.data, "store", [])] or [config.data.kind]
     card.training = {
-        "sources": sources,
-        "signals": len(data.train),  # type: ignore[arg-type]
+        "sources": data.sources,
+        "signals": len(data.sizes(data.train)),
         "steps": steps,
         "minutes": round(module.minutes, 1),
-        "recipe": recipe,
+        "recipe": recipe.to_dict(),
     }
     weights = run_dir / WEIGHTS
     if trainer.is_global_zero:

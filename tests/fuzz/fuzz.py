@@ -37,11 +37,12 @@ from pyg_diffusion.data import MoleculeStore, StoreError, write_store
 from pyg_diffusion.data.field_file import FieldFileError, grid_of, read_fields, write_fields
 from pyg_diffusion.data.sealed import seal
 from pyg_diffusion.spectral import PowerSpectrum
+from pyg_diffusion.tasks import load_recipe
 from pyg_diffusion.tasks.molecules.generator import ConformerGenerator
 from pyg_diffusion.tasks.molecules.inputs import input_records, unique_molecules
 from pyg_diffusion.tasks.molecules.sample import Tally
+from pyg_diffusion.train import RecipeError
 from pyg_diffusion.train.checkpoint import CheckpointError, read_checkpoint
-from pyg_diffusion.train.config import ConfigError, load_config
 from pyg_diffusion.weights_io import Card, WeightsError, build_denoiser, load_pretrained, save_pretrained
 
 ROOT = Path(__file__).parents[2]
@@ -289,7 +290,7 @@ class _:
         int(state["global_step"]), float(state["minutes"])
 
 
-@subject("recipes", ConfigError)
+@subject("recipes", RecipeError)
 class _:
     def make(folder: Path, rng: random.Random) -> Path:
         text = rng.choice(_recipes())
@@ -304,7 +305,7 @@ class _:
         return path
 
     def read(path: Path) -> None:
-        load_config(path, ["train.threads=1"])
+        load_recipe(path, ["train.threads=1"])
 
 
 @subject("reports", ValueError)

@@ -20,7 +20,7 @@ from pyg_diffusion.nn.hydrogen_frames import (
     turned,
 )
 from pyg_diffusion.nn.hydrogen_net import DRAWS
-from pyg_diffusion.train.conformers import rotations
+from pyg_diffusion.tasks.molecules.data import rotations
 
 # CH3, CH2, CH, OH, NH2, NH, NH3+, aromatic, sp, sp2, SH, a fragment without a neighbour
 SMILES = ["CC(C)O", "NCC#C", "C=CNC(=O)CS", "c1ccccc1N", "[NH3+]CC(=O)[O-]", "C1CNC1", "CC(=O)[O-].[NH4+]"]

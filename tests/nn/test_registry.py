@@ -10,7 +10,7 @@ from pyg_diffusion.denoise import Denoiser
 from pyg_diffusion.network import EnergyNetwork, Network
 from pyg_diffusion.nn import NETWORKS, NetworkBase, NetworkKind
 from pyg_diffusion.sde import GeometricTime, LinearSDE
-from pyg_diffusion.sections import SectionError, validated
+from pyg_diffusion.sections import RecipeError, validated
 from pyg_diffusion.spectral import PowerSpectrum
 from pyg_diffusion.weights_io import Card, build_denoiser, load_pretrained, save_pretrained
 
@@ -76,7 +76,7 @@ def test_options_are_those_of_the_constructor(blend):
     assert options.model_fields["shares"].description == "how much of each, one number per part"
     assert options.model_fields["conditions"].description == "none: this network takes none"
     assert validated(options, {"shares": ["1e-1", 2]}, "model").shares == [0.1, 2.0]
-    with pytest.raises(SectionError, match=r"model.share: no such key; there are kind, shares, levels, conditions"):
+    with pytest.raises(RecipeError, match=r"model.share: no such key; there are kind, shares, levels, conditions"):
         validated(options, {"share": 1}, "model")
 
 

@@ -9,7 +9,7 @@ from pyg_diffusion.nn import ConformerNet
 from pyg_diffusion.sample.confidence import superimposed, uncertainty
 from pyg_diffusion.sde import GeometricTime, LinearSDE
 from pyg_diffusion.spectral import PowerSpectrum
-from pyg_diffusion.train.conformers import rotations
+from pyg_diffusion.tasks.molecules.data import rotations
 
 
 def test_superposition_undoes_turns_but_no_reflection_and_is_the_best():

@@ -12,8 +12,8 @@ from pyg_diffusion.sample.confidence import superimposed
 from pyg_diffusion.sample.particles import NEIGHBOURS
 from pyg_diffusion.sde import GeometricTime, LinearSDE
 from pyg_diffusion.spectral import ChebyshevOperator, DenseOperator, Laplacian
+from pyg_diffusion.tasks.molecules.data import rotations
 from pyg_diffusion.testing import gaussian_denoiser
-from pyg_diffusion.train.conformers import rotations
 
 SDE = LinearSDE(GeometricTime(1e-3, 10.0), gamma=1.0, lambda0=0.05)
 WIDTH = 0.6

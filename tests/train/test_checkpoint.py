@@ -13,9 +13,9 @@ from safetensors.torch import load_file
 
 from pyg_diffusion.nn import GraphNet
 from pyg_diffusion.spectral import PowerSpectrum
+from pyg_diffusion.tasks import recipe_from
 from pyg_diffusion.train import DenoiserModule, train
 from pyg_diffusion.train.checkpoint import LAST, PREVIOUS, AtomicCheckpointIO, CheckpointError, resume_state
-from pyg_diffusion.train.config import from_dict
 from pyg_diffusion.weights_io import Card, WeightsError, build_denoiser, load_pretrained, save_pretrained
 
 KILLS = 12
@@ -178,7 +178,7 @@ def test_a_run_whose_last_state_is_damaged_ends_as_if_it_had_not_been(store_path
         "model": {"width": 16, "depths": [1], "heads": 2, "pair_width": 8},
         "train": {"max_steps": 6, "val_every": 6, "threads": 1, "accelerator": "cpu", "checkpoint_minutes": 1e-6},
     }
-    config = from_dict(recipe)
+    config = recipe_from(recipe)
     whole = train(config, tmp_path / "whole", progress=False)
     step = DenoiserModule.training_step
 

@@ -14,9 +14,9 @@ from torch_geometric.data import Batch
 
 from pyg_diffusion.data import write_store
 from pyg_diffusion.nn import ConformerNet, EnergyNet, GraphNet, HydrogenNet
-from pyg_diffusion.train import DenoiserModule, load_config, train
-from pyg_diffusion.train.config import EXACT_TARGETS, ConfigError, exact_targets, from_dict
-from pyg_diffusion.train.conformers import ConformerDataModule, rotations
+from pyg_diffusion.tasks import TASKS, load_recipe, recipe_from
+from pyg_diffusion.tasks.molecules.data import ConformerDataModule, rotations
+from pyg_diffusion.train import DenoiserModule, RecipeError, train
 from pyg_diffusion.train.datamodule import Draws, SizedBatches
 from pyg_diffusion.train.optimizer import MuonAdamW, orthogonalize, split_parameters
 from pyg_diffusion.weights_io import WeightsError, load_pretrained, union_of_domains
@@ -133,22 +133,22 @@ def test_rotations_are_proper_and_uniform():
     ],
 )
 def test_wrong_recipes_are_named(change, message):
-    with pytest.raises(ConfigError, match=message):
-        from_dict(change)
+    with pytest.raises(RecipeError, match=message):
+        recipe_from(change)
 
 
 def test_recipe_from_yaml_with_overrides(tmp_path):
     path = tmp_path / "r.yaml"
     path.write_text("optimizer: {lr: 1e-3}\ndata: {store: a.h5}\n")
-    config = load_config(path, ["model.depths=[1, 1, 1]", "train.max_minutes=2"])
+    config = load_recipe(path, ["model.depths=[1, 1, 1]", "train.max_minutes=2"])
     assert config.optimizer.lr == 1e-3 and config.data.store == ["a.h5"]
     assert config.model.depths == [1, 1, 1] and config.train.max_minutes == 2.0
-    with pytest.raises(ConfigError, match=r"expected section\.key=value"):
-        load_config(path, ["model"])
-    with pytest.raises(ConfigError, match="not valid YAML"):
-        load_config(path, ["data.store=[a"])
-    with pytest.raises(ConfigError, match="no such file"):
-        load_config(tmp_path / "none.yaml")
+    with pytest.raises(RecipeError, match=r"expected section\.key=value"):
+        load_recipe(path, ["model"])
+    with pytest.raises(RecipeError, match="not valid YAML"):
+        load_recipe(path, ["data.store=[a"])
+    with pytest.raises(RecipeError, match="no such file"):
+        load_recipe(tmp_path / "none.yaml")
 
 
 @pytest.mark.parametrize(
@@ -163,13 +163,13 @@ def test_recipe_from_yaml_with_overrides(tmp_path):
     ],
 )
 def test_targets_are_exact_where_nothing_speaks_against_it(change, parts):
-    assert exact_targets(from_dict(change)) == parts
+    assert recipe_from(change).exact_targets == parts
 
 
 def test_candidates_are_conformers_of_the_molecule_that_is_told(store_path):
     """Each has the bond lengths of a stored one in some order, and the handedness told; the drawn one is among them."""
     options = recipe(store_path, exact_targets=["rotations", "mirror", "labels", "ensemble"])
-    data = ConformerDataModule(from_dict(options).data, seed=0, exact=EXACT_TARGETS)
+    data = ConformerDataModule(recipe_from(options).data, seed=0, exact=TASKS["molecules"].averages)
     batch = Batch.from_data_list([data.train[k] for k in range(len(data.train))])
     operator, x_0, told = data.present(batch, Draws(torch.Generator().manual_seed(0), batch.num_graphs, batch.num_nodes))
     candidates = data.candidates(operator, x_0, told)
@@ -193,22 +193,22 @@ def test_candidates_are_conformers_of_the_molecule_that_is_told(store_path):
 
 
 def test_both_losses_are_logged(store_path, tmp_path):
-    card = load_pretrained(train(from_dict(recipe(store_path, max_steps=2)), tmp_path / "a", progress=False).weights)[1]
+    card = load_pretrained(train(recipe_from(recipe(store_path, max_steps=2)), tmp_path / "a", progress=False).weights)[1]
     metrics = card.metrics
     assert 0 < metrics["val/loss_exact"] < metrics["val/loss"]  # what no network can know is in the second alone
-    plain = from_dict(recipe(store_path, max_steps=2, exact_targets=[]))
+    plain = recipe_from(recipe(store_path, max_steps=2, exact_targets=[]))
     other = load_pretrained(train(plain, tmp_path / "b", progress=False).weights)[1].metrics
     assert "val/loss_exact" not in other and other["val/loss"] == pytest.approx(metrics["val/loss"], rel=0.01)
 
 
 def test_split_keeps_molecules_apart(store_path):
-    data = ConformerDataModule(from_dict(recipe(store_path)).data, seed=0)
+    data = ConformerDataModule(recipe_from(recipe(store_path)).data, seed=0)
     held, kept = ({tuple(row[:2]) for row in part.index} for part in (data.val, data.train))
     assert held and kept and not held & kept
     assert len(data.val) + len(data.train) == 30  # ten molecules of three conformers
     options = recipe(store_path)
     options["data"]["store"] *= 2  # the same molecules again are still on one side only
-    twice = ConformerDataModule(from_dict(options).data, seed=0)
+    twice = ConformerDataModule(recipe_from(options).data, seed=0)
     held, kept = ({twice.stores[s][int(m)].smiles for s, m, _ in part.index} for part in (twice.val, twice.train))
     assert held and kept and not held & kept
 
@@ -219,7 +219,7 @@ def test_elements_are_those_trained_on(tmp_path, molecules):
     write_store(tmp_path / "val.h5", salt)
     options = recipe(tmp_path / "a.h5")
     options["data"]["val_store"] = str(tmp_path / "val.h5")
-    data = ConformerDataModule(from_dict(options).data, seed=0)
+    data = ConformerDataModule(recipe_from(options).data, seed=0)
     assert 11 not in data.elements() and {1, 6, 7, 8} <= set(data.elements())
     seen = [m for m in molecules if 11 not in m.z]
     assert data.domain() == {"max_atoms": max(len(m.z) for m in seen), "charges": [-1, 0, 1]}  # a betaine is among them
@@ -234,14 +234,14 @@ def test_the_domain_of_continued_training_is_both():
 def test_repeat_counts_passes(store_path):
     options = recipe(store_path)
     options["data"]["repeat"] = [3]
-    plain = ConformerDataModule(from_dict(recipe(store_path)).data, 0)
-    assert len(ConformerDataModule(from_dict(options).data, 0).train) == 3 * len(plain.train)
+    plain = ConformerDataModule(recipe_from(recipe(store_path)).data, 0)
+    assert len(ConformerDataModule(recipe_from(options).data, 0).train) == 3 * len(plain.train)
 
 
 @pytest.mark.parametrize("end", ["killed", "interrupted"])
 def test_a_broken_run_resumes_as_if_it_had_not_been(end, store_path, tmp_path, monkeypatch):
     # killed: a checkpoint was written some steps before; interrupted: by Ctrl-C, which writes its own
-    config = from_dict(recipe(store_path, checkpoint_minutes=1e-6 if end == "killed" else 60.0))
+    config = recipe_from(recipe(store_path, checkpoint_minutes=1e-6 if end == "killed" else 60.0))
     whole = train(config, tmp_path / "whole", progress=False)
     assert whole.steps == 8
 
@@ -263,7 +263,7 @@ def test_a_broken_run_resumes_as_if_it_had_not_been(end, store_path, tmp_path, m
         broken = train(config, tmp_path / "parts", progress=False)
         assert broken.interrupted and broken.steps == 6
     monkeypatch.setattr(DenoiserModule, "training_step", step)
-    with pytest.raises(ConfigError, match="already holds a run"):
+    with pytest.raises(RecipeError, match="already holds a run"):
         train(config, tmp_path / "parts", progress=False)
     resumed = train(config, tmp_path / "parts", resume=True, progress=False)
     assert resumed.steps == 8 and not resumed.interrupted
@@ -272,23 +272,23 @@ def test_a_broken_run_resumes_as_if_it_had_not_been(end, store_path, tmp_path, m
 
 
 def test_a_finished_run_can_be_prolonged(store_path, tmp_path):
-    train(from_dict(recipe(store_path, max_steps=3)), tmp_path / "run", progress=False)
-    assert train(from_dict(recipe(store_path, max_steps=5)), tmp_path / "run", resume=True, progress=False).steps == 5
+    train(recipe_from(recipe(store_path, max_steps=3)), tmp_path / "run", progress=False)
+    assert train(recipe_from(recipe(store_path, max_steps=5)), tmp_path / "run", resume=True, progress=False).steps == 5
     before = load_file(tmp_path / "run" / "weights.safetensors")
-    with pytest.raises(ConfigError, match="has ended"):
-        train(from_dict(recipe(store_path, max_steps=5)), tmp_path / "run", resume=True, progress=False)
+    with pytest.raises(RecipeError, match="has ended"):
+        train(recipe_from(recipe(store_path, max_steps=5)), tmp_path / "run", resume=True, progress=False)
     after = load_file(tmp_path / "run" / "weights.safetensors")
     assert all(torch.equal(before[k], after[k]) for k in before)
-    with pytest.raises(ConfigError, match=r"train\.seed=0"):
-        train(from_dict(recipe(store_path, max_steps=9, seed=1)), tmp_path / "run", resume=True, progress=False)
+    with pytest.raises(RecipeError, match=r"train\.seed=0"):
+        train(recipe_from(recipe(store_path, max_steps=9, seed=1)), tmp_path / "run", resume=True, progress=False)
     other = recipe(store_path, max_steps=9)
     other["model"]["width"] = 32
-    with pytest.raises(ConfigError, match="model"):
-        train(from_dict(other), tmp_path / "run", resume=True, progress=False)
+    with pytest.raises(RecipeError, match="model"):
+        train(recipe_from(other), tmp_path / "run", resume=True, progress=False)
 
 
 def test_a_run_killed_before_the_export_is_finished_by_resuming(store_path, tmp_path):
-    config = from_dict(recipe(store_path, max_steps=3))
+    config = recipe_from(recipe(store_path, max_steps=3))
     weights = train(config, tmp_path / "run", progress=False).weights
     whole = load_file(weights)
     weights.unlink()
@@ -298,7 +298,7 @@ def test_a_run_killed_before_the_export_is_finished_by_resuming(store_path, tmp_
 
 
 def test_weights_round_trip_and_refusals(store_path, tmp_path):
-    config = from_dict(recipe(store_path, max_steps=2))
+    config = recipe_from(recipe(store_path, max_steps=2))
     result = train(config, tmp_path / "run", progress=False)
     denoiser, card = load_pretrained(tmp_path / "run")
     assert card.elements == [1, 6, 7, 8, 9, 11] and card.training["steps"] == 2
@@ -340,7 +340,7 @@ def test_trains_without_rdkit_and_jsonargparse(store_path, tmp_path):
 
 def test_conditions_are_learned_from_the_coordinates_and_stay_with_the_weights(store_path, tmp_path):
     """The network standardises by the data's mean and spread; the card names the conditions."""
-    config = from_dict(recipe(store_path, max_steps=4, condition_dropout=0.0) | {"model": CONDITIONED})
+    config = recipe_from(recipe(store_path, max_steps=4, condition_dropout=0.0) | {"model": CONDITIONED})
     train(config, tmp_path / "run", progress=False)
     denoiser, card = load_pretrained(tmp_path / "run")
     assert card.model["conditions"] == ["radius_of_gyration"]
@@ -351,27 +351,27 @@ def test_conditions_are_learned_from_the_coordinates_and_stay_with_the_weights(s
         radii.append(float((pos - pos.mean(0)).square().sum(1).mean().sqrt()))
     np.testing.assert_allclose(float(denoiser.net.condition_mean), np.mean(radii), rtol=2e-3)
     np.testing.assert_allclose(float(denoiser.net.condition_std), np.std(radii), rtol=2e-3)
-    with pytest.raises(ConfigError, match="no property 'mass'"):
-        from_dict({"model": {"conditions": ["mass"]}})
-    with pytest.raises(ConfigError, match="condition_dropout"):
-        from_dict({"train": {"condition_dropout": 1.0}})
+    with pytest.raises(RecipeError, match="no property 'mass'"):
+        recipe_from({"model": {"conditions": ["mass"]}})
+    with pytest.raises(RecipeError, match="condition_dropout"):
+        recipe_from({"train": {"condition_dropout": 1.0}})
 
 
 def test_begins_with_given_weights_and_learns_further_levels(store_path, molecules, tmp_path):
     first = recipe(store_path, max_steps=2)
     first["model"]["levels"] = ["MMFF94s"]
-    source = train(from_dict(first), tmp_path / "first", progress=False)
+    source = train(recipe_from(first), tmp_path / "first", progress=False)
     for m, level in zip(molecules, ["MMFF94s", "mine", ""] * 4, strict=False):
         m.levels = [level] * len(m.pos)
     write_store(tmp_path / "mine.h5", molecules)
     for m in molecules:
         m.levels = []
     more = recipe(tmp_path / "mine.h5", max_steps=1, init_from=str(source.weights))
-    with pytest.raises(ConfigError, match=r"model\.levels does not name mine"):
-        train(from_dict(more | {"model": first["model"]}), tmp_path / "no", progress=False)
+    with pytest.raises(RecipeError, match=r"model\.levels does not name mine"):
+        train(recipe_from(more | {"model": first["model"]}), tmp_path / "no", progress=False)
     more["model"] = first["model"] | {"levels": ["mine", "MMFF94s"]}
     still = more | {"optimizer": {"lr": 1e-9, "muon_lr": 1e-9, "warmup": 1}}
-    train(from_dict(still), tmp_path / "second", progress=False)
+    train(recipe_from(still), tmp_path / "second", progress=False)
     old, new = (load_pretrained(tmp_path / name)[0] for name in ("first", "second"))
     theirs, ours = old.net.state_dict(), new.net.state_dict()
     torch.testing.assert_close(ours.pop("level.weight"), theirs.pop("level.weight")[[1, 0, 1]])  # mine: as unknown
@@ -382,8 +382,8 @@ def test_begins_with_given_weights_and_learns_further_levels(store_path, molecul
         ("process", {"gamma": 1.0}, "another process: {'gamma': 1.33}"),
         ("model", more["model"] | {"heads": 4}, "another model: {'heads': 2}"),
     ):
-        with pytest.raises(ConfigError, match=message):
-            train(from_dict(more | {section: change}), tmp_path / "third", progress=False)
+        with pytest.raises(RecipeError, match=message):
+            train(recipe_from(more | {section: change}), tmp_path / "third", progress=False)
 
 
 CONDITIONED = {"width": 16, "depths": [1, 1], "heads": 2, "pair_width": 8, "conditions": ["radius_of_gyration"]}
@@ -393,12 +393,12 @@ def test_both_stages_are_trained_from_one_data_section(store_path, tmp_path):
     """Twenty steps of each; their cards say what they are, and the weights load."""
     options = recipe(store_path, max_steps=20, val_every=10)
     options["data"]["hydrogens"] = "second"
-    first = train(from_dict(options), tmp_path / "first", progress=False)
+    first = train(recipe_from(options), tmp_path / "first", progress=False)
     _, card = load_pretrained(first.weights)
     assert card.data == {"kind": "molecules", "hydrogens": "second"} and card.model["kind"] == "conformer"
     assert card.elements[0] == 1 and card.domain["max_atoms"] > 12  # of whole molecules
     options["model"] = {"kind": "hydrogen", "width": 16, "depths": [1, 1]}
-    second = train(from_dict(options), tmp_path / "second", progress=False)
+    second = train(recipe_from(options), tmp_path / "second", progress=False)
     denoiser, card = load_pretrained(second.weights)
     assert isinstance(denoiser.net, HydrogenNet) and card.model["kind"] == "hydrogen"
     assert np.isfinite([first.val_loss, second.val_loss]).all() and {"val/error", "val/entropy"} <= set(card.metrics)
@@ -407,7 +407,7 @@ def test_both_stages_are_trained_from_one_data_section(store_path, tmp_path):
 def test_skeletons_are_what_the_first_stage_sees(store_path):
     options = recipe(store_path)
     options["data"]["hydrogens"] = "second"
-    data = ConformerDataModule(from_dict(options).data, seed=0)
+    data = ConformerDataModule(recipe_from(options).data, seed=0)
     assert data.train.sizes().tolist() == [item.num_nodes for item in data.train]
     water = [item for item in data.train if item.smiles == "O"]
     assert all((item.z > 1).all() for item in data.train if item.smiles != "O") and all(len(i.z) == 3 for i in water)
@@ -415,5 +415,5 @@ def test_skeletons_are_what_the_first_stage_sees(store_path):
 
 @pytest.mark.parametrize("wrong", [{"hydrogens": "third"}, {"hydrogens": "first"}])
 def test_the_second_stage_needs_hydrogens_that_go_second(wrong):
-    with pytest.raises(ConfigError, match=r"hydrogens"):
-        from_dict({"data": {"kind": "molecules", "store": ["a.h5"], **wrong}, "model": {"kind": "hydrogen"}})
+    with pytest.raises(RecipeError, match=r"hydrogens"):
+        recipe_from({"data": {"kind": "molecules", "store": ["a.h5"], **wrong}, "model": {"kind": "hydrogen"}})

@@ -14,11 +14,11 @@ from safetensors.torch import load_file
 from pyg_diffusion import FieldGenerator
 from pyg_diffusion.cli import main
 from pyg_diffusion.data.field_file import FieldFileError, read_fields, write_fields
+from pyg_diffusion.tasks import recipe_from
+from pyg_diffusion.tasks.fields.data import FieldDataModule
 from pyg_diffusion.tasks.molecules.generator import ConformerGenerator
-from pyg_diffusion.train import train
-from pyg_diffusion.train.config import ConfigError, from_dict
+from pyg_diffusion.train import RecipeError, train
 from pyg_diffusion.train.datamodule import Draws
-from pyg_diffusion.train.fields import FieldDataModule
 from pyg_diffusion.train.module import NoiseLevels
 from pyg_diffusion.weights_io import load_pretrained
 
@@ -47,13 +47,13 @@ def recipe(root, kind="graph", conditions=(), **train_options) -> dict:
 def trained(tmp_path_factory):
     """A run conditioned on the amplitude."""
     folder = tmp_path_factory.mktemp("fields")
-    train(from_dict(recipe(folder / "data", conditions=["amplitude"])), folder / "run", progress=False)
+    train(recipe_from(recipe(folder / "data", conditions=["amplitude"])), folder / "run", progress=False)
     return folder / "run"
 
 
 def test_importance_sampling_follows_the_losses_and_stays_unbiased():
     """After losses 1, ..., 20 in the bins, levels come in proportion to them, and the weights undo it."""
-    config = from_dict({"train": {"time_sampling": "importance"}})
+    config = recipe_from({"train": {"time_sampling": "importance"}})
     moments = torch.zeros(2, NoiseLevels.bins)
     levels = NoiseLevels(config, moments)
     span = torch.linspace(levels.low, levels.high, NoiseLevels.bins + 1)
@@ -75,16 +75,16 @@ def test_importance_sampling_follows_the_losses_and_stays_unbiased():
 @pytest.mark.parametrize("kind", ["graph", "eps", "score", "mlp", "energy"])
 def test_every_network_trains_resumes_and_samples(kind, tmp_path):
     options = {"objectives": {"eps": 1.0, "x0": 0.1}, "time_sampling": "importance", "regularizers": {"smoothness": 0.1}}
-    whole = train(from_dict(recipe(tmp_path / "data", kind, **options)), tmp_path / "whole", progress=False)
+    whole = train(recipe_from(recipe(tmp_path / "data", kind, **options)), tmp_path / "whole", progress=False)
     train(
-        from_dict(recipe(tmp_path / "data", kind, **options) | {"optimizer": {"name": "muon"}}),
+        recipe_from(recipe(tmp_path / "data", kind, **options) | {"optimizer": {"name": "muon"}}),
         tmp_path / "muon",
         False,
         False,
     )
     if kind == "energy":
         mined = recipe(tmp_path / "data", kind, **options, miner="adversarial")
-        assert np.isfinite(train(from_dict(mined), tmp_path / "mined", progress=False).val_loss)
+        assert np.isfinite(train(recipe_from(mined), tmp_path / "mined", progress=False).val_loss)
     assert np.isfinite(whole.val_loss) and whole.steps == 4
     x = FieldGenerator.from_pretrained(whole.weights, steps=3, device="cpu").sample(3, seed=1)
     assert x.shape == (3, 20, 1) and bool(torch.isfinite(x).all())
@@ -93,7 +93,7 @@ def test_every_network_trains_resumes_and_samples(kind, tmp_path):
 def test_a_broken_run_of_fields_resumes_as_if_it_had_not_been(tmp_path):
     """Ended early by its steps and prolonged with the same schedule: the learned noise levels are part of the state."""
     options = {"time_sampling": "importance", "checkpoint_minutes": 1e-6}
-    config = from_dict(recipe(tmp_path / "data", max_steps=6, **options))
+    config = recipe_from(recipe(tmp_path / "data", max_steps=6, **options))
     whole = train(config, tmp_path / "whole", progress=False)
     state = torch.load(tmp_path / "whole" / "last.ckpt", weights_only=True)
     assert float(state["state_dict"]["time_moments"][1].sum()) == 6 * 6
@@ -129,7 +129,7 @@ def test_two_processes_with_half_the_batch_each_have_the_losses_of_one(tmp_path)
     values["data"]["batch_size"] = 5
     path = tmp_path / "r.yaml"
     path.write_text(yaml.safe_dump(values))
-    train(from_dict(values), tmp_path / "one", progress=False)
+    train(recipe_from(values), tmp_path / "one", progress=False)
     command = [sys.executable, "-m", "pyg_diffusion.cli", "train", str(path), "-o", str(tmp_path / "two"), "--quiet"]
     done = subprocess.run([*command, "train.devices=2", "train.strategy=ddp"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -160,7 +160,9 @@ def test_conditions_guidance_and_known_nodes(trained):
     denoiser, card = load_pretrained(trained)
     with pytest.raises(ValueError, match="make fields, no molecules"):
         ConformerGenerator(denoiser, card)
-    amplitudes = FieldDataModule(from_dict(recipe(trained.parent / "data", conditions=["amplitude"])).data, 0, ["amplitude"])
+    amplitudes = FieldDataModule(
+        recipe_from(recipe(trained.parent / "data", conditions=["amplitude"])).data, 0, ["amplitude"]
+    )
     torch.testing.assert_close(denoiser.net.condition_mean, amplitudes.conditions(["amplitude"])[0], rtol=1e-2, atol=0)
 
 
@@ -213,14 +215,14 @@ def test_field_files_are_checked(tmp_path):
     ],
 )
 def test_wrong_recipes_of_any_kind_are_named(change, message):
-    with pytest.raises(ConfigError, match=message):
-        from_dict(change)
+    with pytest.raises(RecipeError, match=message):
+        recipe_from(change)
 
 
 def test_wrong_laws_are_named(tmp_path):
     values = recipe(tmp_path)
     values["data"]["law"] = "gauss"
-    with pytest.raises(ConfigError, match="data: law must be one of matern"):
-        FieldDataModule(from_dict(values).data, 0)
-    with pytest.raises(ConfigError, match="varies no 'amplitude'"):
-        FieldDataModule(from_dict(recipe(tmp_path)).data, 0, ["amplitude"])
+    with pytest.raises(RecipeError, match="data: law must be one of matern"):
+        FieldDataModule(recipe_from(values).data, 0)
+    with pytest.raises(RecipeError, match="varies no 'amplitude'"):
+        FieldDataModule(recipe_from(recipe(tmp_path)).data, 0, ["amplitude"])

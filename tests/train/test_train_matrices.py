@@ -10,9 +10,9 @@ from safetensors.torch import load_file
 from pyg_diffusion import MatrixInverter
 from pyg_diffusion.cli import main
 from pyg_diffusion.mining import MINERS
-from pyg_diffusion.train import load_config, train
-from pyg_diffusion.train.config import ConfigError, from_dict
-from pyg_diffusion.train.matrices import MatrixDataModule
+from pyg_diffusion.tasks import load_recipe, recipe_from
+from pyg_diffusion.tasks.matrices.data import MatrixDataModule
+from pyg_diffusion.train import RecipeError, train
 
 
 def recipe(kind="matrix_energy", **train_options) -> dict:
@@ -37,14 +37,14 @@ def recipe(kind="matrix_energy", **train_options) -> dict:
 @pytest.mark.parametrize("kind", ["matrix_energy", "matrix_mlp_energy"])
 @pytest.mark.parametrize("miner", MINERS)
 def test_every_miner_trains_and_its_figures_are_logged(kind, miner, tmp_path):
-    result = train(from_dict(recipe(kind, miner=miner, max_steps=21)), tmp_path / "run", progress=False)
+    result = train(recipe_from(recipe(kind, miner=miner, max_steps=21)), tmp_path / "run", progress=False)
     assert np.isfinite(result.val_loss)
     log = next((tmp_path / "run").glob("logs/*/metrics.csv")).read_text().splitlines()[0]
     assert all((f"mining/{name}" in log) == (miner != "none") for name in ("gap", "true_gap", "false_negatives", "calls"))
 
 
 def test_training_matrices_are_new_and_their_inverses_right():
-    data = MatrixDataModule(from_dict(recipe()).data, 0)
+    data = MatrixDataModule(recipe_from(recipe()).data, 0)
     first, again, other, held = data.train[3], data.train[3], data.train[4], data.val[3]
     assert torch.equal(first.matrix, again.matrix) and not torch.equal(first.matrix, other.matrix)
     assert not torch.equal(first.matrix, held.matrix)
@@ -56,8 +56,8 @@ def test_a_short_training_inverts_small_matrices(tmp_path):
     """n = 2 in some seconds: far better than the mean inverse on new matrices; and through the command line."""
     options = recipe(max_steps=300, val_every=300)
     options["data"] |= {"n": 2, "num_samples": 20_000, "batch_size": 32}
-    train(from_dict(options), tmp_path / "run", progress=False)
-    held = MatrixDataModule(from_dict(options).data, 0).val
+    train(recipe_from(options), tmp_path / "run", progress=False)
+    held = MatrixDataModule(recipe_from(options).data, 0).val
     a, inverse = (torch.stack([held[k][name].view(2, 2) for k in range(8)]) for name in ("matrix", "x"))
     inverter = MatrixInverter.from_pretrained(tmp_path / "run", steps=10)
     out = inverter.invert(a)
@@ -81,7 +81,7 @@ def test_a_short_training_inverts_small_matrices(tmp_path):
 def test_a_broken_run_of_matrices_resumes_as_if_it_had_not_been(tmp_path, monkeypatch):
     from pyg_diffusion.train import DenoiserModule
 
-    config = from_dict(recipe(miner="adversarial", max_steps=6, checkpoint_minutes=1e-6))
+    config = recipe_from(recipe(miner="adversarial", max_steps=6, checkpoint_minutes=1e-6))
     whole = train(config, tmp_path / "whole", progress=False)
     step = DenoiserModule.training_step
 
@@ -101,7 +101,7 @@ def test_a_broken_run_of_matrices_resumes_as_if_it_had_not_been(tmp_path, monkey
 
 @pytest.mark.parametrize("name", ["q001", "q002", "q003", "q004", "q005"])
 def test_the_configs_are_sound(name):
-    config = load_config(Path(__file__).parents[2] / "configs" / f"{name}.yaml")
+    config = load_recipe(Path(__file__).parents[2] / "configs" / f"{name}.yaml")
     miners = {"q001": "none", "q002": "random", "q003": "adversarial", "q004": "adversarial", "q005": "calibrated"}
     assert config.train.miner == miners[name] and config.data.kind == "matrices"
 
@@ -112,9 +112,9 @@ def test_the_configs_are_sound(name):
         ({"train": {"miner": "hard"}}, "none, random, published, adversarial, calibrated"),
         ({"train": {"miner": "random"}}, "negatives are for energies"),
         ({"data": {"kind": "matrices"}, "train": {"miner": "random", "miner_options": {"steps": 1}}}, "miner_options"),
-        ({"data": {"kind": "matrices"}, "model": {"conditions": ["x"]}}, "matrices have none"),
+        ({"data": {"kind": "matrices"}, "model": {"conditions": ["x"]}}, "matrix_energy takes none"),
     ],
 )
 def test_wrong_miners_are_named(change, message):
-    with pytest.raises(ConfigError, match=message):
-        from_dict(change)
+    with pytest.raises(RecipeError, match=message):
+        recipe_from(change)

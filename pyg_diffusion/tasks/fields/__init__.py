@@ -35,7 +35,9 @@ class Fields(Task):
 
     def datamodule(self, recipe: Recipe) -> SignalDataModule:
         from .data import FieldDataModule
+        from .recipe import FieldsData
 
+        assert isinstance(recipe.data, FieldsData)
         return FieldDataModule(recipe.data, recipe.train.seed, recipe.model.conditions)
 
     def check_card(self, card: Card) -> None:

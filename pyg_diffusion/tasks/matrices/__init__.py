@@ -33,14 +33,11 @@ class Matrices(Task):
 
         return MatricesData
 
-    def check(self, recipe: Recipe) -> None:
-        from .recipe import check
-
-        check(recipe)
-
     def datamodule(self, recipe: Recipe) -> SignalDataModule:
         from .data import MatrixDataModule
+        from .recipe import MatricesData
 
+        assert isinstance(recipe.data, MatricesData)
         return MatrixDataModule(recipe.data, recipe.train.seed)
 
     def generator(self, denoiser: Denoiser, card: Card, **options: Any) -> MatrixInverter:

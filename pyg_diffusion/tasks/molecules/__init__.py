@@ -39,6 +39,7 @@ class Molecules(Task):
     makes = "conformers"
     networks = ("conformer", "hydrogen")
     terms = ("smoothness", "neighbour_alignment", "bonds", "angles", "clashes")
+    averages = ("rotations", "mirror", "labels", "ensemble")
     commands: ClassVar[Mapping[str, Command]] = {
         "prepare": Command(
             "Turn SDF files or tables of SMILES (packed or not) into one HDF5 store; resumes where it was interrupted.",

@@ -7,7 +7,6 @@ from typing import Literal
 
 import numpy as np
 import torch
-from pyg_diffusion.train.recipe import DataSection
 from torch_geometric.data import Batch, Data
 
 from pyg_diffusion import laplacian_operator
@@ -17,6 +16,7 @@ from pyg_diffusion.spectral import PowerSpectrum
 from pyg_diffusion.tasks import Task
 from pyg_diffusion.tasks.options import add_drawing, at_least, drawing_options
 from pyg_diffusion.train.datamodule import SignalDataModule
+from pyg_diffusion.train.recipe import DataSection
 
 
 class TreesData(DataSection):

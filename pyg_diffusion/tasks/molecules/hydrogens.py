@@ -4,12 +4,12 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Batch
 
-from ..chem.skeleton import whole_data
-from ..data import MoleculeData
-from ..nn.hydrogen_net import DRAWS, HydrogenNet
-from .conformers import ConformerDataModule, ConformerItems
-from .datamodule import Draws
-from .module import DenoiserModule
+from ...chem.skeleton import whole_data
+from ...data import MoleculeData
+from ...nn.hydrogen_net import DRAWS, HydrogenNet
+from ...train.datamodule import Draws
+from ...train.module import DenoiserModule
+from .data import ConformerDataModule, ConformerItems
 
 
 class HydrogenItems(ConformerItems):

@@ -1,0 +1,234 @@
+"""Conformers of prepared stores as training data."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+from torch_geometric.data import Batch
+from torch_geometric.utils import to_dense_batch
+
+from ...chem.skeleton import skeleton, skeleton_sizes
+from ...data import MoleculeData, MoleculeStore, laplacian_operator, schema
+from ...data.properties import properties
+from ...data.symmetry import automorphisms
+from ...posterior import Candidates
+from ...spectral import DenseOperator, LaplacianOperator, PowerSpectrum
+from ...train.datamodule import Draws, SignalDataModule
+from ...train.module import DenoiserModule
+from ...train.recipe import Recipe, RecipeError
+from .recipe import MoleculesData
+
+
+class ConformerItems(Dataset):
+    """Conformers of several stores as `MoleculeData`; entry k of `index` is (store, molecule, conformer).
+
+    With `skeletons` they lack the hydrogens that are drawn second.
+
+    For exact targets an item also holds what else its coordinates may have been (see `posterior.Candidates`): with "labels"
+    in `exact`, `label_index [P·N]`, the permutations of `automorphisms` one after the other, and `label_batch [P]`, 0 that
+    becomes the number of the graph in a batch; with "ensemble", `ensemble_pos [K·N, 3]` and `ensemble_batch [K]`, all
+    conformers of the molecule at its level in the store.
+    """
+
+    def __init__(self, stores: list[MoleculeStore], index: np.ndarray, skeletons: bool = False, exact: Sequence[str] = ()):
+        self.stores, self.index, self.skeletons, self.exact = stores, index, skeletons, tuple(exact)
+        self._labels: dict[tuple[int, int], Tensor] = {}  # found once per molecule and process
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, k: int) -> MoleculeData:
+        store, molecule, conformer = self.index[k].tolist()
+        chosen = [conformer]
+        if "ensemble" in self.exact:
+            levels = self.stores[store].levels_of(molecule)
+            chosen = [k for k, level in enumerate(levels) if level == levels[conformer]]
+        found = self.stores[store].molecule(molecule, chosen)
+        if self.skeletons:
+            found = skeleton(found).molecule
+        data = found.data(chosen.index(conformer))
+        if "labels" in self.exact:
+            if (store, molecule) not in self._labels:
+                self._labels[store, molecule] = automorphisms(data).to(torch.int16)
+            labels = self._labels[store, molecule].long()
+            data.label_index, data.label_batch = labels.flatten(), labels.new_zeros(len(labels))
+        if "ensemble" in self.exact:
+            data.ensemble_pos = torch.from_numpy(np.concatenate(found.pos))
+            data.ensemble_batch = torch.zeros(len(chosen), dtype=torch.long)
+        return data
+
+    def sizes(self) -> np.ndarray:
+        """Atoms of each entry."""
+        sizes = np.zeros(len(self.index), int)
+        for k, store in enumerate(self.stores):
+            mine = self.index[:, 0] == k
+            sizes[mine] = (skeleton_sizes(store) if self.skeletons else store.sizes())[self.index[mine, 1]]
+        return sizes
+
+
+def rotations(q: Tensor) -> Tensor:
+    """Rotations of quaternions `[n, 4]` of any length, `[n, 3, 3]`; Haar-random if those are normal."""
+    w, x, y, z = (q / q.norm(dim=1, keepdim=True)).unbind(1)
+    rows = [
+        1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y),
+        2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x),
+        2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y),
+    ]  # fmt: skip
+    return torch.stack(rows, dim=1).view(-1, 3, 3)
+
+
+class ConformerDataModule(SignalDataModule):
+    """Training and validation conformers of the stores that a recipe names, shown in random orientation and handedness.
+
+    A reflected molecule is the other enantiomer, of equal energy: half of the samples are reflected, with the wanted order
+    of every stereocentre reversed.
+
+    Args:
+        conditioned: properties that the model is conditioned on.
+        exact: what exact targets average over (`Recipe.exact_targets`).
+    """
+
+    centered = True
+    items = ConformerItems
+    config: MoleculesData
+    train: ConformerItems
+    val: ConformerItems
+
+    def __init__(self, config: MoleculesData, seed: int, conditioned: Sequence[str] = (), exact: Sequence[str] = ()):
+        super().__init__(config, seed)
+        self.conditioned, self.exact, self.max_pairs = list(conditioned), tuple(exact), config.max_pairs
+        self.sources = [Path(path).name for path in config.store]
+        if not config.store:
+            raise RecipeError("data.store: name at least one store; 'pyg-diffusion prepare INPUT -o STORE.h5' makes one")
+        self.stores = [MoleculeStore(path) for path in config.store]
+        second = config.hydrogens == "second"
+        tables = []
+        for k, store in enumerate(self.stores):
+            table = store.conformer_index()
+            tables.append(np.concatenate([np.full((len(table), 1), k), table], axis=1))
+        index = np.concatenate(tables)
+        if not len(index):
+            raise RecipeError(f"{', '.join(config.store)}: no conformers to train on")
+        if config.val_store:
+            held = MoleculeStore(config.val_store)
+            self.val = self.items([held], np.insert(held.conformer_index(), 0, 0, axis=1), second, exact)
+        else:  # by SMILES, so that no molecule is on both sides, whatever its atom order or store
+            names = [np.array(store.smiles()) for store in self.stores]
+            smiles = np.concatenate([name[table[:, 1]] for name, table in zip(names, tables, strict=True)])
+            molecules = np.unique(smiles)
+            count = max(1, round(config.val_fraction * len(molecules)))
+            chosen = molecules[np.random.default_rng([seed, 1]).permutation(len(molecules))[:count]]
+            mine = np.isin(smiles, chosen)
+            if mine.all():
+                raise RecipeError("one molecule alone cannot be split into training and validation; give data.val_store")
+            self.val = self.items(self.stores, index[mine], second, exact)
+            index = index[~mine]
+        if not len(self.val):
+            raise RecipeError(f"{config.val_store}: no conformers to validate on")
+        repeat = np.array(config.repeat or [1] * len(self.stores))
+        self.train = self.items(self.stores, np.repeat(index, repeat[index[:, 0]], axis=0), second, exact)
+
+    def elements(self) -> list[int]:
+        """Atomic numbers in the training conformers, sorted."""
+        return np.unique(self._trained_atoms("atom/z")).tolist()
+
+    def domain(self) -> dict[str, Any]:
+        """Atoms of the largest training molecule, and the formal charges of atoms in the training conformers, sorted."""
+        charges = self._trained_atoms("atom/x")[:, list(schema.ATOM_FEATURES).index("charge")].astype(int) - 2
+        whole = ConformerItems(self.stores, self.train.index)
+        return {"max_atoms": int(whole.sizes().max()), "charges": np.unique(charges).tolist()}
+
+    def _trained_atoms(self, column: str) -> np.ndarray:
+        """A column of the stores, for the atoms of the molecules that are trained on."""
+        rows = []
+        for k, store in enumerate(self.stores):
+            used = np.zeros(len(store), bool)
+            used[self.train.index[self.train.index[:, 0] == k, 1]] = True
+            rows.append(store.arrays[column][np.repeat(used, store.sizes())])
+        return np.concatenate(rows)
+
+    def levels(self) -> set[str]:
+        return {level for store in self.stores for level in store.levels if level}
+
+    def sizes(self, items: Dataset) -> np.ndarray:
+        assert isinstance(items, ConformerItems)
+        return items.sizes()
+
+    def model_facts(self) -> dict[str, Any]:
+        return {}
+
+    def card_facts(self) -> dict[str, Any]:
+        data = {"kind": "molecules", "hydrogens": self.config.hydrogens}
+        return {"elements": self.elements(), "data": data, "domain": self.domain()}
+
+    def present(self, batch: Batch, draws: Draws) -> tuple[LaplacianOperator, Tensor, Batch]:
+        turn = rotations(draws.graph_normal(4))
+        mirror = draws.graph_uniform(1)[:, 0] < 0.5
+        turn = torch.where(mirror[:, None, None], -turn, turn)
+        pos = torch.einsum("ni,nij->nj", batch.pos, turn[batch.batch])
+        reflected = mirror[batch.batch[batch.tetra_index[0]]]
+        swapped = batch.tetra_index[[0, 2, 1, 3, 4]]
+        told = batch.clone()
+        told.tetra_index = torch.where(reflected, swapped, batch.tetra_index)
+        if "ensemble" in self.exact:
+            hand = torch.where(mirror[batch.ensemble_batch], -1.0, 1.0)
+            length = batch.ptr.diff()[batch.ensemble_batch]
+            rows = hand.repeat_interleave(length, output_size=batch.ensemble_pos.size(0))
+            told.ensemble_pos = batch.ensemble_pos * rows[:, None]
+        if self.conditioned:
+            told.condition = properties(self.conditioned, *to_dense_batch(pos, batch.batch))
+        return laplacian_operator(batch, DenseOperator.from_laplacian), pos, told
+
+    def candidates(self, operator: LaplacianOperator, x_0: Tensor, told: Batch) -> Candidates | None:
+        if not self.exact:
+            return None
+        assert isinstance(operator, DenseOperator)
+        mirror = None
+        if "mirror" in self.exact:  # a molecule that has no centre told is its own mirror image to the network
+            centres = told.batch.new_zeros(told.num_graphs).index_add(
+                0, told.batch[told.tetra_index[0]], torch.ones_like(told.tetra_index[0])
+            )
+            mirror = centres == 0
+        ensemble = (told.ensemble_pos, told.ensemble_batch) if "ensemble" in self.exact else None
+        labels = (told.label_index, told.label_batch) if "labels" in self.exact else None
+        return Candidates.of(operator, x_0, ensemble, labels, mirror)
+
+    def conditions(self, names: Sequence[str], sample: int = 4000) -> tuple[Tensor, Tensor]:
+        chosen = np.random.default_rng([self.seed, 3]).permutation(len(self.train))[:sample]
+        batch = Batch.from_data_list([self.train[int(k)] for k in chosen])
+        values = properties(names, *to_dense_batch(batch.pos, batch.batch))
+        return values.mean(0), values.std(0, correction=0).clamp_min(1e-3)
+
+    def spectrum(self, sample: int = 4000) -> PowerSpectrum:
+        """p(λ) of the training coordinates: |Ŝ|² averaged over x, y, z, null modes left out."""
+        chosen = np.random.default_rng([self.seed, 2]).permutation(len(self.train))[:sample]
+        values, powers = [], []
+        for part in np.array_split(chosen, max(1, len(chosen) // 256)):
+            batch = Batch.from_data_list([self.train[int(k)] for k in part])
+            operator = DenseOperator.from_edges(batch.edge_index, batch.num_nodes, batch=batch.batch).to(torch.float32)
+            free = operator.mode_mask & (operator.eigenvalues > 0)
+            values.append(operator.eigenvalues[free])
+            powers.append(operator.to_modes(batch.pos).square().mean(-1)[free])
+        lam = torch.cat(values)
+        return PowerSpectrum.fit(lam, torch.cat(powers)) if lam.numel() > 1 else PowerSpectrum.harmonic()
+
+
+def datamodule(recipe: Recipe) -> ConformerDataModule:
+    """Of the network's stage."""
+    from .hydrogens import HydrogenDataModule
+
+    data = recipe.data
+    assert isinstance(data, MoleculesData)
+    kind = HydrogenDataModule if recipe.model.kind == "hydrogen" else ConformerDataModule
+    return kind(data, recipe.train.seed, recipe.model.conditions, recipe.exact_targets)
+
+
+def module(recipe: Recipe) -> type[DenoiserModule]:
+    """What trains the network's stage."""
+    from .hydrogens import HydrogenModule
+
+    return HydrogenModule if recipe.model.kind == "hydrogen" else DenoiserModule

@@ -1,0 +1,68 @@
+"""What a recipe says of molecules."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from ...data.properties import PROPERTIES
+from ...sections import RecipeError
+from ...train.recipe import Counted, DataSection, Recipe
+
+
+class MoleculesData(DataSection):
+    """Conformers of prepared stores."""
+
+    kind: Literal["molecules"] = "molecules"
+    batch_size: Counted = 128
+    """conformers per step, of all processes together"""
+    store: list[str] = Field([])
+    """paths of prepared stores"""
+    repeat: list[int] = Field([])
+    """passes over each store in one epoch"""
+    val_store: str = ""
+    """a store that is held out; if there is none, val_fraction of the molecules is"""
+    val_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.02
+    """share of the molecules that is held out, at least one"""
+    hydrogens: Literal["first", "second"] = "first"
+    """first, with the atoms they are bound to, or second, drawn when those are known, so that the graph is the skeleton
+    (`chem.skeleton`)"""
+    max_pairs: Counted = 80_000
+    """a batch holds no more than this many padded atom pairs"""
+
+    @model_validator(mode="after")
+    def _one_count_for_each_store(self) -> "MoleculesData":
+        if self.repeat and len(self.repeat) != len(self.store):
+            raise ValueError(f"repeat has {len(self.repeat)} entries for {len(self.store)} stores")
+        return self
+
+    def essence(self) -> dict[str, Any]:
+        names = {"store": [Path(path).name for path in self.store], "val_store": Path(self.val_store).name}
+        return super().essence() | names
+
+
+def exact_targets(recipe: Recipe) -> tuple[str, ...]:
+    """What "auto" averages over: all that is in closed form and that the network is not told."""
+    if recipe.model.kind == "hydrogen":
+        return ()
+    return ("rotations",) if recipe.model.conditions else ("rotations", "mirror", "labels")
+
+
+def check(recipe: Recipe) -> None:
+    """Raises RecipeError where the sections do not go together."""
+    data, model, train, asked = recipe.data, recipe.model, recipe.train, recipe.exact_targets
+    assert isinstance(data, MoleculesData)
+    if model.kind == "hydrogen" and (data.hydrogens != "second" or train.exact_targets != ["auto"]):
+        raise RecipeError(
+            "model.kind: hydrogen is the second stage; set data.hydrogens to second, and no train.exact_targets"
+        )
+    if unknown := sorted(set(model.conditions) - set(PROPERTIES)):
+        raise RecipeError(f"model.conditions: no property {unknown[0]!r}; there are {', '.join(PROPERTIES)}")
+    where = f"train.exact_targets: {', '.join(asked)}:"
+    if asked and "rotations" not in asked:
+        raise RecipeError(f"{where} conformers are shown in random orientation, so name rotations as well")
+    if set(asked) - {"rotations"} and model.conditions:
+        raise RecipeError(
+            f"{where} what the network is told ({', '.join(model.conditions)}) tells one conformer from another; "
+            "name rotations alone"
+        )
