@@ -11,8 +11,8 @@ T = TypeVar("T")
 class Registry(Mapping[str, T], Generic[T]):
     """A mapping from names to things, each loaded when it is first asked for; its names cost no import.
 
-    A package brings one of its own through the entry point group `pyg_diffusion.<group>`, a program through `add`. A name that
-    is taken keeps what it has: the package's own come first, then what was added, then other packages in order of name.
+    A package brings one of its own through the entry point group `pyg_diffusion.<group>`, a program through `add`. A name
+    that is taken keeps what it has: the package's own come first, then what was added, then other packages by their names.
 
     Args:
         group: the last part of the entry point group.
