@@ -32,7 +32,8 @@ from torch import Tensor
 from pyg_diffusion.data import laplacian_operator
 from pyg_diffusion.datasets import GridFields
 from pyg_diffusion.generate_fields import FieldGenerator
-from pyg_diffusion.metrics.fields import BASELINES, compare_fields, nearest_mse, power_spectrum
+from pyg_diffusion.metrics.field_measures import compare_fields
+from pyg_diffusion.metrics.fields import BASELINES, nearest_mse, power_spectrum
 from pyg_diffusion.sample import Ancestral, Exponential, Sampler
 from pyg_diffusion.spectral import ExactOperator
 

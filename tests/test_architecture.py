@@ -23,13 +23,15 @@ MAY_IMPORT = {
     "regularize": {"spectral", "sde", "denoise"},
     "terms": {"spectral", "regularize", "data.schema", "transforms"},
     "mining": {"spectral", "sde", "denoise"},
-    "sample": {"spectral", "sde", "denoise"},
+    "sample": {"spectral", "sde", "denoise", "registry"},
     "files": set(),
+    "registry": set(),
+    "deprecated": set(),
     "data": {"spectral", "files"},
     "transforms": {"spectral", "data"},
     "nn": {"spectral", "data.schema", "data.properties", "denoise.Noisy"},
     "chem": {"spectral", "data", "transforms"},
-    "metrics": {"spectral", "data", "chem"},
+    "metrics": {"spectral", "data", "chem", "registry", "deprecated"},
     "datasets": {"spectral", "data", "transforms", "chem"},
 }
 THIRD_PARTY = {

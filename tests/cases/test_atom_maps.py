@@ -12,7 +12,7 @@ from pyg_diffusion.chem.records import set_maps_aside, with_maps
 from pyg_diffusion.chem.smiles import record_from_smiles
 from pyg_diffusion.chem.splits import connectivity, scaffold
 from pyg_diffusion.metrics import evaluate, group_records
-from pyg_diffusion.metrics.conformers import flat_smiles, isomeric_smiles
+from pyg_diffusion.metrics.references import flat_smiles, isomeric_smiles
 from pyg_diffusion.pipeline import input_records, sdf_text, unique_molecules
 
 PLAIN, MAPPED, OTHER = (
