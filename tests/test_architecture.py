@@ -35,7 +35,7 @@ MAY_IMPORT = {
     "transforms": {"spectral", "data"},
     "nn": {"spectral", "data.schema", "data.properties", "data.molecule", "network", "registry", "sections"},
     "chem": {"spectral", "data", "transforms", "registry"},
-    "metrics": {"spectral", "data", "chem", "registry"},
+    "metrics": {"spectral", "data", "chem", "registry", "deprecated"},
     "datasets": {"spectral", "data", "transforms", "chem"},
     "weights_io": {"spectral", "sde", "denoise", "network", "nn", "data.schema", "files"},
     "generate": {"spectral", "denoise", "data", "sample", "weights_io", "deprecated"},
