@@ -19,6 +19,7 @@ def split(lines, path, say):
 
 def parse(index, raw, need_3d):
     (mol,) = Chem.JSONToMols(raw[1])
+    Chem.GetSymmSSSR(mol)
     return Record(index, raw[0], mol)
 
 
