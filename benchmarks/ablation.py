@@ -31,7 +31,7 @@ from machine import machine
 
 from pyg_diffusion import FieldGenerator, laplacian_operator
 from pyg_diffusion.datasets import GridFields
-from pyg_diffusion.metrics.fields import compare_fields, sampling_floor
+from pyg_diffusion.metrics.field_measures import compare_fields, sampling_floor
 from pyg_diffusion.tasks import recipe_from
 from pyg_diffusion.train import train
 

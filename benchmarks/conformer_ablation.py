@@ -36,7 +36,7 @@ from machine import machine
 from pyg_diffusion.chem import read_sdf
 from pyg_diffusion.data import MoleculeStore
 from pyg_diffusion.metrics import evaluate, group_records
-from pyg_diffusion.metrics.conformers import MoleculeResult
+from pyg_diffusion.metrics.result import MoleculeResult
 from pyg_diffusion.spectral import PowerSpectrum
 from pyg_diffusion.tasks import recipe_from
 from pyg_diffusion.tasks.molecules.data import ConformerDataModule

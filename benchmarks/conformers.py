@@ -1,7 +1,7 @@
 """Conformers of the shipped weights (or others) beside other methods, by sampler and number of network evaluations.
 
     python benchmarks/conformers.py [REFERENCE.sdf.gz] [--weights FILE] [--runs ancestral:10 ancestral:20:MMFF94s
-        ddim0.5:8:diversity=10 ...] [--compare etkdg mmff mmff4 etkdg2 mmff2 openconf --openconf-python PYTHON]
+        ddim:0.5:8:diversity=10 ...] [--compare etkdg mmff mmff4 etkdg2 mmff2 openconf --openconf-python PYTHON]
 
 The measures and the other methods are those of `pyg-diffusion evaluate`: 2K conformers for K references, nothing leaves the
 denominator; seconds are of one core, whatever else the machine does. `--molecules M` takes the first M in the order drawn by
@@ -50,25 +50,19 @@ from pyg_diffusion.metrics import (
     group_records,
     records_of,
 )
-from pyg_diffusion.sample import DDIM, Ancestral, Exponential
+from pyg_diffusion.sample import parse_sampler
 from pyg_diffusion.weights_io import SHIPPED
 
 HERE = Path(__file__).parent
-SAMPLERS = {
-    "exponential2": lambda: Exponential(2),
-    "exponential1": lambda: Exponential(1),
-    "ddim0.5": lambda: DDIM(0.5),
-    "ancestral": Ancestral,
-}
-RUN = r"([^:]+):(\d+)(?::([^:=]+))?(?::diversity=([\d.]+))?(?::oversample=([\d.]+))?"
+RUN = r"(.+?):(\d+)(?::([A-Za-z][^:=]*))?(?::diversity=([\d.]+))?(?::oversample=([\d.]+))?"
 RUN_SYNTAX = "SAMPLER:STEPS[:RELAX][:diversity=W][:oversample=M]"
-RUNS = ["ancestral:8:oversample=2", "ancestral:16", "ancestral:40", "ddim0.5:16", "exponential1:5", "exponential2:5"]
+RUNS = ["ancestral:8:oversample=2", "ancestral:16", "ancestral:40", "ddim:0.5:16", "exponential1:5", "exponential2:5"]
 
 
 @lru_cache(len(RUNS))
 def generator(weights, sampler, steps, confidence):
     """Loaded once for all pieces."""
-    options = {"sampler": SAMPLERS[sampler](), "steps": steps, "device": "cpu", "confidence": confidence}
+    options = {"sampler": parse_sampler(sampler), "steps": steps, "device": "cpu", "confidence": confidence}
     return ConformerGenerator.from_pretrained(weights, **options)
 
 

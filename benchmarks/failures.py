@@ -25,7 +25,7 @@ from rdkit.Chem import rdMolAlign, rdMolDescriptors
 from pyg_diffusion.chem import read_sdf
 from pyg_diffusion.chem.heavy import heavy_atoms
 from pyg_diffusion.metrics import BASELINES, draw_each, evaluate, group_records
-from pyg_diffusion.metrics.conformers import OK
+from pyg_diffusion.metrics.result import OK
 from pyg_diffusion.tasks.molecules.plot import draw_overlay
 
 HERE = Path(__file__).parent

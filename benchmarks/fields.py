@@ -32,19 +32,15 @@ from torch import Tensor
 from pyg_diffusion import FieldGenerator
 from pyg_diffusion.data import laplacian_operator
 from pyg_diffusion.datasets import GridFields
-from pyg_diffusion.metrics.fields import BASELINES, compare_fields, nearest_mse, power_spectrum
-from pyg_diffusion.sample import Ancestral, Exponential, Sampler
+from pyg_diffusion.metrics.field_measures import compare_fields
+from pyg_diffusion.metrics.fields import BASELINES, nearest_mse, power_spectrum
+from pyg_diffusion.sample import SAMPLERS, parse_sampler
 from pyg_diffusion.spectral import ExactOperator
 
 HERE = Path(__file__).parent
 ERRORS = ("spectrum", "covariance", "sliced_wasserstein", "marginal_wasserstein", "mmd", "smoothness_wasserstein")
 FIGURES = ("mean_mse", "nearest_mse", "train_mse", "smoothness")
 FLOOR = "held out"
-SAMPLERS: dict[str, Callable[[], Sampler | None]] = {
-    "": lambda: None,  # the default
-    "ancestral": Ancestral,
-    "exponential3": lambda: Exponential(3),
-}
 # Mean MSE and graph smoothness of the earlier system on its own data, which is gone: for the record, not for comparison.
 EARLIER = {"interpolation": (0.001100, 98.79), "uniform": (0.007637, 343.56), "gaussian": (0.008986, 1064.99)}
 
@@ -77,7 +73,7 @@ CASES = {
 def diffusion(source: str, case: Case) -> FieldGenerator:
     """Of a trained run, FOLDER[@SAMPLER], which must be of the case's law and of enough of it."""
     run_dir, _, sampler = source.partition("@")
-    generator = FieldGenerator.from_pretrained(run_dir, sampler=SAMPLERS[sampler]())
+    generator = FieldGenerator.from_pretrained(run_dir, sampler=parse_sampler(sampler) if sampler else None)
     facts = generator.card.data
     wanted = {"law": case.law, "shape": list(case.shape), "kinds": case.kinds, "parameters": case.parameters}
     wrong = {name: facts.get(name) for name, value in wanted.items() if facts.get(name) != value}
@@ -195,10 +191,10 @@ def main() -> None:
     for text in args.run:
         head, _, source = text.partition("=")
         case, _, name = head.partition(":")
-        if case not in runs or not name or not source or source.partition("@")[2] not in SAMPLERS:
+        if case not in runs or not name or not source or source.partition("@")[2].partition(":")[0] not in ("", *SAMPLERS):
             parser.error(
                 f"--run takes CASE:NAME=FOLDER[@SAMPLER] with a case of {', '.join(runs)} and a sampler of "
-                f"{', '.join(filter(None, SAMPLERS))}; got {text!r}"
+                f"{', '.join(SAMPLERS)}; got {text!r}"
             )
         runs[case][name] = source
     before = json.loads(args.out.read_text())["cases"] if args.out.is_file() else {}  # cases that are not run now stay

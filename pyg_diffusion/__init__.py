@@ -8,7 +8,7 @@ from typing import Any
 
 from .deprecated import moved
 
-__version__ = "0.6.0"
+__version__ = "0.7.0"
 
 _HOMES = {
     "AddBondWeights": "transforms",

@@ -14,7 +14,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from .network import Network
+from .network import EnergyNetwork, Network
 from .network import Noisy as Noisy
 from .sde import LinearSDE
 from .spectral import Kernel, LaplacianOperator
@@ -146,6 +146,17 @@ class Denoiser(nn.Module):
         out = self.predictions(operator, w_t, t, parts, context)[-1]
         on_s_t, on_out = denoised_from(self.predicts, parts)
         return operator.combine((on_s_t, w_t), (on_out, out))
+
+    def slope(self, operator: LaplacianOperator, x_t: Tensor, t: Tensor, context=None) -> tuple[Tensor, Tensor]:
+        """(E `[num_graphs]`, ∂E/∂S_t `[num_nodes, C]`) for a flat signal `x_t [num_nodes, C]`.
+
+        Raises:
+            TypeError: the network is no energy.
+        """
+        if not isinstance(self.net, EnergyNetwork):
+            raise TypeError(f"descending a landscape needs an EnergyNet, got {type(self.net).__name__}")
+        log_tau = self.sde.schedule.tau(t).expand(operator.num_graphs, 1).log()
+        return self.net.slope(x_t, log_tau, operator, context)
 
     def forward(self, operator: LaplacianOperator, x_t: Tensor, t: Tensor, context=None) -> Tensor:
         """D for a flat signal `x_t [num_nodes, C]`."""

@@ -85,6 +85,7 @@ class GraphGenerator(Generic[J]):
     """
 
     makes: ClassVar[str]  # the kind of data, as a card names it
+    nodes: ClassVar[str] = "nodes"  # what they are, for messages
     default_steps: ClassVar[int] = 50
     budget: int = 65_536
 
@@ -190,8 +191,8 @@ class GraphGenerator(Generic[J]):
             if not isinstance(error, ConvergenceError) and "memory" not in str(error):
                 raise
             if len(jobs) == 1:
-                unreached = "what to keep of it could not be kept: it fits nothing that the model can make"
-                memory = f"not enough memory for its {jobs[0].size} nodes"
+                unreached = f"the {self.nodes} to keep could not be kept: they fit nothing that the model can make"
+                memory = f"not enough memory for its {jobs[0].size} {self.nodes}"
                 jobs[0].problem = unreached if isinstance(error, ConvergenceError) else memory
                 return jobs
         else:

@@ -193,14 +193,14 @@ def test_rotation_error_of_the_shipped_network_is_small(shipped):
 
 
 def test_a_molecule_too_large_for_the_memory_does_not_take_the_others_along(untrained, molecules, monkeypatch):
-    run = ConformerGenerator._run
+    run = ConformerGenerator._draw
 
     def scarce(self, jobs, **options):
         if len(jobs) > 2 or jobs[0].data.num_nodes > 15:
             raise torch.OutOfMemoryError("CUDA out of memory")
         run(self, jobs, **options)
 
-    monkeypatch.setattr(ConformerGenerator, "_run", scarce)
+    monkeypatch.setattr(ConformerGenerator, "_draw", scarce)
     small, large = molecules[4], molecules[5]
     one, two = untrained.sample([small, large], 5)  # one batch of ten, which does not fit
     assert len(one.positions) == 5 and not one.problem

@@ -121,7 +121,8 @@ def _kind(path: str, wanted: Format | None, head: list[str]) -> Format:
     name = "stdin" if path == "-" else path
     if not any(line.strip() for line in head):
         return wanted or SDF  # which calls it empty, or damaged
-    found = next((kind for kind in FORMATS.values() if kind.recognises(head)), None)
+    kinds = sorted(FORMATS.values(), key=lambda kind: kind is SMILES)  # many texts could be a table of SMILES
+    found = next((kind for kind in kinds if kind.recognises(head)), None)
     if found is not SDF:  # which may hold anything in its data fields
         text = "".join(head[:200])
         if foreign := next((what for what, pattern in _FOREIGN if pattern.search(text)), None):

@@ -6,34 +6,41 @@ The names load on first use: fields need no RDKit.
 from importlib import import_module
 from typing import Any
 
+from ..deprecated import moved
+
 _HOMES = {
     "BASELINES": "baselines",
     "BaselineError": "baselines",
     "Comparison": "comparison",
-    "Ensemble": "conformers",
-    "Evaluation": "conformers",
+    "Ensemble": "references",
+    "Evaluation": "result",
     "Geometry": "validity",
-    "Matcher": "conformers",
-    "MoleculeResult": "conformers",
-    "Skipped": "conformers",
+    "MEASURES": "registry",
+    "Matcher": "matcher",
+    "Measure": "registry",
+    "MoleculeResult": "result",
     "StereoCheck": "validity",
+    "UnusedRecord": "result",
     "compare": "comparison",
+    "compare_fields": "field_measures",
     "draw_each": "baselines",
-    "compare_fields": "fields",
     "etkdg": "baselines",
-    "evaluate": "conformers",
+    "evaluate": "evaluation",
     "geometry": "validity",
-    "group_records": "conformers",
+    "group_records": "references",
+    "measure": "registry",
+    "measured": "registry",
     "mmff_strain": "strain",
     "posebusters_failures": "validity",
-    "records_of": "conformers",
-    "rmsd_matrix": "conformers",
+    "records_of": "references",
+    "rmsd_matrix": "rmsd",
     "xtb_strain": "strain",
 }
 __all__ = list(_HOMES)
+_moved = moved(__name__, {"Skipped": "metrics.result:UnusedRecord"})
 
 
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return _moved(name)

@@ -1,8 +1,8 @@
 """How good are generated fields? Two sets of samples `[S, N, C]` of one graph compared, and the baselines to beat.
 
-Every error is 0 for identical sets, never for two finite sets of one law: `sampling_floor` says what is left there. With
-S samples in each set, squared errors of the floor go like 2/S, and what T training samples leave unknown adds 1/T: T should
-be ten times S or more.
+Every error is 0 for identical sets, never for two finite sets of one law: `field_measures.sampling_floor` says what is left
+there. With S samples in each set, squared errors of the floor go like 2/S, and what T training samples leave unknown adds
+1/T: T should be ten times S or more.
 """
 
 import math
@@ -11,12 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..deprecated import moved
 from ..spectral import ExactOperator, LaplacianOperator
 
 SMALL = 1e-3  # modes with less than this share of the mean power count as if they had it
 
 
-def _check(*sets: Tensor) -> list[Tensor]:
+def same_shape(*sets: Tensor) -> list[Tensor]:
     """The sets in float64, where they are `[S >= 1, N, C]` of one N and C, and finite."""
     for x in sets:
         if x.dim() != 3 or x.size(0) == 0 or x.shape[1:] != sets[0].shape[1:]:
@@ -46,7 +47,7 @@ def power_spectrum(x: Tensor, operator: ExactOperator) -> Tensor:
 
 def spectrum_error(generated: Tensor, reference: Tensor, operator: ExactOperator) -> float:
     """Mean over modes and channels of |p_gen - p_ref| / max(p_ref, `SMALL` · mean p_ref): every mode counts alike."""
-    generated, reference = _check(generated, reference)
+    generated, reference = same_shape(generated, reference)
     p, q = power_spectrum(generated, operator), power_spectrum(reference, operator)
     return float(((p - q).abs() / q.clamp_min(SMALL * float(q.mean()))).mean()) if float(q.sum()) else float(p.sum() > 0)
 
@@ -56,7 +57,7 @@ def covariance_error(generated: Tensor, reference: Tensor) -> float:
 
     By Gram matrices of the samples, so that no NC x NC matrix is formed: ⟨XᵀX, YᵀY⟩ = ‖X Yᵀ‖².
     """
-    generated, reference = _check(generated, reference)
+    generated, reference = same_shape(generated, reference)
     if min(len(generated), len(reference)) < 2:
         raise ValueError("a covariance needs at least 2 samples")
     x, y = ((z - z.mean(0)).flatten(1) / math.sqrt(len(z) - 1) for z in (generated, reference))
@@ -80,7 +81,7 @@ def sliced_wasserstein(generated: Tensor, reference: Tensor, projections: int = 
 
     In many dimensions projections of anything are nearly Gaussian: beside it look at `marginal_wasserstein`.
     """
-    generated, reference = (x.flatten(1) for x in _check(generated, reference))
+    generated, reference = (x.flatten(1) for x in same_shape(generated, reference))
     rng = np.random.default_rng(seed)
     directions = torch.from_numpy(rng.standard_normal((generated.size(1), projections))).to(generated.device)
     directions /= directions.norm(dim=0)
@@ -89,7 +90,7 @@ def sliced_wasserstein(generated: Tensor, reference: Tensor, projections: int = 
 
 def marginal_wasserstein(generated: Tensor, reference: Tensor) -> float:
     """√ of the mean W₂² over every node's and channel's own distribution, in units of the field."""
-    generated, reference = (x.flatten(1) for x in _check(generated, reference))
+    generated, reference = (x.flatten(1) for x in same_shape(generated, reference))
     return float(wasserstein(generated, reference).mean().sqrt())
 
 
@@ -98,7 +99,7 @@ def mmd(generated: Tensor, reference: Tensor) -> float:
 
     k(x, y) = ⅓ Σ_c exp(-|x - y|² / 2 c² h²), c = ½, 1, 2, h the median distance within the reference.
     """
-    generated, reference = (x.flatten(1) for x in _check(generated, reference))
+    generated, reference = (x.flatten(1) for x in same_shape(generated, reference))
     within = torch.cdist(reference, reference)
     apart = ~torch.eye(len(reference), dtype=torch.bool, device=reference.device)
     h2 = float(within[apart].square().median()) if len(reference) > 1 else 0.0
@@ -122,69 +123,14 @@ def nearest_mse(generated: Tensor, others: Tensor) -> float:
 
     With the training set as the others it shows copying: far below what fresh samples of the law have.
     """
-    generated, others = (x.flatten(1) for x in _check(generated, others))
+    generated, others = (x.flatten(1) for x in same_shape(generated, others))
     nearest = torch.cat([torch.cdist(block, others).amin(1) for block in generated.split(256)])
     return float(nearest.square().mean() / max(generated.size(1), 1))
 
 
-def compare_fields(
-    generated: Tensor, reference: Tensor, operator: ExactOperator, projections: int = 512, seed: int = 0
-) -> dict[str, float]:
-    """Every metric of generated `[S, N, C]` against held-out `[R, N, C]` samples.
-
-    Errors, 0 at best, `sampling_floor` at sensible best:
-
-    - `spectrum`, `covariance`, `sliced_wasserstein`, `marginal_wasserstein`, `mmd`: see the functions;
-    - `smoothness_wasserstein`: W₂ between the distributions of ‖L S‖², relative to the reference's mean.
-
-    Not errors but figures to agree with the reference's own (both are least for generators without any variety):
-
-    - `smoothness`: mean of ‖L S‖²;
-    - `mean_mse`: mean squared error per entry of the samples to the reference's mean field;
-    - `nearest_mse`: the same to the nearest reference.
-
-    Args:
-        operator: of one graph, such as `laplacian_operator(dataset[0], dtype=torch.float64)`.
-        projections, seed: of the sliced Wasserstein distance.
-
-    Raises:
-        ValueError: shapes that do not fit, fields that are not finite.
-    """
-    generated, reference = _check(generated, reference)
-    rough, rough_reference = smoothness(generated, operator), smoothness(reference, operator)
-    gap = wasserstein(rough[:, None], rough_reference[:, None]).sqrt()
-    return {
-        "spectrum": spectrum_error(generated, reference, operator),
-        "covariance": covariance_error(generated, reference),
-        "sliced_wasserstein": sliced_wasserstein(generated, reference, projections, seed),
-        "marginal_wasserstein": marginal_wasserstein(generated, reference),
-        "mmd": mmd(generated, reference),
-        "smoothness_wasserstein": float(gap / rough_reference.mean().clamp_min(torch.finfo(torch.float64).tiny)),
-        "smoothness": float(rough.mean()),
-        "mean_mse": float((generated - reference.mean(0)).square().mean()),
-        "nearest_mse": nearest_mse(generated, reference),
-    }
-
-
-def sampling_floor(
-    held_out: Tensor, reference: Tensor, operator: ExactOperator, projections: int = 512, seed: int = 0
-) -> dict[str, float]:
-    """`compare_fields` of fresh samples of the law against the reference: the mean over blocks of the reference's size.
-
-    Args:
-        held_out: at least as many samples as the reference, and none of its own.
-    """
-    size = len(reference)
-    if len(held_out) < size or not size:
-        raise ValueError(f"the floor needs as many held-out samples as there are references, {size}; got {len(held_out)}")
-    blocks = held_out[: len(held_out) // size * size].split(size)
-    rows = [compare_fields(block, reference, operator, projections, seed) for block in blocks]
-    return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
-
-
 def interpolation(train: Tensor, count: int, seed: int = 0) -> Tensor:
     """Baseline: (1 - u) a + u b between two different random training samples, u uniform, `[count, N, C]`."""
-    (train,), rng = _check(train), np.random.default_rng(seed)
+    (train,), rng = same_shape(train), np.random.default_rng(seed)
     if len(train) < 2:
         raise ValueError("interpolation needs at least 2 training samples")
     a = rng.integers(len(train), size=count)
@@ -194,21 +140,21 @@ def interpolation(train: Tensor, count: int, seed: int = 0) -> Tensor:
 
 def uniform(train: Tensor, count: int, seed: int = 0) -> Tensor:
     """Baseline: every entry uniform between the least and the largest value of its channel, `[count, N, C]`."""
-    (train,), rng = _check(train), np.random.default_rng(seed)
+    (train,), rng = same_shape(train), np.random.default_rng(seed)
     low, high = train.amin((0, 1)), train.amax((0, 1))
     return low + (high - low) * torch.from_numpy(rng.random((count, *train.shape[1:]))).to(train.device)
 
 
 def gaussian_iid(train: Tensor, count: int, seed: int = 0) -> Tensor:
     """Baseline: every entry normal with its own training mean and standard deviation, independent, `[count, N, C]`."""
-    (train,), rng = _check(train), np.random.default_rng(seed)
+    (train,), rng = same_shape(train), np.random.default_rng(seed)
     noise = torch.from_numpy(rng.standard_normal((count, *train.shape[1:]))).to(train.device)
     return train.mean(0) + train.std(0, correction=min(1, len(train) - 1)) * noise
 
 
 def gaussian_cov(train: Tensor, count: int, seed: int = 0) -> Tensor:
     """Baseline: normal with the training mean and covariance, `[count, N, C]`: mean + Xᵀz/√(T - 1), X centred samples."""
-    (train,), rng = _check(train), np.random.default_rng(seed)
+    (train,), rng = same_shape(train), np.random.default_rng(seed)
     if len(train) < 2:
         raise ValueError("a covariance needs at least 2 samples")
     z = torch.from_numpy(rng.standard_normal((count, len(train)))).to(train.device)
@@ -218,3 +164,5 @@ def gaussian_cov(train: Tensor, count: int, seed: int = 0) -> Tensor:
 
 
 BASELINES = {f.__name__: f for f in (interpolation, uniform, gaussian_iid, gaussian_cov)}
+
+__getattr__ = moved(__name__, dict.fromkeys(("compare_fields", "sampling_floor"), "metrics.field_measures"))

@@ -2,6 +2,7 @@
 
 from torch import Tensor
 
+from .registry import sampler
 from .sampler import Sampler, StepContext
 
 
@@ -39,3 +40,8 @@ class PredictorCorrector(Sampler):
 
     def __repr__(self) -> str:
         return f"PredictorCorrector({self.predictor}, corrections={self.corrections}, size={self.size})"
+
+
+def by_name(predictor: str = "ancestral", corrections: int = 1, size: float = 0.2) -> PredictorCorrector:
+    """With the predictor of a name in `SAMPLERS`."""
+    return PredictorCorrector(sampler(predictor), corrections, size)

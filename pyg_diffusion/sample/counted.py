@@ -10,7 +10,8 @@ from .guidance import Steered
 
 
 class Counted(Steered):
-    """A denoiser that counts how often it is asked for D; put beneath what steers it, that is every network evaluation.
+    """A denoiser that counts how often it is asked for D, or for its energy's slope; put beneath what steers it, that is
+    every network evaluation.
 
     Attributes:
         evaluations: so far; one is of the whole batch, so each of its graphs has had as many.
@@ -23,3 +24,7 @@ class Counted(Steered):
     def denoise(self, operator: LaplacianOperator, w_t: Tensor, t: Tensor, context: Any = None) -> Tensor:
         self.evaluations += 1
         return self.denoiser.denoise(operator, w_t, t, context)
+
+    def slope(self, operator: LaplacianOperator, x_t: Tensor, t: Tensor, context: Any = None) -> tuple[Tensor, Tensor]:
+        self.evaluations += 1
+        return self.denoiser.slope(operator, x_t, t, context)

@@ -1,5 +1,7 @@
 """The exponential integrator of the probability-flow ODE, with a step size of its own in every mode."""
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
@@ -76,3 +78,6 @@ class Exponential(Sampler):
 
     def __repr__(self) -> str:
         return f"Exponential(order={self.order})"
+
+
+exponential1, exponential2, exponential3 = partial(Exponential, 1), partial(Exponential, 2), partial(Exponential, 3)

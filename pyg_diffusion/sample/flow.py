@@ -1,5 +1,7 @@
 """The probability-flow ODE by textbook integrators in t: what the exponential integrator is measured against."""
 
+from functools import partial
+
 from torch import Tensor
 
 from ..spectral import Kernel
@@ -41,3 +43,6 @@ class ProbabilityFlow(Sampler):
 
     def __repr__(self) -> str:
         return f"ProbabilityFlow(order={self.order})"
+
+
+euler, heun = partial(ProbabilityFlow, 1), partial(ProbabilityFlow, 2)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ..denoise import Denoiser, Parts
+from ..network import Network
 from ..sde import LinearSDE
 from ..spectral import LaplacianOperator
 
@@ -21,6 +22,14 @@ class Steered:
     def sde(self) -> LinearSDE:
         return self.denoiser.sde
 
+    @property
+    def net(self) -> Network:
+        return self.denoiser.net
+
+    @property
+    def centered(self) -> bool:
+        return self.denoiser.centered
+
     def parts(self, t: Tensor) -> Parts:
         return self.denoiser.parts(t)
 
@@ -32,6 +41,9 @@ class Steered:
 
     def denoise(self, operator: LaplacianOperator, w_t: Tensor, t: Tensor, context: Any = None) -> Tensor:
         return self.denoiser.denoise(operator, w_t, t, context)
+
+    def slope(self, operator: LaplacianOperator, x_t: Tensor, t: Tensor, context: Any = None) -> tuple[Tensor, Tensor]:
+        return self.denoiser.slope(operator, x_t, t, context)
 
 
 class ClassifierFree(Steered):

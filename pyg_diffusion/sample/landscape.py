@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from ..denoise import Denoiser
-from ..network import EnergyNetwork
 from ..spectral import Kernel, LaplacianOperator
+from .guidance import Steered
 
 
 def _ratio(above: Kernel, below: Kernel) -> Kernel:
@@ -49,7 +49,12 @@ class LandscapeDescent:
 
     @torch.no_grad()
     def iterate(
-        self, denoiser: Denoiser, operator: LaplacianOperator, grid: Tensor, noise: Callable[[], Tensor], context: Any = None
+        self,
+        denoiser: Denoiser | Steered,
+        operator: LaplacianOperator,
+        grid: Tensor,
+        noise: Callable[[], Tensor],
+        context: Any = None,
     ) -> Iterator[Foothold]:
         """The path, step by step. Arguments as for `sample`.
 
@@ -57,31 +62,26 @@ class LandscapeDescent:
             TypeError: the denoiser's network is no energy.
             ValueError: the energy is not finite where a landscape is entered.
         """
-        net, sde = denoiser.net, denoiser.sde
-        if not isinstance(net, EnergyNetwork):
-            raise TypeError(f"descending a landscape needs an EnergyNet, got {type(net).__name__}")
+        sde = denoiser.sde
         if grid.dim() != 1 or grid.numel() < 1 or not bool((grid.diff() < 0).all()):
             raise ValueError("a time grid must be one decreasing vector")
         grid = grid.to(operator.device, operator.dtype)
-        context = net.encode(context, operator)
+        context = denoiser.net.encode(context, operator)
 
         def project(x: Tensor) -> Tensor:
             return operator.from_work(denoiser.project(operator, operator.to_work(x))) if denoiser.centered else x
-
-        def slope(x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-            return net.slope(x, sde.schedule.tau(t).expand(operator.num_graphs, 1).log(), operator, context)
 
         x = operator.from_work(denoiser.start(operator, grid[0], lambda: operator.to_work(project(noise()))))
         size = torch.full((operator.num_graphs, 1), self.size, dtype=operator.dtype, device=operator.device)
         for k, t in enumerate(grid):
             if k:
                 x = operator.apply(_ratio(sde.mean(t), sde.mean(grid[k - 1])), x)
-            energy, gradient = slope(x, t)
+            energy, gradient = denoiser.slope(operator, x, t, context)
             if not bool(torch.isfinite(energy).all()):
                 raise ValueError("the energy is not finite: is the input, or are the weights?")
             for _ in range(self.steps):
                 trial = x - operator.on_nodes(size) * operator.apply(sde.std(t), project(gradient))
-                trial_energy, trial_gradient = slope(trial, t)
+                trial_energy, trial_gradient = denoiser.slope(operator, trial, t, context)
                 accepted = trial_energy <= energy  # False for NaN
                 here = operator.on_nodes(accepted)[:, None]
                 x, gradient = trial.where(here, x), trial_gradient.where(here, gradient)
@@ -90,7 +90,12 @@ class LandscapeDescent:
                 yield Foothold(t, x, energy, accepted)
 
     def sample(
-        self, denoiser: Denoiser, operator: LaplacianOperator, grid: Tensor, noise: Callable[[], Tensor], context: Any = None
+        self,
+        denoiser: Denoiser | Steered,
+        operator: LaplacianOperator,
+        grid: Tensor,
+        noise: Callable[[], Tensor],
+        context: Any = None,
     ) -> Tensor:
         """Ŝ_0 `[num_nodes, C]`.
 

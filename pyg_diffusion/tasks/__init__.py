@@ -33,7 +33,7 @@ def task_of(card: "Card") -> Task:
     """
     from ..weights_io import WeightsError
 
-    kind = card.data["kind"]
+    kind = str(card.data.get("kind"))
     if kind not in TASKS:
         raise WeightsError(f"these weights make {kind!r}, of which nothing is known here; there are {', '.join(TASKS)}")
     try:

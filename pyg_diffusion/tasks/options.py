@@ -85,14 +85,15 @@ class _Names:
 
 
 class Named(argparse.Action):
-    """Stores a name of a registry, "module:attribute" in the package; `%(names)s` in its help are those there are."""
+    """Stores a name of a registry, "module:attribute" in the package, with options behind a colon; `%(names)s` in its help
+    are those there are."""
 
     def __init__(self, *args: Any, registry: str, **settings: Any):
         super().__init__(*args, **settings)
         self.names = _Names(registry)
 
     def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option: str | None = None) -> None:
-        if values not in self.names():
+        if values.partition(":")[0] not in self.names():
             raise argparse.ArgumentError(self, f"there is no {values!r}; there are {self.names}")
         setattr(namespace, self.dest, values)
 
@@ -107,7 +108,7 @@ def add_drawing(group: Options, terms: Sequence[str], steps: int, sampler: str) 
     group.add_argument("--steps", type=at_least(2), default=None, help=f"times of every draw; {steps} if not given")
     group.add_argument(
         "--sampler", action=Named, registry="sample.registry:SAMPLERS", default=None, metavar="NAME",
-        help=f"one of %(names)s; {sampler} if not given",
+        help=f"one of %(names)s, options behind a colon as in ddim:0.5; {sampler} if not given",
     )  # fmt: skip
     group.add_argument("--eta", type=share, default=0.0, help="of the ddim sampler")
     group.add_argument(
@@ -129,15 +130,18 @@ def sampler_of(args: argparse.Namespace) -> "Sampler | None":
     """The sampler that the options name; None for the generator's own.
 
     Raises:
-        UsageError: --eta goes with another.
+        UsageError: it has no such option, or --eta goes with another.
     """
     if args.eta and args.sampler != "ddim":
         raise UsageError("--eta belongs to --sampler ddim")
     if args.sampler is None:
         return None
-    from ..sample.registry import sampler
+    from ..sample.registry import parse_sampler
 
-    return sampler(args.sampler, **({"eta": args.eta} if args.eta else {}))
+    try:
+        return parse_sampler(args.sampler + (f":{args.eta}" if args.eta else ""))
+    except ValueError as error:
+        raise UsageError(f"--{error}") from error
 
 
 def drawing_options(args: argparse.Namespace, card: "Card") -> dict[str, Any]:

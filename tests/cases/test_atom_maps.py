@@ -13,7 +13,7 @@ from pyg_diffusion.chem.smiles import record_from_smiles
 from pyg_diffusion.chem.splits import connectivity, scaffold
 from pyg_diffusion.chem.writing import sdf_text
 from pyg_diffusion.metrics import evaluate, group_records
-from pyg_diffusion.metrics.conformers import flat_smiles, isomeric_smiles
+from pyg_diffusion.metrics.references import flat_smiles, isomeric_smiles
 from pyg_diffusion.tasks.molecules.inputs import input_records, unique_molecules
 
 PLAIN, MAPPED, OTHER = (

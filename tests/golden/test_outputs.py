@@ -103,16 +103,20 @@ def sampled(folder: Path) -> dict[str, list]:
 
 def defaults() -> dict[str, dict]:
     """Every option of every command and what it is where it is not given."""
-    least = {
-        "prepare": ["a.sdf", "-o", "a.h5"],
-        "train": ["a.yaml", "-o", "run"],
-        "finetune": ["a.sdf", "-o", "run"],
-        "sample": ["C"],
-        "evaluate": ["a.sdf", "b.sdf"],
-        "plot": ["run"],
-    }
-    parsed = {command: vars(parse([command, *given])) for command, given in least.items()}
-    return {command: json.loads(json.dumps(options | {"task": None})) for command, options in parsed.items()}
+    least = (
+        ["prepare", "a.sdf", "-o", "a.h5"],
+        ["train", "a.yaml", "-o", "run"],
+        ["finetune", "a.sdf", "-o", "run"],
+        ["sample", "C"],
+        ["evaluate", "a.h5", "b.sdf"],  # of fields
+        ["evaluate", "a.sdf", "b.sdf"],
+        ["plot", "run"],
+    )
+    found: dict[str, dict] = {}
+    for arguments in least:
+        options = vars(parse(arguments)) | {"task": None}
+        found[arguments[0]] = found.get(arguments[0], {}) | json.loads(json.dumps(options))
+    return found
 
 
 def test_sample_gives_what_it_gave(tmp_path):

@@ -2,16 +2,20 @@
 
 import json
 import sys
+from collections import Counter
 
 import numpy as np
 import pytest
+from conformer_sets import embed, ensemble, from_3d, positions
 from rdkit import Chem
 from rdkit.Chem import rdDistGeom
 
+from pyg_diffusion.chem import with_positions
 from pyg_diffusion.chem.relax import relax_mmff
 from pyg_diffusion.chem.similarity import representatives
 from pyg_diffusion.cli import main
 from pyg_diffusion.metrics import BASELINES, BaselineError, compare, draw_each, etkdg, evaluate, group_records, records_of
+from pyg_diffusion.metrics.validity import atom_map
 from pyg_diffusion.tasks.molecules.options import BASELINES as NAMES
 
 TWISTED = "C1C[C@@H]2C[C@@H]1CC2"  # norbornane with one bridgehead inside
@@ -19,10 +23,6 @@ TWISTED = "C1C[C@@H]2C[C@@H]1CC2"  # norbornane with one bridgehead inside
 
 def full(smiles):
     return Chem.AddHs(Chem.MolFromSmiles(smiles))
-
-
-def positions(mol):
-    return np.array([c.GetPositions() for c in mol.GetConformers()])
 
 
 def draw(name, mol, n, seed=0):
@@ -166,3 +166,31 @@ def test_through_the_command_line(interpreter, tmp_path, capsys):
     assert list(rows) == ["pyg_diffusion", *(BASELINES[n].label for n in ("mmff", *names))]
     assert all(row["seconds per conformer"] > 0 for name, row in rows.items() if name != "pyg_diffusion")
     assert rows["openconf"]["missing"] == 2 and rows["ETKDGv3, 2x drawn"]["missing"] == 0
+
+
+def test_baseline_uses_the_graph_and_keeps_it():
+    mol = from_3d(embed("C[C@H](O)c1nonc1N", 1))
+    far = with_positions(mol, positions(mol) + 100.0)
+    a, seconds = etkdg(mol, 3, seed=1)
+    b, _ = etkdg(far, 3, seed=1)
+    np.testing.assert_array_equal(positions(a), positions(b))  # the coordinates it is given do not matter
+    assert a.GetNumConformers() == 3 and seconds > 0 and mol.GetNumConformers() == 1
+    relaxed, _ = etkdg(mol, 3, seed=1, mmff=True)
+    assert np.abs(positions(relaxed) - positions(a)).max() > 1e-3
+    assert np.array_equal(atom_map(mol, relaxed), np.arange(mol.GetNumAtoms()))  # MMFF's aromaticity stays out
+    (out,) = evaluate([ensemble(mol, "m")], [*records_of(a, "m"), *records_of(relaxed, "m")]).molecules
+    assert out.counts == Counter(ok=6)
+
+
+def test_baseline_that_fails_returns_fewer():
+    impossible = Chem.AddHs(Chem.MolFromSmiles("C1C[C@@H]2C[C@@H]1CC2"))  # norbornane with one bridgehead inside
+    made, _ = etkdg(impossible, 2)
+    assert made.GetNumConformers() == 0
+
+
+def test_baseline_conformers_differ_under_every_seed():
+    mol = Chem.AddHs(Chem.MolFromSmiles("CCCO"))
+    for seed in (0, 1):
+        first, second = positions(etkdg(mol, 2, seed)[0])
+        assert np.abs(first - second).max() > 1e-3
+    np.testing.assert_array_equal(positions(etkdg(mol, 2, 4)[0]), positions(etkdg(mol, 2, 4)[0]))

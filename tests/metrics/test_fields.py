@@ -7,9 +7,11 @@ import pytest
 import torch
 from scipy.stats import wasserstein_distance
 
+import pyg_diffusion.metrics.fields
+from pyg_diffusion.metrics import MEASURES, measure
+from pyg_diffusion.metrics.field_measures import compare_fields, sampling_floor
 from pyg_diffusion.metrics.fields import (
     BASELINES,
-    compare_fields,
     covariance_error,
     gaussian_cov,
     interpolation,
@@ -17,13 +19,13 @@ from pyg_diffusion.metrics.fields import (
     mmd,
     nearest_mse,
     power_spectrum,
-    sampling_floor,
     sliced_wasserstein,
     smoothness,
     spectrum_error,
     uniform,
     wasserstein,
 )
+from pyg_diffusion.pipeline_fields import FLOOR, table
 from pyg_diffusion.spectral import GridOperator
 
 GRID = GridOperator((4, 3), "path", dtype=torch.float64)
@@ -157,3 +159,30 @@ def test_failures_do_not_go_uncounted():
         compare_fields(x, torch.zeros(4, 12, 1), GRID)
     with pytest.raises(ValueError, match="as many held-out samples as there are references, 4; got 3"):
         sampling_floor(torch.zeros(3, 12, 1), torch.zeros(4, 12, 1), GRID)
+
+
+def test_a_measure_from_outside_is_a_row(sets):
+    @measure("fields", error=True)
+    def largest(given):
+        return abs(float(given.generated.max() - given.reference.max()))
+
+    MEASURES.add("largest", largest)
+    try:
+        found = compare_fields(sets[0], sets[1], GRID)
+        assert found["largest"] == abs(float(sets[0].max() - sets[1].max()))
+        shown = table({"methods": {"a": found, FLOOR: {**found, "largest": found["largest"] / 2}}})
+        assert next(line for line in shown.splitlines() if line.startswith("largest")).split()[2] == "(2.00x)"
+    finally:
+        MEASURES.remove("largest")
+    assert "largest" not in compare_fields(sets[0], sets[1], GRID)
+
+
+def test_old_addresses_work_for_one_release():
+    from pyg_diffusion.metrics import UnusedRecord, conformers, rmsd
+
+    with pytest.warns(DeprecationWarning, match=r"is now pyg_diffusion\.metrics\.rmsd\.rmsd_matrix"):
+        assert conformers.rmsd_matrix is rmsd.rmsd_matrix
+    with pytest.warns(DeprecationWarning, match="UnusedRecord"):
+        assert pyg_diffusion.metrics.Skipped is UnusedRecord
+    with pytest.warns(DeprecationWarning, match="field_measures"):
+        assert pyg_diffusion.metrics.fields.compare_fields is compare_fields

@@ -160,8 +160,8 @@ def test_conformers_of_a_molecule_repel_each_other_and_share_a_batch(generator, 
             generator.sample(*asked, diversity=value)
 
     seen = []
-    monkeypatch.setattr(ConformerGenerator, "_run", lambda self, jobs, **_: seen.append([j.molecule for j in jobs]))
-    monkeypatch.setattr(generator, "max_pairs", 10 * len(chain.z) ** 2)
+    monkeypatch.setattr(ConformerGenerator, "_draw", lambda self, jobs, **_: seen.append([j.molecule for j in jobs]))
+    monkeypatch.setattr(generator, "budget", 10 * len(chain.z) ** 2)
     generator.sample([chain, chain, water, chain], [6, 7, 1, 12], max_attempts=1, diversity=1.0)
     assert seen == [[2] + [0] * 6, [1] * 7, [3] * 10, [3] * 2]
     seen.clear()

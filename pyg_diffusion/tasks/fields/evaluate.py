@@ -13,11 +13,12 @@ from ...console import Output
 from ...data import laplacian_operator
 from ...data.field_file import FieldFileError, grid_of, read_fields
 from ...datasets import GridFields
-from ...metrics.fields import BASELINES, compare_fields, power_spectrum, sampling_floor
+from ...metrics import MEASURES
+from ...metrics.field_measures import compare_fields, sampling_floor
+from ...metrics.fields import BASELINES, power_spectrum
 from ...spectral import ExactOperator
 
 ERRORS = ("spectrum", "covariance", "sliced_wasserstein", "mmd", "smoothness_wasserstein")
-FIGURES = ("smoothness", "mean_mse", "nearest_mse")
 OURS, FLOOR = "pyg_diffusion", "held-out samples"
 
 
@@ -83,14 +84,16 @@ def table(result: Mapping[str, Any]) -> str:
     """Metrics by method, errors also as multiples of the floor where there is one."""
     methods = result["methods"]
     names = list(methods)
-    width = max(len(n) for n in (*ERRORS, *FIGURES)) + 2
+    rows = list(methods[names[0]])
+    width = max(map(len, rows)) + 2
     columns = [max(18, len(name) + 2) for name in names]
     lines = [" " * width + "".join(name.rjust(c) for name, c in zip(names, columns, strict=True))]
-    for row in (*ERRORS, *FIGURES):
+    for row in rows:
         cells = []
         for name in names:
             text = f"{methods[name][row]:.4g}"
-            if row in ERRORS and FLOOR in methods and name != FLOOR and methods[FLOOR][row] > 0:
+            error = row in MEASURES and MEASURES[row].error
+            if error and FLOOR in methods and name != FLOOR and methods[FLOOR][row] > 0:
                 text += f" ({methods[name][row] / methods[FLOOR][row]:.2f}x)"
             cells.append(text)
         lines.append(row.ljust(width) + "".join(t.rjust(c) for t, c in zip(cells, columns, strict=True)))

@@ -71,7 +71,7 @@ class ConformerGenerator(GraphGenerator[ConformerJob]):
             nearest miss, with what is wrong in `Conformers.faults`.
     """
 
-    makes = "molecules"
+    makes, nodes = "molecules", "atoms"
     default_steps = 8  # of every draw, and two for its confidence
 
     def __init__(
