@@ -56,7 +56,7 @@ class TreesDataModule(SignalDataModule):
         return np.array([graph.num_nodes for graph in items])
 
     def spectrum(self):
-        lam = torch.linspace(0, 10, 32)
+        lam = torch.linspace(0.01, 10, 256)
         return PowerSpectrum.fit(lam, 1 / (lam + 1))
 
     def model_facts(self):
