@@ -104,9 +104,3 @@ def bind(weights: Mapping[str, float], operator: LaplacianOperator, data: Data, 
     if unknown:
         raise ValueError(f"no term {unknown[0]!r} for this data; there are {', '.join(known)}")
     return combine(*((weight, TERMS[name].bind(operator, data, target)) for name, weight in weights.items()))
-
-
-# Names of the own terms by what they need, until tasks say which they have.
-GRAPH_TERMS = ("smoothness", "neighbour_alignment")
-MOLECULE_TERMS = ("bonds", "angles", "clashes")
-TARGET_TERMS = ("energy", "alignment")

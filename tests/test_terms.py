@@ -9,7 +9,11 @@ from torch_geometric.data import Batch
 
 from pyg_diffusion import regularize
 from pyg_diffusion.data import grid_graph, laplacian_operator
-from pyg_diffusion.terms import GRAPH_TERMS, MOLECULE_TERMS, TARGET_TERMS, TERMS, bind, regularizer, terms_of
+from pyg_diffusion.terms import TERMS, bind, regularizer, terms_of
+
+GRAPH_TERMS = ("smoothness", "neighbour_alignment")
+MOLECULE_TERMS = ("bonds", "angles", "clashes")
+TARGET_TERMS = ("energy", "alignment")
 
 
 def test_names_go_by_what_the_data_have():
