@@ -18,6 +18,8 @@ from torch import Tensor
 
 from .spectral import Kernel, LaplacianOperator
 
+Penalty = Callable[[Tensor], Tensor]  # a signal [num_nodes, C] -> [num_graphs]
+
 # Ideal angle at an atom in radians by its class of hybridization, in the order of `schema.HYBRIDIZATIONS`, then "other":
 # NaN where there is no single one.
 HYBRIDIZATION_ANGLES = (math.nan, math.pi, 2 * math.pi / 3, math.acos(-1 / 3), math.nan, math.nan)

@@ -1,68 +1,106 @@
-"""Regularizers by name, bound to a batch: what a recipe and the command line ask for."""
+"""Regularizers by name, bound to a batch: what a recipe and the command line ask for.
+
+One is a function and a line in `TERMS`. Another package brings one through the entry point group
+`pyg_diffusion.regularizers`, a program through `TERMS.add`.
+"""
+
+from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
 
-import torch
-from torch import Tensor
-from torch_geometric.data import Data
+from .registry import Registry
 
-from . import regularize
-from .data.schema import ATOM_FEATURES, HYBRIDIZATIONS
-from .spectral import LaplacianOperator
-from .transforms.bond_weights import bond_lengths
+if TYPE_CHECKING:  # the command line lists the names, and must not wait for torch to do so
+    from torch import Tensor
+    from torch_geometric.data import Data
 
-GRAPH_TERMS = ("smoothness", "neighbour_alignment")
-MOLECULE_TERMS = ("bonds", "angles", "clashes")
-TARGET_TERMS = ("energy", "alignment")  # these need S_0 itself, so training alone has them
+    from .regularize import Penalty
+    from .spectral import LaplacianOperator
 
-Term = Callable[[Tensor], Tensor]
+    Binding: TypeAlias = Callable[[LaplacianOperator, Data, Tensor | None], Penalty]
 
-_HYBRIDIZATION = list(ATOM_FEATURES).index("hybridization")
+TARGET = "target"
 
 
-def _molecule_terms(names: list[str], operator: LaplacianOperator, data: Data) -> dict[str, Term]:
-    lengths = bond_lengths(data.z, data.edge_index, data.edge_attr)
-    bounds = {}
-    if "bonds" in names:
-        bounds["bonds"] = regularize.bond_bounds(data.edge_index, lengths, 0.03)  # the mean error of the lengths
-    if "angles" in names:
-        ideal = torch.tensor(regularize.HYBRIDIZATION_ANGLES, device=data.x.device)
-        angles = ideal[data.x[:, _HYBRIDIZATION].clamp_max(len(HYBRIDIZATIONS))]
-        bounds["angles"] = regularize.angle_bounds(data.edge_index, lengths, angles, 0.2)
-    if "clashes" in names:
-        table = torch.full((int(data.z.max()) + 1 if data.z.numel() else 1,), torch.nan, device=data.z.device)
-        for z, radius in regularize.VDW_RADII.items():
-            if z < len(table):
-                table[z] = radius
-        bounds["clashes"] = regularize.clash_bounds(data.edge_index, operator.sizes, table[data.z])
-    return {name: partial(regularize.violation, operator, bounds=bound) for name, bound in bounds.items()}
+@dataclass(frozen=True)
+class Regularizer:
+    """A penalty on signals that is told of a batch what it needs.
+
+    Attributes:
+        bind: called with L, the batch and S_0, gives a function of a signal, `[num_nodes, C] -> [num_graphs]`.
+        needs: attributes that the data must have, such as "z"; "target" for S_0, which only training knows.
+    """
+
+    bind: Binding
+    needs: tuple[str, ...] = ()
 
 
-def bind(weights: Mapping[str, float], operator: LaplacianOperator, data: Data, target: Tensor | None = None) -> Term:
+def regularizer(*needs: str) -> Callable[[Binding], Regularizer]:
+    """A decorator that makes a function a `Regularizer`.
+
+    Example:
+        >>> from pyg_diffusion.terms import TERMS, bind, regularizer
+        >>> @regularizer()
+        ... def size(operator, data, target):
+        ...     return lambda x: operator.graph_sum(x.square()).sum(1)
+        >>> TERMS.add("size", size)
+        >>> import torch
+        >>> from pyg_diffusion.data import grid_graph, laplacian_operator
+        >>> data = grid_graph((2, 2))
+        >>> bind({"size": 0.5}, laplacian_operator(data), data)(torch.ones(4, 3))
+        tensor([6.])
+        >>> TERMS.remove("size")
+    """
+    return lambda binding: Regularizer(binding, needs)
+
+
+_OWN = "pyg_diffusion.bound_terms"
+TERMS: Registry[Regularizer] = Registry(
+    "regularizers",
+    {
+        "smoothness": f"{_OWN}:smoothness",
+        "neighbour_alignment": f"{_OWN}:neighbour_alignment",
+        "bonds": f"{_OWN}:bonds",
+        "angles": f"{_OWN}:angles",
+        "clashes": f"{_OWN}:clashes",
+        "energy": f"{_OWN}:energy",
+        "alignment": f"{_OWN}:alignment",
+    },
+)
+
+
+def terms_of(*has: str) -> tuple[str, ...]:
+    """Names of the terms that need nothing but these attributes of data, and "target" where S_0 is known.
+
+    Example:
+        >>> from pyg_diffusion.terms import terms_of
+        >>> terms_of()
+        ('smoothness', 'neighbour_alignment')
+        >>> terms_of("z", "edge_attr")
+        ('smoothness', 'neighbour_alignment', 'bonds', 'angles', 'clashes')
+    """
+    return tuple(name for name, term in TERMS.items() if set(term.needs) <= set(has))
+
+
+def bind(weights: Mapping[str, float], operator: LaplacianOperator, data: Data, target: Tensor | None = None) -> Penalty:
     """Σ weight · term as one function of a signal, `[num_nodes, C] -> [num_graphs]`.
 
     Args:
-        weights: of "smoothness", "neighbour_alignment"; for molecules "bonds", "angles", "clashes", half the squared
-            excess in Å² of every pair; with a target also "energy", ½‖x - S_0‖², and "alignment" with its directions.
+        weights: of terms by name. The package's own are "smoothness", "neighbour_alignment"; for molecules "bonds",
+            "angles", "clashes", half the squared excess in Å² of every pair; with a target also "energy", ½‖x - S_0‖², and
+            "alignment" with its directions.
         data: the batch; molecules need z, x, edge_index and edge_attr of `MoleculeData`.
         target: S_0.
 
     Raises:
         ValueError: a term that there is not, or not for such data.
     """
-    known = (*GRAPH_TERMS, *(MOLECULE_TERMS if "z" in data else ()), *(() if target is None else TARGET_TERMS))
+    from .regularize import combine
+
+    known = terms_of(*data.keys(), *(() if target is None else (TARGET,)))
     unknown = sorted(set(weights) - set(known))
     if unknown:
         raise ValueError(f"no term {unknown[0]!r} for this data; there are {', '.join(known)}")
-    terms: dict[str, Term] = {
-        "smoothness": partial(regularize.smoothness, operator),
-        "neighbour_alignment": partial(regularize.neighbour_alignment, operator),
-    }
-    if target is not None:
-        terms["energy"] = partial(regularize.energy, operator, target=target)
-        terms["alignment"] = partial(regularize.direction_alignment, operator, directions=target)
-    molecule = [name for name in weights if name in MOLECULE_TERMS]
-    if molecule:
-        terms |= _molecule_terms(molecule, operator, data)
-    return regularize.combine(*((weight, terms[name]) for name, weight in weights.items()))
+    return combine(*((weight, TERMS[name].bind(operator, data, target)) for name, weight in weights.items()))

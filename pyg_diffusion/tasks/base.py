@@ -44,7 +44,7 @@ class Task(ABC):
         name: of the kind of data, in recipes (`data.kind`) and in cards.
         makes: what it makes, in the plural, for messages.
         networks: names in `nn.registry.NETWORKS`, the default first.
-        terms: regularizers that it has, in training and to steer by.
+        has: attributes of its data that regularizers may need (`terms`).
         averages: what exact targets may average over (`posterior`); () where only the drawn signal is known.
         commands: of `pyg-diffusion` that it brings, by name.
     """
@@ -52,9 +52,15 @@ class Task(ABC):
     name: ClassVar[str]
     makes: ClassVar[str]
     networks: ClassVar[tuple[str, ...]]
-    terms: ClassVar[tuple[str, ...]] = ()
+    has: ClassVar[tuple[str, ...]] = ()
     averages: ClassVar[tuple[str, ...]] = ()
     commands: ClassVar[Mapping[str, Command]] = {}
+
+    def terms(self, *more: str) -> tuple[str, ...]:
+        """Names of the regularizers that its data has, and those that need `more`."""
+        from ..terms import terms_of
+
+        return terms_of(*self.has, *more)
 
     # Training
 

@@ -98,11 +98,10 @@ class Named(argparse.Action):
         setattr(namespace, self.dest, values)
 
 
-def add_drawing(group: Options, terms: Sequence[str], steps: int, sampler: str) -> None:
+def add_drawing(group: Options, steps: int, sampler: str) -> None:
     """Options of what draws by a sampler and can be steered.
 
     Args:
-        terms: that it can be steered by.
         steps, sampler: what it takes where nothing else is asked for.
     """
     group.add_argument("--steps", type=at_least(2), default=None, help=f"times of every draw; {steps} if not given")
@@ -122,7 +121,7 @@ def add_drawing(group: Options, terms: Sequence[str], steps: int, sampler: str) 
     )
     group.add_argument(
         "--guide", type=wish, action="append", default=[], metavar="TERM=WEIGHT",
-        help=f"steer by a term at this weight in kT: {', '.join(terms)}",
+        help="steer by a regularizer at this weight in kT, such as smoothness=0.1; a wrong name tells which there are",
     )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from ..loss import OBJECTIVES, TIME_WEIGHTS
 from ..mining import MINERS
 from ..nn.registry import NETWORKS, NetworkOptions
 from ..sections import OneOf, RecipeError, Section, no_such_key, validated
-from ..terms import TARGET_TERMS
+from ..terms import TARGET
 
 if TYPE_CHECKING:
     from .datamodule import SignalDataModule
@@ -163,11 +163,10 @@ class TrainableTask(Protocol):
     @property
     def networks(self) -> tuple[str, ...]: ...
     @property
-    def terms(self) -> tuple[str, ...]: ...
-    @property
     def averages(self) -> tuple[str, ...]: ...
     @property
     def section(self) -> type[DataSection]: ...
+    def terms(self, *more: str) -> tuple[str, ...]: ...
     def check(self, recipe: "Recipe") -> None: ...
     def exact_targets(self, recipe: "Recipe") -> tuple[str, ...]: ...
     def datamodule(self, recipe: "Recipe") -> "SignalDataModule": ...
@@ -255,7 +254,7 @@ def _check_network(recipe: Recipe) -> None:
 
 
 def _check_regularizers(recipe: Recipe) -> None:
-    terms = (*recipe.task.terms, *TARGET_TERMS)
+    terms = recipe.task.terms(TARGET)
     if set(recipe.train.regularizers) - set(terms):
         raise RecipeError(f"train.regularizers: {recipe.task.name} have {', '.join(terms)}, got {recipe.train.regularizers}")
 

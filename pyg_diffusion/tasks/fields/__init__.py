@@ -25,7 +25,6 @@ class Fields(Task):
     name = "fields"
     makes = "fields"
     networks = ("graph", "eps", "score", "mlp", "energy")
-    terms = ("smoothness", "neighbour_alignment")
 
     @property
     def section(self) -> type[DataSection]:
@@ -52,7 +51,7 @@ class Fields(Task):
     def add_arguments(self, command: str, options: Options) -> None:
         if command == "sample":
             options.add_argument("-n", type=at_least(1), default=10, metavar="N", help="fields, 10 if not given")
-            add_drawing(options, self.terms, 50, "exponential2")
+            add_drawing(options, 50, "exponential2")
             options.add_argument("--keep", metavar="FIELD.npy", help="known values, NaN where free")
         if command == "evaluate":
             options.add_argument("--baselines", action="store_true", help="score simple generators beside it")
@@ -60,7 +59,7 @@ class Fields(Task):
     def sample(self, args: argparse.Namespace, denoiser: Denoiser, card: Card) -> int:
         from .sample import sample
 
-        return sample(args, denoiser, card, self.terms)
+        return sample(args, denoiser, card, self.terms())
 
     def evaluate(self, args: argparse.Namespace) -> int:
         from .evaluate import evaluate

@@ -25,7 +25,6 @@ class Matrices(Task):
     name = "matrices"
     makes = "inverses"
     networks = ("matrix_energy", "matrix_mlp_energy")
-    terms = ("smoothness", "neighbour_alignment")
 
     @property
     def section(self) -> type[DataSection]:

@@ -38,7 +38,7 @@ class Molecules(Task):
     name = "molecules"
     makes = "conformers"
     networks = ("conformer", "hydrogen")
-    terms = ("smoothness", "neighbour_alignment", "bonds", "angles", "clashes")
+    has = ("x", "z", "edge_index", "edge_attr")
     averages = ("rotations", "mirror", "labels", "ensemble")
     commands: ClassVar[Mapping[str, Command]] = {
         "prepare": Command(
@@ -85,14 +85,12 @@ class Molecules(Task):
         return ConformerGenerator(denoiser, card, **options)
 
     def add_arguments(self, command: str, options_: Options) -> None:
-        {"sample": options.add_sample, "evaluate": options.add_evaluate, "plot": options.add_plot}[command](
-            options_, self.terms
-        )
+        {"sample": options.add_sample, "evaluate": options.add_evaluate, "plot": options.add_plot}[command](options_)
 
     def sample(self, args: argparse.Namespace, denoiser: Denoiser, card: Card) -> int:
         from .commands import sample
 
-        return sample(args, denoiser, card, self.terms)
+        return sample(args, denoiser, card, self.terms())
 
     def evaluate(self, args: argparse.Namespace) -> int:
         from .commands import evaluate

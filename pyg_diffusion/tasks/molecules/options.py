@@ -1,7 +1,5 @@
 """What the command line takes of molecules."""
 
-from collections.abc import Sequence
-
 from ..base import Options
 from ..options import add_drawing, at_least, at_least_one, at_least_zero, positive
 
@@ -42,7 +40,7 @@ def add_finetune(p: Options) -> None:
     p.add_argument("--quiet", action="store_true", help="no progress bar")
 
 
-def add_sample(p: Options, terms: Sequence[str]) -> None:
+def add_sample(p: Options) -> None:
     """Of `sample`."""
     p.add_argument(
         "-n",
@@ -51,7 +49,7 @@ def add_sample(p: Options, terms: Sequence[str]) -> None:
         metavar="N",
         help="conformers per molecule, 10 if not given; 2x: twice the records that the input has of a molecule",
     )
-    add_drawing(p, terms, 8, "ancestral")
+    add_drawing(p, 8, "ancestral")
     p.add_argument("--keep", metavar="SMARTS", help="leave the atoms of the first match where the input has them")
     p.add_argument("--level", default=None, metavar="NAME", help="level of theory; the model's first if not given")
     p.add_argument(
@@ -86,7 +84,7 @@ def add_sample(p: Options, terms: Sequence[str]) -> None:
     p.add_argument("--strict", action="store_true", help="exit 1 if any record was skipped")
 
 
-def add_evaluate(p: Options, terms: Sequence[str]) -> None:
+def add_evaluate(p: Options) -> None:
     """Of `evaluate`."""
     p.add_argument("--report", default=None, metavar="REPORT.json", help="of sample: its cost goes into the table")
     p.add_argument(
@@ -118,7 +116,7 @@ def add_evaluate(p: Options, terms: Sequence[str]) -> None:
     p.add_argument("--strict", action="store_true", help="exit 1 if any record was skipped")
 
 
-def add_plot(p: Options, terms: Sequence[str]) -> None:
+def add_plot(p: Options) -> None:
     """Of `plot`."""
     p.add_argument("--generated", metavar="GENERATED.sdf", help="overlay these conformers ...")
     p.add_argument("--reference", metavar="REFERENCE.sdf", help="... on these")

@@ -56,7 +56,7 @@ class TreesDataModule(SignalDataModule):
         return np.array([graph.num_nodes for graph in items])
 
     def spectrum(self):
-        lam = torch.linspace(0.01, 10, 256)
+        lam = torch.linspace(0.1, 10, 32)
         return PowerSpectrum.fit(lam, 1 / (lam + 1))
 
     def model_facts(self):
@@ -84,7 +84,7 @@ class TreeGenerator(GraphGenerator[Job]):
 
 
 class Trees(Task):
-    name, makes, networks, terms = "trees", "tree signals", ("graph",), ("smoothness",)
+    name, makes, networks = "trees", "tree signals", ("graph",)
     section = TreesData
 
     def datamodule(self, recipe):
@@ -96,7 +96,7 @@ class Trees(Task):
     def add_arguments(self, command, options):
         if command == "sample":
             options.add_argument("--trees", type=at_least(1), default=4, help="how many")
-            add_drawing(options, self.terms, 5, "ancestral")
+            add_drawing(options, 5, "ancestral")
 
     def sample(self, args, denoiser, card):
         jobs = self.generator(denoiser, card, **drawing_options(args, card)).sample(args.trees, args.seed)

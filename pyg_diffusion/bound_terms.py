@@ -1,0 +1,76 @@
+"""The package's own regularizers, bound to a batch: `regularize` with all but the signal given."""
+
+from functools import partial
+
+import torch
+from torch import Tensor
+from torch_geometric.data import Data
+
+from . import regularize
+from .data.schema import ATOM_FEATURES, HYBRIDIZATIONS
+from .regularize import Penalty
+from .spectral import LaplacianOperator
+from .terms import regularizer
+from .transforms.bond_weights import bond_lengths
+
+BOND_TOLERANCE = 0.03  # Å, the mean error of the lengths from radii
+ANGLE_TOLERANCE = 0.2  # Å
+
+_HYBRIDIZATION = list(ATOM_FEATURES).index("hybridization")
+
+
+@regularizer()
+def smoothness(operator: LaplacianOperator, data: Data, target: Tensor | None) -> Penalty:
+    """‖L x‖²."""
+    return partial(regularize.smoothness, operator)
+
+
+@regularizer()
+def neighbour_alignment(operator: LaplacianOperator, data: Data, target: Tensor | None) -> Penalty:
+    """Σ_{edges ij} w_ij (1 - cos ∠(x_i, x_j))."""
+    return partial(regularize.neighbour_alignment, operator)
+
+
+def _lengths(data: Data) -> Tensor:
+    return bond_lengths(data.z, data.edge_index, data.edge_attr)
+
+
+@regularizer("z")
+def bonds(operator: LaplacianOperator, data: Data, target: Tensor | None) -> Penalty:
+    """Half the squared excess in Å² of every bond over its length."""
+    bounds = regularize.bond_bounds(data.edge_index, _lengths(data), BOND_TOLERANCE)
+    return partial(regularize.violation, operator, bounds=bounds)
+
+
+@regularizer("z")
+def angles(operator: LaplacianOperator, data: Data, target: Tensor | None) -> Penalty:
+    """The same of every pair with a common neighbour."""
+    ideal = torch.tensor(regularize.HYBRIDIZATION_ANGLES, device=data.x.device)
+    at_atom = ideal[data.x[:, _HYBRIDIZATION].clamp_max(len(HYBRIDIZATIONS))]
+    bounds = regularize.angle_bounds(data.edge_index, _lengths(data), at_atom, ANGLE_TOLERANCE)
+    return partial(regularize.violation, operator, bounds=bounds)
+
+
+@regularizer("z")
+def clashes(operator: LaplacianOperator, data: Data, target: Tensor | None) -> Penalty:
+    """The same of every pair farther apart in the graph, within the van der Waals distance."""
+    table = torch.full((int(data.z.max()) + 1 if data.z.numel() else 1,), torch.nan, device=data.z.device)
+    for z, radius in regularize.VDW_RADII.items():
+        if z < len(table):
+            table[z] = radius
+    bounds = regularize.clash_bounds(data.edge_index, operator.sizes, table[data.z])
+    return partial(regularize.violation, operator, bounds=bounds)
+
+
+@regularizer("target")
+def energy(operator: LaplacianOperator, data: Data, target: Tensor | None) -> Penalty:
+    """½‖x - S_0‖²."""
+    assert target is not None
+    return partial(regularize.energy, operator, target=target)
+
+
+@regularizer("target")
+def alignment(operator: LaplacianOperator, data: Data, target: Tensor | None) -> Penalty:
+    """Σ_i (1 - cos ∠(x_i, S_0,i))."""
+    assert target is not None
+    return partial(regularize.direction_alignment, operator, directions=target)
