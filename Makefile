@@ -33,8 +33,9 @@ run: runs/quick/store.h5
 	@echo "table:      runs/quick/table.txt (every figure: runs/quick/result.json)"
 	@echo "pictures:   runs/quick/result.png, runs/quick/training.png"
 
+# Two at a time and more, each on one thread.
 test: .venv/ready
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
 slow: .venv/ready
 	$(BIN)/python -m pytest -m slow
