@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -38,8 +39,9 @@ from .spectral.cg import ConvergenceError
 DEFAULT_STEPS = 8  # of every draw, and two for its confidence
 OVERSAMPLE = 2.0  # draws for each conformer that is kept, where there is a choice
 CONFIDENCE_SCALE = 0.1  # Å; a conformer that denoising moves by this has confidence 1/2
-HOPELESS = 1.0  # steps of `chem.soundness` per atom
-MEND_AFTER = 3  # draws, where none was sound
+NEAR, HOPELESS = 0.1, 1.0  # steps of `chem.soundness` per atom: what is mended at once, and what never is
+MEND_AFTER = 3  # draws, where none was sound or near to it
+GIVE_UP = 4  # draws of a molecule, where all are hopeless
 UNSOUND = ("refuse", "keep")
 UNSOUND_CONFIDENCE = 0.1  # the most that an unsound conformer can have
 TAU_RANGE = (2e-3, 40.0)  # where sampling ends and begins: the last .05 Å of noise are left to one denoising
@@ -55,7 +57,7 @@ class Conformers:
         right_at_once: how many had right stereo before any resampling (the yield).
         sound_at_once: how many of those were sound.
         redrawn: draws of right stereo that were thrown away because they were unsound.
-        mended: conformers of which no draw was sound, and whose nearest miss was healed (`chem.mend`).
+        mended: conformers that are a draw of right stereo which was unsound, and was healed (`chem.mend`).
         evaluations: network evaluations spent, resampling included; of two stages those of the first.
         notes: warnings about the molecule, such as elements the model never saw.
         problem: why there is none, where there is none.
@@ -98,6 +100,7 @@ class _Job:
     evaluations: int = 0  # of the network, all draws and the rating
     excess: float = math.inf  # of `position` beyond the bounds of soundness; 0 where it is sound
     miss: np.ndarray | None = None  # the nearest to soundness of the draws that were not
+    incurable: bool = False  # whether mending that did not help
 
     @property
     def size(self) -> int:
@@ -219,10 +222,11 @@ class Generator:
         """n sound conformers of every molecule, each of the stereo its graph asks for.
 
         A conformer of wrong stereo, or of a geometry that cannot be (`chem.Soundness`), is drawn again, up to `max_attempts`
-        times in all; after three draws and after the last, the one that was nearest to soundness is mended (`chem.mend`).
-        One that is broken all over then is given up. What still fails is left out, so a result may hold fewer conformers
-        than asked for. The noise of a conformer depends on (seed, molecule, conformer, attempt) alone, not on how molecules
-        are batched.
+        times in all. A draw that is unsound in a few places is mended instead (`chem.mend`), and so is, after three draws
+        and after the last, the one that was nearest to soundness. One that is broken all over then is given up, and so are
+        all of a molecule where each of its first draws is. With one attempt nothing is drawn again or mended. What still
+        fails is left out, so a result may hold fewer conformers than asked for. The noise of a conformer depends on (seed,
+        molecule, conformer, attempt) alone, not on how molecules are batched.
 
         One atom, and two, have a closed form (`chem.closed`), which takes no draw. Of a molecule of several fragments each
         is drawn, and judged, as the molecule it is; then they are put beside each other (`chem.fragments.assemble`), those
@@ -307,11 +311,13 @@ class Generator:
                     given_up = [attempt + 1 == max_attempts or bool(results[job.molecule].problem) for job in batch]
                     progress(sum(job.position is not None or end for job, end in zip(batch, given_up, strict=True)))
             waiting = [job for job in waiting if job.position is None and not results[job.molecule].problem]
-            if attempt + 1 >= MEND_AFTER and attempt + 1 in (MEND_AFTER, max_attempts):
-                before = len(waiting)
-                waiting = [job for job in waiting if not (self._mend(job, judges, results, known) or job.hopeless)]
-                if progress is not None and attempt + 1 < max_attempts:  # else they were counted as given up
-                    progress(before - len(waiting))
+            before = len(waiting)
+            if max_attempts > 1:
+                late = attempt + 1 >= min(MEND_AFTER, max_attempts)
+                self._mend(waiting, judges, results, known, HOPELESS if late else NEAR)
+                waiting = self._left(waiting, counts, late)
+            if progress is not None and attempt + 1 < max_attempts:  # else they were counted as given up
+                progress(before - len(waiting))
             if not waiting:
                 break
         for job in jobs if self.unsound == "keep" else ():
@@ -330,7 +336,8 @@ class Generator:
                 self._collect(result, judge, drawn[k], None if choose is None else partial(choose, k))
                 result.positions = result.positions + origins[k]
             elif not result.problem:
-                result.problem = judge.refusal(tried[k])
+                unreached = (job.problem for job in jobs if job.molecule == k and job.problem)
+                result.problem = next(unreached, judge.refusal(tried[k]))
         return results
 
     @staticmethod
@@ -346,23 +353,35 @@ class Generator:
             result.redrawn += int((right & ~sound).sum())
             for job, fits, good, beyond in zip(own, right, sound, excess, strict=True):
                 if fits and beyond < job.excess:
-                    job.excess, job.miss = float(beyond), job.position
+                    job.excess, job.miss, job.incurable = float(beyond), job.position, False
                 if not good:
                     job.position = None
 
     @staticmethod
-    def _mend(job: _Job, judges: list[Acceptance], results: list[Conformers], known: list[torch.Tensor] | None) -> bool:
-        """Heal the draw of a job that was nearest to soundness; whether that is sound and of right stereo."""
-        if job.miss is None:
-            return False
-        judge, result = judges[job.molecule], results[job.molecule]
-        fixed = None if known is None else np.isfinite(known[job.molecule].numpy()).all(1)
-        healed = mend(judge.gate, job.miss, fixed).astype(job.miss.dtype)
-        if not judge.right(healed[None])[0] or judge.gate.excess(healed[None])[0]:
-            return False
-        job.position, job.excess = healed, 0.0
-        result.mended += 1
-        return True
+    def _mend(
+        jobs: list[_Job], judges: list[Acceptance], results: list[Conformers], known: list[torch.Tensor] | None, limit: float
+    ) -> None:
+        """Heal the draws of jobs that are nearest to soundness, where they are beyond it by up to `limit` steps per atom."""
+        curable = [job for job in jobs if job.miss is not None and not job.incurable and job.excess <= limit * len(job.miss)]
+        for k, group in groupby(sorted(curable, key=lambda j: j.molecule), key=lambda j: j.molecule):
+            own, judge = list(group), judges[k]
+            fixed = None if known is None else np.isfinite(known[k].numpy()).all(1)
+            misses = np.stack([job.miss for job in own if job.miss is not None])
+            healed = mend(judge.gate, misses, fixed).astype(misses.dtype)
+            sound = judge.right(healed) & (judge.gate.excess(healed) == 0)
+            for job, position, good in zip(own, healed, sound, strict=True):
+                job.incurable = not good
+                if good:
+                    job.position, job.excess = position, 0.0
+                    results[k].mended += 1
+
+    @staticmethod
+    def _left(jobs: list[_Job], counts: list[int], late: bool) -> list[_Job]:
+        """The jobs to draw again: without those that are hopeless, late or together with all others of their molecule."""
+        waiting = [job for job in jobs if job.position is None]
+        hopeless = Counter(job.molecule for job in waiting if job.hopeless)
+        lost = {k for k, number in hopeless.items() if number == counts[k] >= GIVE_UP}
+        return [job for job in waiting if not (job.hopeless and late) and job.molecule not in lost]
 
     def _collect(
         self,
@@ -536,19 +555,20 @@ class Generator:
         return batches
 
     def _in_parts(self, jobs: list[_Job], work: Callable[[list[_Job]], None]) -> list[_Job]:
-        """Do the work, in halves where it cannot be done at once; returns the jobs that cannot be done even alone.
+        """Do the work, in halves where it cannot be done at once; returns the jobs that the memory does not suffice for.
 
-        So it is where the memory does not suffice, or where what to keep of one job cannot be reached.
+        Where what to keep of a job is not reached from its noise, it is left undone, with the reason: another draw may.
         """
         try:
             work(jobs)
         except RuntimeError as error:  # torch.OutOfMemoryError on CUDA; the CPU's allocator has no class of its own
             if not isinstance(error, ConvergenceError) and "memory" not in str(error):
                 raise
+            if len(jobs) == 1 and isinstance(error, ConvergenceError):
+                jobs[0].problem = "the atoms to keep could not be kept: their positions fit no shape of the molecule"
+                return []
             if len(jobs) == 1:
-                unreached = "the atoms to keep could not be kept: their positions fit no shape of the molecule"
-                memory = f"not enough memory for its {jobs[0].size} atoms"
-                jobs[0].problem = unreached if isinstance(error, ConvergenceError) else memory
+                jobs[0].problem = f"not enough memory for its {jobs[0].size} atoms"
                 return jobs
         else:
             return []
@@ -589,7 +609,7 @@ class Generator:
         else:
             denoiser = steer(counted, steering.guidance, alone, energy, steering.limit)
         if fixed is not None:
-            denoiser = Inpainted(denoiser, torch.isfinite(fixed).all(1), fixed)
+            denoiser = Inpainted(denoiser, torch.isfinite(fixed).all(1), fixed, turned=True)
         noise = self._noise(jobs, attempt, seed=seed, first=first)
         sampled = self.sampler.sample(denoiser, operator, grid, noise, context)
         if isinstance(denoiser, Inpainted):
