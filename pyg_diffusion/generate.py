@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
@@ -87,6 +88,7 @@ class GraphGenerator(Generic[J]):
     makes: ClassVar[str]  # the kind of data, as a card names it
     nodes: ClassVar[str] = "nodes"  # what they are, for messages
     default_steps: ClassVar[int] = 50
+    turned: ClassVar[bool] = False  # whether signals have no orientation (`sample.Inpainted`)
     budget: int = 65_536
 
     def __init__(
@@ -140,7 +142,7 @@ class GraphGenerator(Generic[J]):
         """The denoiser under all that is asked of a batch."""
         energy = None if steering.energy is None else steering.energy(operator, batch)
         alone = self.denoiser.net.without_condition(context) if steering.guidance != 1 else None
-        return steer(denoiser, steering.guidance, alone, energy, steering.limit, batch.get("fixed"))
+        return steer(denoiser, steering.guidance, alone, energy, steering.limit, batch.get("fixed"), self.turned)
 
     # The engine
 
@@ -181,19 +183,20 @@ class GraphGenerator(Generic[J]):
         return batches
 
     def in_parts(self, jobs: list[J], work: Callable[[list[J]], None]) -> list[J]:
-        """Do the work, in halves where it cannot be done at once; returns the jobs that cannot be done even alone.
+        """Do the work, in halves where it cannot be done at once; returns the jobs that the memory does not suffice for.
 
-        So it is where the memory does not suffice, or where what to keep of one job cannot be reached.
+        Where what to keep of a job is not reached from its noise, it is left undone, with the reason: another draw may.
         """
         try:
             work(jobs)
         except RuntimeError as error:  # torch.OutOfMemoryError on CUDA; the CPU's allocator has no class of its own
             if not isinstance(error, ConvergenceError) and "memory" not in str(error):
                 raise
+            if len(jobs) == 1 and isinstance(error, ConvergenceError):
+                jobs[0].problem = f"the {self.nodes} to keep could not be kept: they fit nothing that the model can make"
+                return []
             if len(jobs) == 1:
-                unreached = f"the {self.nodes} to keep could not be kept: they fit nothing that the model can make"
-                memory = f"not enough memory for its {jobs[0].size} {self.nodes}"
-                jobs[0].problem = unreached if isinstance(error, ConvergenceError) else memory
+                jobs[0].problem = f"not enough memory for its {jobs[0].size} {self.nodes}"
                 return jobs
         else:
             return []
@@ -206,7 +209,7 @@ class GraphGenerator(Generic[J]):
         operator = self.operator(batch)
         return batch, operator, self.denoiser.net.encode(batch, operator)
 
-    def noise(self, jobs: Sequence[J], channels: int, *key: int, seed: int) -> Callable[[], Tensor]:
+    def noise(self, jobs: Sequence[J], channels: int, seed: int, key: Sequence[int] = ()) -> Callable[[], Tensor]:
         """White noise `[num_nodes, C]` that depends, for each job, on the seed, its own key and this one alone."""
         draws = [np.random.default_rng((seed, *job.key, *key)) for job in jobs]
 
@@ -217,16 +220,37 @@ class GraphGenerator(Generic[J]):
         return noise
 
     @torch.no_grad()
-    def draw(self, jobs: list[J], channels: int, *key: int, seed: int, steering: Steering = UNSTEERED) -> None:
+    def draw(self, jobs: list[J], channels: int, seed: int, key: Sequence[int] = (), steering: Steering = UNSTEERED) -> None:
         """Draw the jobs' signals in place, in one batch; `key` tells one draw of a job from another."""
         batch, operator, context = self.batched(jobs)
         counted = Counted(self.denoiser)
         denoiser = self.steered(counted, jobs, batch, operator, context, steering)
-        x = self.sampler.sample(denoiser, operator, self.times(), self.noise(jobs, channels, *key, seed=seed), context)
+        x = self.sampler.sample(denoiser, operator, self.times(), self.noise(jobs, channels, seed, key), context)
         x = self.settled(denoiser, operator, x).float().cpu()
         for job, signal in zip(jobs, np.split(x.numpy(), np.cumsum([job.size for job in jobs])[:-1]), strict=True):
             job.signal = signal
             job.evaluations += counted.evaluations
+
+    def draw_all(
+        self,
+        jobs: Sequence[J],
+        channels: int,
+        seed: int,
+        steering: Steering = UNSTEERED,
+        progress: Callable[[int], object] | None = None,
+    ) -> None:
+        """Draw every job once, batch by batch; `progress` is told how many each time.
+
+        Raises:
+            RuntimeError: one cannot be drawn, and why.
+        """
+        for batch in self.batches(jobs):
+            self.in_parts(batch, partial(self.draw, channels=channels, seed=seed, steering=steering))
+            for job in batch:
+                if job.problem:
+                    raise RuntimeError(job.problem)
+            if progress is not None:
+                progress(len(batch))
 
     def settled(self, denoiser: Denoiser | Steered, operator: LaplacianOperator, x: Tensor) -> Tensor:
         """What becomes of a batch's signals before they are taken apart."""

@@ -13,6 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from rdkit import Chem
 
+from .walk import CUMULATED, TRIGONAL_PAIR
+
 CW, CCW = Chem.ChiralType.CHI_TETRAHEDRAL_CW, Chem.ChiralType.CHI_TETRAHEDRAL_CCW
 ATROP_CW, ATROP_CCW = Chem.BondStereo.STEREOATROPCW, Chem.BondStereo.STEREOATROPCCW
 _DOUBLE, _SP2 = Chem.BondType.DOUBLE, Chem.HybridizationType.SP2
@@ -186,7 +188,7 @@ def _neighbours(smiles: str) -> tuple[list[str], list[list[int | None]]]:
 def cumulenes(mol: Chem.Mol) -> list[list[int]]:
     """Chains of atoms A=X=...=B, X with two neighbours, at least one X in each."""
     chains: list[list[int]] = []
-    if sum(bond.GetBondType() == _DOUBLE for bond in mol.GetBonds()) < 2:
+    if not mol.HasSubstructMatch(CUMULATED):
         return chains
     for atom in mol.GetAtoms():
         for bond in atom.GetBonds():
@@ -254,7 +256,9 @@ def _side(mol: Chem.Mol, atom: int, other: int) -> _Side | None:
 
 
 def _biaryls(mol: Chem.Mol) -> Iterator[Axis]:
-    for bond in mol.GetBonds():
+    pairs = mol.GetSubstructMatches(TRIGONAL_PAIR, maxMatches=2 * mol.GetNumBonds() + 1)
+    for k in sorted(mol.GetBondBetweenAtoms(*pair).GetIdx() for pair in pairs):  # no other bond keeps an atropisomer's label
+        bond = mol.GetBondWithIdx(k)
         i, j = bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()
         if bond.GetStereo() in (ATROP_CW, ATROP_CCW) or _is_hindered(mol, bond):
             one, two = (sorted(n.GetIdx() for n in mol.GetAtomWithIdx(k).GetNeighbors()) for k in (i, j))

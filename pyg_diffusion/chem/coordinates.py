@@ -7,6 +7,8 @@ import numpy as np
 from rdkit import Chem
 from scipy.spatial import cKDTree
 
+from .walk import atoms_of, bonds_of
+
 LENGTHS = (0.6, 1.4)  # of the sum of the covalent radii; in QM9, DFT8K and the Platinum set a bond has .67 to 1.18
 UNIT_LENGTHS = (0.75, 1.35)  # of the median bond; there it has .88 to 1.03
 UNITS = {"nm": 0.1, "Bohr": 1.8897, "pm": 100.0}  # how long an Å is in them
@@ -46,7 +48,8 @@ def is_3d(mol: Chem.Mol) -> bool:
 
 def are_places(pos: np.ndarray) -> bool:
     """Whether positions `[N, 3]` are finite, within 10 µm of the origin and not all the same."""
-    return bool((np.abs(pos) < FARTHEST).all()) and (len(pos) == 1 or np.ptp(pos, axis=0).max() > 1e-6)
+    low, high = pos.min(0), pos.max(0)
+    return bool((low > -FARTHEST).all() and (high < FARTHEST).all()) and (len(pos) == 1 or float((high - low).max()) > 1e-6)
 
 
 def is_drawing(mol: Chem.Mol) -> bool:
@@ -82,16 +85,19 @@ def fault_of(mol: Chem.Mol) -> Fault | None:
         mol: with usable coordinates; only its own atoms and bonds are looked at.
     """
     pos = mol.GetConformer(0).GetPositions()
-    radius = _RADII[[a.GetAtomicNum() for a in mol.GetAtoms()]]
-    ends = np.array([(b.GetBeginAtomIdx(), b.GetEndAtomIdx()) for b in mol.GetBonds()], int).reshape(-1, 2)
-    length = np.linalg.norm(pos[ends[:, 0]] - pos[ends[:, 1]], axis=1)
-    ratio = length / np.maximum(radius[ends].sum(1), 0.1)
+    bonds = bonds_of(mol)
+    radius = _RADII[[a.GetAtomicNum() for a in atoms_of(mol)]]
+    ends = np.array([(b.GetBeginAtomIdx(), b.GetEndAtomIdx()) for b in bonds], int).reshape(-1, 2)
+    edge = pos[ends[:, 0]] - pos[ends[:, 1]]
+    length = np.sqrt(np.einsum("bi,bi->b", edge, edge))
+    ratio = length / np.maximum(radius[ends[:, 0]] + radius[ends[:, 1]], 0.1)
     if ((ratio < LENGTHS[0]) | (ratio > LENGTHS[1])).any():
-        bonded = np.array([b.GetBondType() not in _NO_BONDS for b in mol.GetBonds()])
+        bonded = np.array([b.GetBondType() not in _NO_BONDS for b in bonds])
         ends, length, ratio = ends[bonded], length[bonded], ratio[bonded]
     if len(ratio):
-        usual = float(np.median(ratio))
-        alike = bool((ratio > LENGTHS[0] * usual).all() and (ratio < LENGTHS[1] * usual).all())
+        ordered = np.sort(ratio)  # NaN last
+        usual = float(ordered[(len(ratio) - 1) // 2] + ordered[len(ratio) // 2]) / 2
+        alike = bool(ordered[0] > LENGTHS[0] * usual and ordered[-1] < LENGTHS[1] * usual)
         if usual > 0 and alike and not UNIT_LENGTHS[0] < usual < UNIT_LENGTHS[1]:
             unit = next((f": coordinates in {name}?" for name, u in UNITS.items() if 0.85 < usual / u < 1.15), "")
             return Fault(f"bonds are {usual:.3g} times their usual length{unit}", 1 / usual)

@@ -9,6 +9,7 @@ from .axial import open_axes, sided_cumulenes
 from .heavy import identity_smiles
 from .records import indefinite, set_maps_aside
 from .stereo import stereo_of, unkept_stereo
+from .walk import MAPPED, atoms_of, bonds_of
 
 _ELEMENT = {z: k for k, z in enumerate(ELEMENTS)}
 _HYBRID = {getattr(Chem.HybridizationType, name): k for k, name in enumerate(HYBRIDIZATIONS)}
@@ -40,7 +41,7 @@ def atom_features(mol: Chem.Mol) -> np.ndarray:
             min(max(rings[atom.GetIdx()] - 2, 0), 6),
             min(atom.GetDegree(), 6),
         )
-        for atom in mol.GetAtoms()
+        for atom in atoms_of(mol)
     ]
     return np.array(rows, np.uint8).reshape(-1, 6)
 
@@ -59,13 +60,13 @@ def molecule_from_mol(mol: Chem.Mol, name: str = "", conformers: bool = True) ->
         raise ValueError(f"{name or 'molecule'}: {reason}; it has no geometry")
     if reason := unkept_stereo(mol):
         raise ValueError(f"{name or 'molecule'}: {reason}")
-    if any(atom.GetAtomMapNum() for atom in mol.GetAtoms()):
+    if mol.HasSubstructMatch(MAPPED):
         mol = Chem.Mol(mol)
         set_maps_aside(mol)
     if mol.GetNumAtoms() > np.iinfo(np.uint16).max:
         raise ValueError(f"{mol.GetNumAtoms()} atoms; the store takes at most 65535")
     bonds, types = [], []
-    for bond in mol.GetBonds():
+    for bond in bonds_of(mol):
         kind = _BOND.get(bond.GetBondType(), BOND_TYPES.index("other"))
         if kind == BOND_TYPES.index("single") and bond.GetIsConjugated():
             kind = BOND_TYPES.index("conjugated")
@@ -73,7 +74,7 @@ def molecule_from_mol(mol: Chem.Mol, name: str = "", conformers: bool = True) ->
         types.append(kind)
     stereo = stereo_of(mol)
     return Molecule(
-        z=np.array([a.GetAtomicNum() for a in mol.GetAtoms()], np.uint8),
+        z=np.array([a.GetAtomicNum() for a in atoms_of(mol)], np.uint8),
         x=atom_features(mol),
         bond_index=np.array(bonds, np.uint16).reshape(-1, 2),
         bond_type=np.array(types, np.uint8),

@@ -1,91 +1,149 @@
 """Mending: the nearest geometry whose lengths, angles, planes and contacts are those of their classes.
 
-    E(x) = Σ_terms max(|v(x) - middle| - .3 half width, 0)² / step² + .02 Σ_atoms |x - x_0|²,   by L-BFGS
+    E(x) = Σ_terms max(|v(x) - middle| - .3 half width, 0)² / step² + .02 Σ_atoms |x - x_0|²,   by damped Gauss-Newton steps
 
 over the terms that the gate (`soundness`) looks at, with its bounds. It heals a draw that is broken in a few places of many,
 as of chains longer than training has seen; a geometry that its graph does not allow stays unsound.
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from scipy.optimize import minimize
+from scipy.linalg import solve
+from scipy.sparse import csr_array, identity
+from scipy.sparse.linalg import spsolve
 from torch import Tensor
 
-from .soundness import Soundness
+from .soundness import Check, Soundness
 
-INNER = 0.3  # of the half width of a class is free
+INNER = 0.3  # of the way from the middle of a class to its bounds is free
 RESTRAINT = 0.02  # per Å²
-ITERATIONS = 300
+DAMPING = 0.05  # per Å²
+ROUNDS, STRIDE = 25, 0.3  # Å that a coordinate moves at most in one round
+SETTLED = 0.03  # Å; the largest move of the last round
+REACH = 0.5  # Å
+DENSE = 150  # atoms; beyond, matrices are sparse
+
+# Values of terms, [A], of the positions of their atoms, [A, a, 3].
 
 
-def _length(x: Tensor, atoms: Tensor) -> Tensor:
-    return (x[atoms[:, 0]] - x[atoms[:, 1]]).square().sum(-1).clamp_min(1e-12).sqrt()
+def _length(x: Tensor) -> Tensor:
+    return (x[:, 0] - x[:, 1]).square().sum(-1).clamp_min(1e-12).sqrt()
 
 
-def _angle(u: Tensor, v: Tensor) -> Tensor:
+def _between(u: Tensor, v: Tensor) -> Tensor:
     sine = torch.linalg.cross(u, v).square().sum(-1).clamp_min(1e-12).sqrt()
     return torch.rad2deg(torch.atan2(sine, (u * v).sum(-1)))
 
 
-def _bend(x: Tensor, atoms: Tensor) -> Tensor:
-    return _angle(x[atoms[:, 0]] - x[atoms[:, 1]], x[atoms[:, 2]] - x[atoms[:, 1]])
+def _angle(x: Tensor) -> Tensor:
+    return _between(x[:, 0] - x[:, 1], x[:, 2] - x[:, 1])
 
 
-def _height(x: Tensor, atoms: Tensor) -> Tensor:
-    centre, a, b, c = (x[atoms[:, k]] for k in range(4))
+def _height(x: Tensor) -> Tensor:
+    centre, a, b, c = x.unbind(1)
     normal = torch.linalg.cross(b - a, c - a)
     return ((centre - a) * normal).sum(-1).abs() / normal.square().sum(-1).clamp_min(1e-12).sqrt()
 
 
-def _twist(x: Tensor, atoms: Tensor) -> Tensor:
-    i, j, a, b, c, d = (x[atoms[:, k]] for k in range(6))
+def _twist(x: Tensor) -> Tensor:
+    i, j, a, b, c, d = x.unbind(1)
     axis = torch.nn.functional.normalize(j - i, dim=-1, eps=1e-9)
     u, v = (w - (w * axis).sum(-1, keepdim=True) * axis for w in (a - b, c - d))
-    return _angle(u, torch.where((u * v).sum(-1, keepdim=True) < 0, -v, v))
+    return _between(u, torch.where((u * v).sum(-1, keepdim=True) < 0, -v, v))
 
 
-MEASURES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+MEASURES: dict[str, Callable[[Tensor], Tensor]] = {
     "bond": _length,
     "contact": _length,
-    "angle": _bend,
+    "angle": _angle,
     "height": _height,
     "twist": _twist,
 }
 
 
+class _Aim(NamedTuple):
+    """A check, and where its values should come to lie."""
+
+    check: Check
+    low: np.ndarray
+    high: np.ndarray
+
+
+class _Rows(NamedTuple):
+    """Terms that are beyond their aim: of which geometry, their atoms, by how much, in steps, and its derivative."""
+
+    member: np.ndarray  # [A]
+    atoms: np.ndarray  # [A, a]
+    off: np.ndarray  # [A]
+    slope: np.ndarray  # [A, a, 3]
+
+
 def mend(gate: Soundness, pos: np.ndarray, fixed: np.ndarray | None = None) -> np.ndarray:
-    """A geometry near `[N, 3]`, in Å; whether it is sound now is for the gate to say.
+    """Geometries near `[K, N, 3]`, in Å; whether they are sound now is for the gate to say.
 
     Args:
         fixed: atoms that stay where they are, `[N]`.
     """
-    terms = []
-    for check in gate.checks:
-        if check.family not in MEASURES:
-            continue
-        low, high = (torch.from_numpy(np.array(bound, dtype=float)) for bound in (check.low, check.high))
-        half = INNER * (high - low) / 2
-        one_sided = torch.isinf(high)
-        inner_high = torch.where(low > 0, (low + high) / 2 + half, INNER * high)
-        inner_low = torch.where(one_sided, low + check.step / 2, torch.where(low > 0, (low + high) / 2 - half, low))
-        terms.append((MEASURES[check.family], torch.from_numpy(check.atoms), inner_low, inner_high, check.step))
-    start = torch.from_numpy(np.array(pos, dtype=float))
-    free = torch.ones(len(start), 1, dtype=start.dtype)
-    if fixed is not None:
-        free[torch.from_numpy(np.asarray(fixed))] = 0.0
+    start = np.array(pos, dtype=float)
+    x, moving = start.copy(), np.arange(len(start))
+    free = np.repeat(1.0 - (np.zeros(start.shape[1]) if fixed is None else np.asarray(fixed, float)), 3)
+    aims = [_aim(check) for check in gate.checks if check.family in MEASURES]
+    for _ in range(ROUNDS):
+        rows = [_rows(aim, x[moving]) for aim in aims]
+        steps = [_step(k, rows, x[m] - start[m], free) for k, m in enumerate(moving)]
+        largest = np.array([np.abs(step).max(initial=0.0) for step in steps])
+        for m, step, most in zip(moving, steps, largest, strict=True):
+            x[m] += step * min(1.0, STRIDE / max(most, 1e-9))
+        moving = moving[largest > SETTLED]
+        if not len(moving):
+            break
+    return x
 
-    def energy(flat: np.ndarray) -> tuple[float, np.ndarray]:
-        moved = torch.from_numpy(flat.reshape(-1, 3)).requires_grad_()
-        x = start + free * (moved - start)
-        total = RESTRAINT * (x - start).square().sum()
-        for measure, atoms, low, high, step in terms:
-            value = measure(x, atoms)
-            total = total + (((low - value).clamp_min(0) + (value - high).clamp_min(0)) / step).square().sum()
-        total.backward()
-        assert moved.grad is not None
-        return float(total.detach()), moved.grad.numpy().ravel()
 
-    found = minimize(energy, start.numpy().ravel(), jac=True, method="L-BFGS-B", options={"maxiter": ITERATIONS})
-    return (start + free * (torch.from_numpy(found.x.reshape(-1, 3)) - start)).numpy()
+def _aim(check: Check) -> _Aim:
+    low, high, middle = check.low, check.high, check.middle
+    if check.family == "contact":
+        return _Aim(check, low + check.step / 2, high)
+    # What has no lower bound, such as the height above a plane, should be 0.
+    inner_low = np.where(low > 0, middle - INNER * (middle - low), low)
+    inner_high = np.where(low > 0, middle + INNER * (high - middle), INNER * high)
+    return _Aim(check, inner_low, inner_high)
+
+
+def _rows(aim: _Aim, x: np.ndarray) -> _Rows:
+    """All terms, but of contacts those that a step may bring beyond: what is inside holds its place."""
+    values = aim.check.measure(x)
+    off = np.minimum(values - aim.low, 0.0) + np.maximum(values - aim.high, 0.0)
+    member, term = np.nonzero(values < aim.low + REACH if aim.check.family == "contact" else np.isfinite(values))
+    atoms = aim.check.atoms[term]
+    points = torch.from_numpy(x[member[:, None], atoms]).requires_grad_()
+    (slope,) = torch.autograd.grad(MEASURES[aim.check.family](points).sum(), points)
+    return _Rows(member, atoms, off[member, term] / aim.check.step, slope.numpy() / aim.check.step)
+
+
+def _step(k: int, rows: list[_Rows], moved: np.ndarray, free: np.ndarray) -> np.ndarray:
+    """The damped Gauss-Newton step of geometry k, `[N, 3]`."""
+    data, columns, counts, off = [], [], [], []
+    for row in rows:
+        own = row.member == k
+        data.append(row.slope[own].reshape(-1))
+        columns.append((3 * row.atoms[own][:, :, None] + np.arange(3)).reshape(-1))
+        counts.append(np.full(int(own.sum()), 3 * row.atoms.shape[1]))
+        off.append(row.off[own])
+    size = moved.size
+    residual = np.concatenate([*off, np.zeros(0)])
+    gradient = RESTRAINT * moved.reshape(-1)
+    hold = RESTRAINT + DAMPING
+    pointer = np.concatenate([[0], np.cumsum(np.concatenate(counts))])
+    column = np.concatenate(columns)
+    jacobian = csr_array((np.concatenate(data) * free[column], column, pointer), shape=(len(residual), size))
+    gradient = jacobian.T @ residual + free * gradient
+    matrix = jacobian.T @ jacobian
+    if size > 3 * DENSE:
+        return -spsolve((matrix + hold * identity(size)).tocsc(), gradient).reshape(moved.shape)
+    dense = matrix.toarray()
+    dense[np.diag_indices(size)] += hold
+    return -solve(dense, gradient, assume_a="pos").reshape(moved.shape)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from rdkit import Chem
 
 from .rdkit_log import rdkit_log
+from .walk import DUMMY, MAPPED, SPREAD
 
 _MAP = "_atomMap"  # an atom's map number while it is set aside
 
@@ -44,6 +45,8 @@ class Record:
 def indefinite(mol: Chem.Mol) -> str:
     """Which atom or bond leaves open what the molecule is, "" where none does: dummies, R groups and queries have no
     geometry. Atoms count from 1, as in a file."""
+    if not (mol.HasQuery() or mol.HasSubstructMatch(DUMMY) or mol.HasSubstructMatch(SPREAD) or mol.HasProp("_molLinkNodes")):
+        return ""
     for atom in mol.GetAtoms():
         if atom.GetAtomicNum() and not atom.HasQuery():
             continue
@@ -85,6 +88,8 @@ def why_unsound(mol: Chem.Mol) -> str:
 
 def set_maps_aside(mol: Chem.Mol) -> None:
     """Take the atom map numbers off a molecule, in place: they are labels, and RDKit tells atoms apart by them."""
+    if not mol.HasSubstructMatch(MAPPED):
+        return
     for atom in mol.GetAtoms():
         if number := atom.GetAtomMapNum():
             atom.SetIntProp(_MAP, number)

@@ -11,6 +11,7 @@ from .rdkit_log import rdkit_log
 from .records import Record, indefinite, set_maps_aside, why_unsound
 from .sdf_text import END, HEADER, Block, read_block, split_sdf, with_plain_coordinates
 from .stereo import assign_stereo_from_3d
+from .walk import bonds_of
 
 __all__ = ["is_3d", "record_from_block", "split_sdf", "with_hydrogens"]
 
@@ -24,7 +25,8 @@ def _parse(block: Block, need_3d: bool) -> tuple[Chem.Mol | None, str, list[str]
     """(molecule with its data fields, "", RDKit's warnings) or (None, RDKit's reason, [])."""
     mol: Chem.Mol | None
     said: list[str] = []
-    if any("," in line[:30] for line in block.mol.split("\n")[HEADER + 1 :]):  # RDKit would read 1,25 as 1
+    below = block.mol.split("\n")[HEADER + 1 :] if "," in block.mol else []
+    if any("," in line[:30] for line in below):  # RDKit would read 1,25 as 1
         plain, numbers = with_plain_coordinates(block.mol)
         block = block._replace(mol=plain if numbers else block.mol)
     with rdBase.BlockLogs():
@@ -194,7 +196,7 @@ def _from_drawing(mol: Chem.Mol, record: Record, warnings: list[str], marked_3d:
 
 def _clear_open_marks(mol: Chem.Mol) -> None:
     """Take wavy and crossed bonds away once they are heeded: RDKit would not enumerate what they leave open."""
-    for bond in mol.GetBonds():
+    for bond in bonds_of(mol):
         bond.ClearProp("_UnknownStereo")
         if bond.GetBondDir() in (Chem.BondDir.UNKNOWN, Chem.BondDir.EITHERDOUBLE):
             bond.SetBondDir(Chem.BondDir.NONE)

@@ -47,7 +47,9 @@ def split_sdf(stream: Iterable[str], path: str) -> Iterator[str]:
     cutter = _Cutter()
     try:
         for line in stream:
-            yield from cutter.add(line if line.endswith("\n") else line + "\n")
+            record = cutter.add(line if line.endswith("\n") else line + "\n")
+            if record is not None:
+                yield record
     except (EOFError, OSError, zlib.error) as error:  # a truncated, foreign or corrupted gzip
         if not cutter.seen:
             raise RecordError(f"{path}: cannot be read: {error}") from error
@@ -74,21 +76,22 @@ class _Cutter:
         self._after = ""  # what stood behind the last `$$$$`
         self._counted = self._ended = self._in_field = self._in_value = False
 
-    def add(self, line: str) -> Iterator[str]:
-        """The record that ends at, or before, this line."""
-        line = line.translate(_NO_TEXT)
+    def add(self, line: str) -> str | None:
+        """The record that ends at, or before, this line; None where none does."""
+        if not line.isascii() or "\x1a" in line:
+            line = line.translate(_NO_TEXT)
         if line.startswith(TERMINATOR) or line.strip() == TERMINATOR:
-            yield self._terminated(line)
-            return
+            return self._terminated(line)
+        record = None
         if self._counted and line.startswith(END):
             self.seen, self._ended, self._in_value = True, True, False
             self.lines.append(f"{END}\n")
             glued = line[len(END) :].strip()
             if glued.startswith(TERMINATOR):
-                yield self._terminated(glued)
-            elif glued:  # the name of the next record
+                return self._terminated(glued)
+            if glued:  # the name of the next record
                 self.lines.append(f"{glued}\n")
-            return
+            return record
         if self._in_value:
             pass
         elif _is_counts(line) or (self._ended and not self._in_field and _OLD_COUNTS.match(line)):
@@ -97,16 +100,17 @@ class _Cutter:
                 start = k + 1 if self.lines[k].startswith(END) else start
             if not self._counted:
                 if self.seen and any(before.strip() for before in self.lines[:start]):
-                    yield self.cut(start)  # a record cut off before its counts
+                    record = self.cut(start)  # a record cut off before its counts
                 self.seen = self._counted = True
             elif self.lines[start - 1].startswith(">"):  # a data field whose value is a molecule
                 self._in_value = True
             else:
-                yield self.cut(start)
+                record = self.cut(start)
                 self._counted = True
         elif self._ended:
             self._in_field = bool(line.strip()) and (self._in_field or line.startswith(">"))
         self.lines.append(line)
+        return record
 
     def _terminated(self, line: str) -> str:
         """The record that ends at this line."""

@@ -73,10 +73,10 @@ class Fault(NamedTuple):
     excess: float
 
 
-class _Check(NamedTuple):
+class Check(NamedTuple):
     """Values of many terms within bounds: positions `[K, N, 3]` -> `[K, T]`; of every term its step and its words.
 
-    Those of one family have the atoms `[T, a]` of that.
+    Those of one family have the atoms `[T, a]` of that, and what is usual for each in `middle`.
     """
 
     kind: str
@@ -87,10 +87,11 @@ class _Check(NamedTuple):
     text: Callable[[int, float], str]
     family: str = ""
     atoms: np.ndarray = np.zeros((0, 0), int)
+    middle: np.ndarray = np.zeros(0)
 
 
 @cache
-def _table() -> dict[str, dict[str, tuple[float, float]]]:
+def _table() -> dict[str, dict[str, tuple[float, ...]]]:
     text = BOUNDS.read_text(encoding="utf-8")
     return {family: {name: tuple(row) for name, row in rows.items()} for family, rows in json.loads(text)["bounds"].items()}
 
@@ -133,7 +134,7 @@ class Soundness:
                 found[np.flatnonzero(finite)[row]].append(Fault(check.kind, text, float(beyond[row, t])))
         return [sorted(row, key=lambda f: -f.excess) for row in found]
 
-    def _checks(self) -> Iterator[_Check]:
+    def _checks(self) -> Iterator[Check]:
         environment = self.environment
         shapes = {i: shape for i in range(len(environment.near)) if (shape := self._shape(i)) is not None}
         for family, terms in environment.terms().items():
@@ -148,24 +149,24 @@ class Soundness:
                 if family == "twist" and limit[1] > NO_PLANE:
                     continue
                 kept.append(term)
-                limits.append(limit)
+                limits.append((*limit, sum(limit[:2]) / 2)[:3])
             if kept:
-                atoms, (low, high) = np.array(kept), np.array(limits).T
+                atoms, (low, high, middle) = np.array(kept), np.array(limits).T
                 measure = partial(_measured, MEASURES[family], atoms)
                 text = partial(self._text, family, kept)
-                yield _Check(_KIND[family], measure, low, high, STEP[family], text, family, atoms)
+                yield Check(_KIND[family], measure, low, high, STEP[family], text, family, atoms, middle)
         yield from self._rings()
         yield from (self._polyhedron(i, *shape) for i, shape in shapes.items())
         yield from self._cumulenes()
         yield from self._contacts()
 
-    def _rings(self) -> Iterator[_Check]:
+    def _rings(self) -> Iterator[Check]:
         for ring in self.environment.ring_terms():
             name = ring_class(self.environment, ring)
             high = self.table["ring"].get(name, (0.0, RING_WARP))[1]
             words = f"aromatic ring {'-'.join(self.name[k] for k in ring)} bent by {{}} Å"
             limits = np.zeros(1), np.array([high])
-            yield _Check("plane", partial(_bent, ring), *limits, STEP["ring"], partial(_filled, words, _number))
+            yield Check("plane", partial(_bent, ring), *limits, STEP["ring"], partial(_filled, words, _number))
 
     def _shape(self, i: int) -> tuple[str, list[list[float]]] | None:
         """The coordination polyhedron of an atom, None where angles by class are right."""
@@ -179,7 +180,7 @@ class Soundness:
             return "a trigonal bipyramid or square pyramid", [_BIPYRAMID, _SQUARE_PYRAMID]
         return POLYHEDRA.get((degree + lone, degree))
 
-    def _polyhedron(self, i: int, name: str, shapes: list[list[float]]) -> _Check:
+    def _polyhedron(self, i: int, name: str, shapes: list[list[float]]) -> Check:
         terms = np.array([(a, i, b) for a, b in pairs_of(self.environment.near[i])])
         soft = self.environment.ring[i] > 0 or self.environment.lone_pairs(i) < 0
         wanted = np.array(shapes)
@@ -191,9 +192,9 @@ class Soundness:
 
         limit = np.array([POLYHEDRON_CHELATE if soft else POLYHEDRON])
         words = f"{self.name[i]} is not {name}: an angle off by {{}}°"
-        return _Check("polyhedron", off, np.zeros(1), limit, STEP["angle"], partial(_filled, words, _degrees))
+        return Check("polyhedron", off, np.zeros(1), limit, STEP["angle"], partial(_filled, words, _degrees))
 
-    def _cumulenes(self) -> Iterator[_Check]:
+    def _cumulenes(self) -> Iterator[Check]:
         environment = self.environment
         for chain in environment.cumulenes():
             start, end = chain[0], chain[-1]
@@ -208,9 +209,10 @@ class Soundness:
             low, high = (90.0 - limit, 90.0) if across else (0.0, limit)
             words = f"end groups of {'='.join(self.name[k] for k in chain)} at {{}}°, not {90 if across else 0}°"
             measure, text = partial(_measured, twists, atoms), partial(_filled, words, _degrees)
-            yield _Check("cumulene", measure, np.array([low]), np.array([high]), STEP["twist"], text, "twist", atoms)
+            limits, middle = (np.array([low]), np.array([high])), np.array([90.0 if across else 0.0])
+            yield Check("cumulene", measure, *limits, STEP["twist"], text, "twist", atoms, middle)
 
-    def _contacts(self) -> Iterator[_Check]:
+    def _contacts(self) -> Iterator[Check]:
         environment = self.environment
         pairs, classes = near_pairs(environment)
         names, index = np.unique(classes, return_inverse=True)
@@ -227,7 +229,7 @@ class Soundness:
             return f"{self.name[i]}...{self.name[j]} {_number(value)} Å apart"
 
         limits = low, np.full(len(low), np.inf)
-        yield _Check("contact", partial(_measured, lengths, pairs), *limits, STEP["contact"], text, "contact", pairs)
+        yield Check("contact", partial(_measured, lengths, pairs), *limits, STEP["contact"], text, "contact", pairs)
 
     def _touch(self, pairs: np.ndarray) -> np.ndarray:
         """How near atoms without a bond may come: .6 of the van der Waals radii; to a metal, .8 of the covalent ones."""
@@ -238,8 +240,8 @@ class Soundness:
         near = metal[pairs].any(1) & ~hydrogen[pairs].any(1)
         return np.where(near, np.minimum(CLASH_FACTOR * away, 0.8 * covalent), CLASH_FACTOR * away)
 
-    def _unseen(self, family: str, term: Sequence[int]) -> tuple[float, float]:
-        """Bounds of a term of no known class."""
+    def _unseen(self, family: str, term: Sequence[int]) -> tuple[float, ...]:
+        """Bounds of a term of no known class, and what is usual, where that is not their middle."""
         if family == "bond":
             return self._unseen_length(*term)
         if family == "angle":
@@ -275,14 +277,15 @@ class Soundness:
         }  # lone pairs on both: 1.43 Å in CH3OF, radii 1.27
         return 0.9 * length, (1.25 if repelled else 1.12) * length
 
-    def _unseen_angle(self, i: int, j: int, k: int) -> tuple[float, float]:
+    def _unseen_angle(self, i: int, j: int, k: int) -> tuple[float, ...]:
         environment = self.environment
         pairs = len(environment.near[j]) + environment.lone_pairs(j)
         if environment.in_ring(i, j, k):
             return 30.0, 180.0
         if environment.lone_pairs(j) < 0:
             return 55.0, 180.0
-        return {2: (155.0, 180.0), 3: (90.0, 150.0), 4: (80.0, 140.0)}.get(pairs, (60.0, 180.0))
+        usual = {2: (155.0, 180.0, 180.0), 3: (90.0, 150.0, 120.0), 4: (80.0, 140.0, 109.5)}
+        return usual.get(pairs, (60.0, 180.0))
 
     def _text(self, family: str, terms: Sequence[tuple[int, ...]], t: int, value: float) -> str:
         term = terms[t]
@@ -319,7 +322,7 @@ def _filled(words: str, number: Callable[[float], str], t: int, value: float) ->
     return words.format(number(value))
 
 
-def _beyond(check: _Check, values: np.ndarray) -> np.ndarray:
+def _beyond(check: Check, values: np.ndarray) -> np.ndarray:
     return np.maximum(np.maximum(check.low - values, values - check.high), 0.0) / check.step
 
 

@@ -7,6 +7,7 @@ from rdkit import Chem
 
 from ..data.schema import CIS, TRANS
 from .axial import axes, label_axes_from_3d, labelled, row
+from .walk import atoms_of, bonds_of
 
 MIN_VOLUME = 0.1  # normalised; an ideal tetrahedron has .71, an allene .44, a biaryl at 90° .6
 _CCW = {Chem.ChiralType.CHI_TETRAHEDRAL_CCW: True, Chem.ChiralType.CHI_TETRAHEDRAL_CW: False}
@@ -42,7 +43,7 @@ def stereo_of(mol: Chem.Mol) -> Stereo:
     An axis is a centre with its four ends for neighbours (`axial`).
     """
     tetra, ez, ez_type = [], [], []
-    for atom in mol.GetAtoms():
+    for atom in atoms_of(mol):
         if atom.GetChiralTag() not in _CCW:
             continue
         near = [b.GetOtherAtomIdx(atom.GetIdx()) for b in atom.GetBonds()]
@@ -54,7 +55,7 @@ def stereo_of(mol: Chem.Mol) -> Stereo:
             near[0], near[1] = near[1], near[0]
         tetra.append([atom.GetIdx(), *near])
     tetra += [row(mol, axis) for axis in axes(mol) if labelled(mol, axis)]
-    for bond in mol.GetBonds():
+    for bond in bonds_of(mol):
         if bond.GetStereo() not in _SIDE:
             continue
         a, b = bond.GetStereoAtoms()
@@ -74,7 +75,7 @@ def assign_stereo_from_3d(mol: Chem.Mol, conformer: int = -1) -> None:
     tetrahedron goes: in a distorted SF₆ it sees one of thirty stereoisomers.
     """
     Chem.AssignStereochemistryFrom3D(mol, conformer, replaceExistingTags=True)
-    for atom in mol.GetAtoms():
+    for atom in atoms_of(mol):
         if atom.GetChiralTag() not in _CCW:
             atom.SetChiralTag(Chem.ChiralType.CHI_UNSPECIFIED)
     pos = mol.GetConformer(conformer).GetPositions()
@@ -117,7 +118,7 @@ def unkept_stereo(mol: Chem.Mol) -> str:
     Square planar, bipyramidal and octahedral stereo, unless its ligands are too much alike for isomers.
     """
     ranks: list[int] = []
-    for atom in mol.GetAtoms():
+    for atom in atoms_of(mol):
         if atom.GetChiralTag() not in _POLYHEDRAL or not atom.GetUnsignedProp("_chiralPermutation"):
             continue
         ranks = ranks or list(Chem.CanonicalRankAtoms(mol, breakTies=False, includeChirality=False))

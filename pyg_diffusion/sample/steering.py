@@ -18,13 +18,14 @@ def steer(
     energy: Callable[[Tensor], Tensor] | None = None,
     limit: float = float("inf"),
     fixed: Tensor | None = None,
+    turned: bool = False,
 ) -> Denoiser | Steered:
     """The denoiser under guidance, then energy, then known nodes, which so hold exactly; as it is if nothing is asked.
 
     Args:
         guidance, unconditional: of `ClassifierFree`; 1 leaves it out.
         energy, limit: of `EnergyGuided`.
-        fixed: values `[num_nodes, C]` of the known nodes, NaN at the others.
+        fixed, turned: values `[num_nodes, C]` of the known nodes, NaN at the others; and as for `Inpainted`.
     """
     steered: Denoiser | Steered = denoiser
     if guidance != 1:
@@ -32,5 +33,5 @@ def steer(
     if energy is not None:
         steered = EnergyGuided(steered, energy, limit)
     if fixed is not None:
-        steered = Inpainted(steered, torch.isfinite(fixed).all(1), fixed)
+        steered = Inpainted(steered, torch.isfinite(fixed).all(1), fixed, turned=turned)
     return steered

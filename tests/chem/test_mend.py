@@ -23,7 +23,7 @@ def broken():
 def test_a_broken_geometry_is_healed_near_where_it_was(broken):
     gate, pos, bad = broken
     assert gate.excess(np.stack([pos, bad]))[0] == 0 < gate.excess(bad[None])[0]
-    healed = mend(gate, bad)
+    healed = mend(gate, bad[None])[0]
     assert gate.faults(healed[None]) == [[]]
     untouched = [k for k in range(len(pos)) if k not in (0, 6, 11) and k not in gate.environment.near[6]]
     assert np.abs(healed - bad)[untouched].max() < 0.5
@@ -33,7 +33,7 @@ def test_a_broken_geometry_is_healed_near_where_it_was(broken):
 def test_fixed_atoms_stay(broken):
     gate, _, bad = broken
     fixed = np.arange(len(bad)) < 5
-    healed = mend(gate, bad, fixed)
+    healed = mend(gate, bad[None], fixed)[0]
     np.testing.assert_array_equal(healed[fixed], bad[fixed])
     assert np.abs(healed - bad)[~fixed].max() > 0.1
 
@@ -45,11 +45,11 @@ def test_measures_are_those_of_the_gate(broken):
     for check in gate.checks:
         if check.family:
             theirs = check.measure(x[None])[0]
-            ours = MEASURES[check.family](torch.from_numpy(x), torch.from_numpy(check.atoms))
+            ours = MEASURES[check.family](torch.from_numpy(x[check.atoms]))
             np.testing.assert_allclose(ours.numpy(), theirs, atol=1e-6)
     assert environment.MEASURES.keys() <= MEASURES.keys()
     line = torch.zeros(3, 3, dtype=torch.float64)
     line[:, 0] = torch.tensor([0.0, 1.0, 2.0])
     line.requires_grad_()
-    MEASURES["angle"](line, torch.tensor([[0, 1, 2]])).sum().backward()
+    MEASURES["angle"](line[None]).sum().backward()
     assert line.grad.isfinite().all()

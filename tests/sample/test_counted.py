@@ -49,8 +49,9 @@ def test_molecules(sampler, cost, molecules):
     generator = ConformerGenerator(denoiser_of(net), card, sampler, STEPS, device="cpu", max_pairs=400, confidence=False)
     results = generator.sample(molecules[:6], 3, max_attempts=2)
     assert sum(r.evaluations for r in results) == calls.count
-    assert all(r.evaluations == (6 - r.sound_at_once) * cost for r in results)
-    assert any(r.sound_at_once < 3 for r in results)  # so that some were drawn again
+    # twice each, but what was sound or mended at once, or hopeless in every draw
+    assert all(r.evaluations in range(3 * cost, (6 - r.sound_at_once) * cost + 1, cost) for r in results)
+    assert any(r.evaluations > 3 * cost for r in results)  # so that some were drawn again
 
     rated, calls.count = ConformerGenerator(generator.denoiser, card, sampler, STEPS, device="cpu", unsound="keep"), 0
     results = rated.sample(molecules[4:5], 3, max_attempts=1)

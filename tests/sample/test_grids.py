@@ -47,7 +47,7 @@ def test_a_grid_fitted_to_the_model_samples_a_mixture_better():
     for sampler in (Exponential(1), Exponential(2)):
         fitted = optimised_grid(sampler, denoiser, many, 8, draws[0])
         assert fitted[0] == 1 and fitted[-1] == 0 and bool((fitted.diff() < 0).all()) and len(fitted) == 9
-        exact = Exponential(3).sample(denoiser, many, time_grid(400), lambda: draws[1])
+        exact = Exponential(3).sample(denoiser, many, time_grid(150), lambda: draws[1])
         errors = [
             float((sampler.sample(denoiser, many, grid, lambda: draws[1]) - exact).square().mean().sqrt())
             for grid in (fitted, time_grid(8))

@@ -95,6 +95,22 @@ def test_inpainting_without_a_frame_knows_shapes_only():
     torch.testing.assert_close(*results, rtol=0, atol=1e-6)
 
 
+def test_turned_to_what_is_known():
+    """A shape that was turned comes back to where three of its nodes fit; with one known it stays; mirrors stay mirrors."""
+    x = torch.randn(6, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    x -= x.mean(0)
+    angle = torch.tensor(1.2).double()
+    turn = torch.eye(3).double()
+    turn[:2, :2] = torch.tensor([[angle.cos(), angle.sin()], [-angle.sin(), angle.cos()]])
+    plain = gaussian_denoiser(SDE, spectrum, centered=True)
+    three, one = torch.arange(6) < 3, torch.arange(6) < 1
+    turned = Inpainted(plain, three, x, turned=True).turn(OPERATOR, x @ turn)
+    torch.testing.assert_close(turned, x, rtol=0, atol=0.01)
+    torch.testing.assert_close(Inpainted(plain, one, x, turned=True).turn(OPERATOR, x @ turn), x @ turn)
+    mirrored = Inpainted(plain, three | True, x, turned=True).turn(OPERATOR, -x)
+    assert float(torch.linalg.det(mirrored[:3])) * float(torch.linalg.det(x[:3])) < 0
+
+
 def test_nothing_known_and_all_known():
     noise = torch.randn(25, 6, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     plain = gaussian_denoiser(SDE, spectrum)

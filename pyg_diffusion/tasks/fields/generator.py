@@ -1,8 +1,6 @@
 """FieldGenerator: weights + process + sampler, from noise to fields on a grid."""
 
 from collections.abc import Callable, Mapping
-from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
@@ -69,7 +67,7 @@ class FieldGenerator(GraphGenerator[Job]):
 
         Raises:
             ValueError: an argument is out of range, or the model was not conditioned on what is asked.
-            MemoryError: not even one field fits into the memory.
+            RuntimeError: not even one field fits into the memory, or what is to be kept cannot be.
         """
         if n < 1 or seed < 0:
             raise ValueError(f"need n >= 1 and seed >= 0, got {n} and {seed}")
@@ -86,11 +84,6 @@ class FieldGenerator(GraphGenerator[Job]):
         if asked is not None:
             grid.condition = asked
         jobs = [Job(data=grid, key=(k,)) for k in range(n)]
-        draw: Any = partial(self.draw, channels=channels, seed=seed, steering=Steering(guidance, energy, energy_limit))
-        for batch in self.batches(jobs):
-            for job in self.in_parts(batch, draw):
-                raise MemoryError(job.problem)
-            if progress is not None:
-                progress(len(batch))
+        self.draw_all(jobs, channels, seed, Steering(guidance, energy, energy_limit), progress)
         self.evaluations = max(job.evaluations for job in jobs)
         return torch.from_numpy(np.stack([job.signal for job in jobs if job.signal is not None]))

@@ -1,8 +1,6 @@
 """MatrixInverter: weights of an energy, from a matrix to its inverse by descent of learned landscapes."""
 
 from collections.abc import Callable
-from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
@@ -57,7 +55,7 @@ class MatrixInverter(GraphGenerator[Job]):
 
         Raises:
             ValueError: not square, not finite, or (nearly) singular in float32: there is no inverse to estimate.
-            MemoryError: not even one matrix fits into the memory.
+            RuntimeError: not even one matrix fits into the memory.
         """
         a = torch.as_tensor(np.asarray(matrices), dtype=torch.float32)
         batch = a[None] if a.dim() == 2 else a
@@ -69,12 +67,7 @@ class MatrixInverter(GraphGenerator[Job]):
             if float(torch.linalg.cond(matrix.double())) > 1 / torch.finfo(torch.float32).eps:
                 raise ValueError(f"matrix {k} is singular to float32: it has no inverse")
         jobs = [Job(data=Data(matrix=m.reshape(-1, 1), num_nodes=m.numel()), key=(k,)) for k, m in enumerate(batch)]
-        draw: Any = partial(self.draw, channels=1, seed=seed)
-        for part in self.batches(jobs):
-            for job in self.in_parts(part, draw):
-                raise MemoryError(job.problem)
-            if progress is not None:
-                progress(len(part))
+        self.draw_all(jobs, 1, seed, progress=progress)
         self.evaluations = max((job.evaluations for job in jobs), default=0)
         out = [torch.from_numpy(job.signal).view(batch.shape[1:]) for job in jobs if job.signal is not None]
         return batch if not out else out[0] if a.dim() == 2 else torch.stack(out)

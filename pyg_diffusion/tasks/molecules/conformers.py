@@ -1,6 +1,7 @@
 """What was generated for a molecule, and what becomes of each draw until it may be given out."""
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -13,7 +14,8 @@ from ...chem.mend import mend
 from ...generate import Job
 from .two_stages import SecondStage
 
-HOPELESS = 1.0  # steps of `chem.soundness` per atom
+NEAR, HOPELESS = 0.1, 1.0  # steps of `chem.soundness` per atom: what is mended at once, and what never is
+GIVE_UP = 4  # draws of a molecule, where all are hopeless
 UNSOUND_CONFIDENCE = 0.1  # the most that an unsound conformer can have
 
 # (index of a molecule, positions [k, N, 3], their confidences [k] where there are any) -> which of them to keep
@@ -30,7 +32,7 @@ class Conformers:
         right_at_once: how many had right stereo before any resampling (the yield).
         sound_at_once: how many of those were sound.
         redrawn: draws of right stereo that were thrown away because they were unsound.
-        mended: conformers of which no draw was sound, and whose nearest miss was healed (`chem.mend`).
+        mended: conformers that are a draw of right stereo which was unsound, and was healed (`chem.mend`).
         evaluations: network evaluations spent, resampling included; of two stages those of the first.
         notes: warnings about the molecule, such as elements the model never saw.
         problem: why there is none, where there is none.
@@ -74,6 +76,7 @@ class ConformerJob(Job):
         confidence: that it has.
         excess: of `signal` beyond the bounds of soundness; 0 where it is sound.
         miss: the nearest to soundness of the draws that were not.
+        incurable: whether mending that did not help.
     """
 
     molecule: int
@@ -82,6 +85,7 @@ class ConformerJob(Job):
     confidence: float = math.nan
     excess: float = math.inf
     miss: np.ndarray | None = None
+    incurable: bool = False
 
     @property
     def hopeless(self) -> bool:
@@ -119,21 +123,30 @@ class Judges:
             result.redrawn += int((right & ~sound).sum())
             for job, fits, good, beyond in zip(own, right, sound, excess, strict=True):
                 if fits and beyond < job.excess:
-                    job.excess, job.miss = float(beyond), job.signal
+                    job.excess, job.miss, job.incurable = float(beyond), job.signal, False
                 if not good:
                     job.signal = None
 
-    def mend(self, job: ConformerJob) -> bool:
-        """Heal the draw of a job that was nearest to soundness; whether that is sound and of right stereo."""
-        if job.miss is None:
-            return False
-        judge = self.judges[job.molecule]
-        healed = mend(judge.gate, job.miss, None if self.fixed is None else self.fixed[job.molecule]).astype(job.miss.dtype)
-        if not judge.right(healed[None])[0] or judge.gate.excess(healed[None])[0]:
-            return False
-        job.signal, job.excess = healed, 0.0
-        self.results[job.molecule].mended += 1
-        return True
+    def mend(self, jobs: Sequence[ConformerJob], limit: float) -> None:
+        """Heal the draws of jobs that are nearest to soundness, where they are beyond it by up to `limit` steps per atom."""
+        curable = [job for job in jobs if job.miss is not None and not job.incurable and job.excess <= limit * len(job.miss)]
+        for k, group in groupby(sorted(curable, key=lambda job: job.molecule), key=lambda job: job.molecule):
+            own, judge = list(group), self.judges[k]
+            misses = np.stack([job.miss for job in own if job.miss is not None])
+            healed = mend(judge.gate, misses, None if self.fixed is None else self.fixed[k]).astype(misses.dtype)
+            sound = judge.right(healed) & (judge.gate.excess(healed) == 0)
+            for job, position, good in zip(own, healed, sound, strict=True):
+                job.incurable = not good
+                if good:
+                    job.signal, job.excess = position, 0.0
+                    self.results[k].mended += 1
+
+    def left(self, jobs: Sequence[ConformerJob], late: bool) -> list[ConformerJob]:
+        """The jobs to draw again: without those that are hopeless, late or together with all others of their molecule."""
+        waiting = [job for job in jobs if job.signal is None]
+        hopeless = Counter(job.molecule for job in waiting if job.hopeless)
+        lost = {k for k, number in hopeless.items() if number == self.results[k].asked >= GIVE_UP}
+        return [job for job in waiting if not (job.hopeless and late) and job.molecule not in lost]
 
     def collect(self, k: int, jobs: Sequence[ConformerJob], rated: bool) -> None:
         """Put what was made of a molecule into its result."""

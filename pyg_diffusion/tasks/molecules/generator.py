@@ -28,11 +28,11 @@ from ...sample.confidence import uncertainty
 from ...spectral import DenseOperator, LaplacianOperator
 from ...weights_io import SHIPPED, Card, load_pretrained
 from .apart import sample_apart
-from .conformers import Choice, ConformerJob, Conformers, Judges
+from .conformers import HOPELESS, NEAR, Choice, ConformerJob, Conformers, Judges
 from .two_stages import SecondStage, complete
 
 CONFIDENCE_SCALE = 0.1  # Å; a conformer that denoising moves by this has confidence 1/2
-MEND_AFTER = 3  # draws, where none was sound
+MEND_AFTER = 3  # draws, where none was sound or near to it
 UNSOUND = ("refuse", "keep")
 TAU_RANGE = (2e-3, 40.0)  # where sampling ends and begins: the last .05 Å of noise are left to one denoising
 
@@ -73,6 +73,7 @@ class ConformerGenerator(GraphGenerator[ConformerJob]):
 
     makes, nodes = "molecules", "atoms"
     default_steps = 8  # of every draw, and two for its confidence
+    turned = True
 
     def __init__(
         self,
@@ -132,10 +133,11 @@ class ConformerGenerator(GraphGenerator[ConformerJob]):
         """n sound conformers of every molecule, each of the stereo its graph asks for.
 
         A conformer of wrong stereo, or of a geometry that cannot be (`chem.Soundness`), is drawn again, up to `max_attempts`
-        times in all; after three draws and after the last, the one that was nearest to soundness is mended (`chem.mend`).
-        One that is broken all over then is given up. What still fails is left out, so a result may hold fewer conformers
-        than asked for. The noise of a conformer depends on (seed, molecule, conformer, attempt) alone, not on how molecules
-        are batched.
+        times in all. A draw that is unsound in a few places is mended instead (`chem.mend`), and so is, after three draws
+        and after the last, the one that was nearest to soundness. One that is broken all over then is given up, and so are
+        all of a molecule where each of its first draws is. With one attempt nothing is drawn again or mended. What still
+        fails is left out, so a result may hold fewer conformers than asked for. The noise of a conformer depends on (seed,
+        molecule, conformer, attempt) alone, not on how molecules are batched.
 
         One atom, and two, have a closed form (`chem.closed`), which takes no draw. Of a molecule of several fragments each
         is drawn, and judged, as the molecule it is; then they are put beside each other (`chem.fragments.assemble`), those
@@ -198,7 +200,8 @@ class ConformerGenerator(GraphGenerator[ConformerJob]):
                     result.keep(choose(k, result.positions, result.confidence))
                 result.positions = result.positions + origins[k]
             elif not result.problem:
-                result.problem = judges.judges[k].refusal(tried[k])
+                unreached = (job.problem for job in own if job.problem)
+                result.problem = next(unreached, judges.judges[k].refusal(tried[k]))
         return results
 
     def _checked(
@@ -267,10 +270,12 @@ class ConformerGenerator(GraphGenerator[ConformerJob]):
                 judges.accept(batch, attempt == 0)
                 told(sum(job.signal is not None or last or bool(results[job.molecule].problem) for job in batch))
             waiting = [job for job in waiting if job.signal is None and not results[job.molecule].problem]
-            if attempt + 1 >= MEND_AFTER and (attempt + 1 == MEND_AFTER or last):
-                before = len(waiting)
-                waiting = [job for job in waiting if not (judges.mend(job) or job.hopeless)]
-                told(0 if last else before - len(waiting))  # the last were counted as given up
+            before = len(waiting)
+            if asked.attempts > 1:
+                late = last or attempt + 1 >= MEND_AFTER
+                judges.mend(waiting, HOPELESS if late else NEAR)
+                waiting = judges.left(waiting, late)
+            told(0 if last else before - len(waiting))  # the last were counted as given up
             if not waiting:
                 break
         for job in jobs if self.unsound == "keep" else ():
@@ -309,14 +314,14 @@ class ConformerGenerator(GraphGenerator[ConformerJob]):
         heavy = (batch.z > 1).float()
         guided = steer(denoiser, steering.guidance, alone)
         guided = ParticleGuided(guided, member, heavy, steering.diversity, energy=energy, limit=steering.limit)
-        return steer(guided, fixed=batch.get("fixed"))
+        return steer(guided, fixed=batch.get("fixed"), turned=True)
 
     def settled(self, denoiser: Denoiser | Steered, operator: LaplacianOperator, x: Tensor) -> Tensor:
         return denoiser.place(operator, x) if isinstance(denoiser, Inpainted) else x
 
     def _draw(self, jobs: list[ConformerJob], seed: int, attempt: int, steering: Repelled) -> None:
         """Draw all atoms of the jobs' conformers in place."""
-        self.draw(jobs, 3, attempt, seed=seed, steering=steering)
+        self.draw(jobs, 3, seed, (attempt,), steering)
         drawn = [job.signal for job in jobs if job.signal is not None]
         if self.two_stages:
             drawn = self._completed(jobs, drawn, attempt, seed)
@@ -344,7 +349,7 @@ class ConformerGenerator(GraphGenerator[ConformerJob]):
         heavy = (batch.z > 1).float()
         count = torch.zeros(len(jobs), device=self.device).index_add(0, batch.batch, heavy)
         weight = torch.where(count[batch.batch] > 1, heavy, 1.0)
-        noise = self.noise(jobs, 3, 0, 1, seed=seed)  # another than any attempt had
+        noise = self.noise(jobs, 3, seed, (0, 1))  # another than any attempt had
         counted = Counted(self.denoiser)
         move = uncertainty(counted, operator, x, context, noise, weight)
         for job, value in zip(jobs, (1 / (1 + move / CONFIDENCE_SCALE)).tolist(), strict=True):

@@ -73,7 +73,10 @@ def add_sample(p: Options) -> None:
     p.add_argument("--max-isomers", type=at_least(1), metavar="K", help="most stereoisomers of a molecule; 32 if not given")
     p.add_argument("--no-confidence", action="store_true", help="leave it out: two network evaluations less per draw")
     p.add_argument(
-        "--attempts", type=at_least(1), default=10, help="draws per conformer until it is sound and its stereo right"
+        "--attempts",
+        type=at_least(1),
+        default=10,
+        help="draws per conformer until it is sound and its stereo right; 1: none is drawn again or mended",
     )
     p.add_argument(
         "--unsound",

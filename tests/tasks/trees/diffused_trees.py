@@ -78,8 +78,7 @@ class TreeGenerator(GraphGenerator[Job]):
     def sample(self, n: int, seed: int) -> list[Job]:
         rng = np.random.default_rng(seed)
         jobs = [Job(data=tree(self.card.data["nodes"], rng), key=(k,)) for k in range(n)]
-        for batch in self.batches(jobs):
-            self.draw(batch, 1, seed=seed)
+        self.draw_all(jobs, 1, seed)
         return jobs
 
 
