@@ -31,4 +31,6 @@ def identity_smiles(mol: Chem.Mol) -> str:
     options.showWarnings = False  # type: ignore[assignment]  # of each hydrogen that stays
     set_maps_aside(plain)
     Chem.ClearMolSubstanceGroups(plain)
-    return Chem.MolToSmiles(Chem.RemoveHs(plain, options, sanitize=False))
+    plain = Chem.RemoveHs(plain, options, sanitize=False)
+    Chem.GetSymmSSSR(plain)  # the stereo of a nitrogen is written or not by the rings it is in, which may be forgotten
+    return Chem.MolToSmiles(plain)

@@ -5,7 +5,6 @@ The parent only splits text into chunks of records. A worker turns each into a s
 together, and moves the whole into place. With a split the workers say which of two stores each molecule belongs to.
 """
 
-import hashlib
 import json
 import multiprocessing
 import os
@@ -25,39 +24,27 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 from rdkit import rdBase
 from tqdm import tqdm
 
 from .. import __version__
 from ..data import schema
-from ..data.molecule import Molecule
 from ..data.store import MoleculeStore
 from ..data.store_layout import VERSION, StoreError
 from ..data.store_write import merge_stores, write_store
-from .ensembles import EnsembleOptions, ensemble
-from .features import molecule_from_mol
-from .formats import FORMATS, Say, parsed, raw_records
-from .isomers import stereo_groups
+from .atom_order import matching
+from .chunks import NAMED, Chunk, Skipped, Task, parse_chunk
+from .ensembles import EnsembleOptions
+from .formats import Say, raw_records
 from .rdkit_log import rdkit_counts
-from .records import RecordError, guarded
+from .records import RecordError
 from .relax import RELAX, require
 from .splits import Split
 
 CHUNK = 1000  # records per part: about half a second of work
-NAMED = 5  # records that a note names
 ENSEMBLE_CHUNK = 20  # where ensembles are made: seconds to minutes
-
-
-class Skipped(NamedTuple):
-    """A record that was left out; `record` counts from 1 in its file."""
-
-    file: str
-    record: int
-    name: str
-    reason: str
-
-    def __str__(self) -> str:
-        return f"{self.file}: record {self.record} ({self.name}): {self.reason}"
+PARTS = 2  # version of what a part holds
 
 
 @dataclass
@@ -119,34 +106,14 @@ class NothingUsable(RecordError):
         self.report = report
 
 
-class _Task(NamedTuple):
-    """What to do with records: make ensembles of them (or take their own conformers, of this level), hold some out."""
-
-    ensembles: EnsembleOptions | None
-    level: str
-    split: Split | None
-
-    @property
-    def chunk(self) -> int:
-        return ENSEMBLE_CHUNK if self.ensembles else CHUNK
-
-
 class _Found(NamedTuple):
-    """A molecule of a part, its topology and on which side of the split it is."""
+    """A molecule of a part: what tells it from others, its atoms in canonical order, on which side of the split it is."""
 
     part: int
     row: int
     digest: str
+    order: bytes  # uint16: of millions of molecules
     held_out: bool
-
-
-class _Chunk(NamedTuple):
-    """Consecutive records of one file, unparsed (`formats.raw_records`), and the name of its kind."""
-
-    file: str
-    start: int
-    kind: str
-    records: list
 
 
 def prepare(
@@ -160,10 +127,10 @@ def prepare(
 ) -> PrepareReport:
     """Write the molecules of SDF (or SMILES) files, plain or gzipped, to the store `output`.
 
-    Records of equal `Molecule.topology()` become conformers of one molecule, named by the first of them, wherever they
-    stand in the input. SMILES give molecules without conformers, or, with `ensembles`, with those that are made for them;
-    then records of SDF files only name molecules as well. An interrupted run is continued by the same call, unless it reads
-    stdin. `output` appears, or is replaced, only when whole.
+    Records of one molecule become its conformers, wherever they stand in the input and in whatever order their atoms do; the
+    first of them names it and orders its atoms. SMILES give molecules without conformers, or, with `ensembles`, with those
+    that are made for them; then records of SDF files only name molecules as well. An interrupted run is continued by the
+    same call, unless it reads stdin. `output` appears, or is replaced, only when whole.
 
     Args:
         inputs: file names; "-" is stdin.
@@ -188,7 +155,7 @@ def prepare(
         if level:
             raise ValueError("level says what the inputs' own conformers are; made ones have that of the ensembles")
         require([ensembles.level] if ensembles.level in RELAX else [])
-    task = _Task(ensembles, level, split)
+    task = Task(ensembles, level, split)
     parts, resumable = _open_parts(inputs, outputs, task, progress)
     try:
         report = PrepareReport()
@@ -235,11 +202,15 @@ def _check_inputs(inputs: Sequence[str], outputs: Sequence[Path]) -> None:
             raise RecordError(f"{name}: no such file")
 
 
-def _chunks(inputs: Sequence[str], size: int, say: Say) -> Iterator[_Chunk]:
+def _chunk_size(task: Task) -> int:
+    return ENSEMBLE_CHUNK if task.ensembles else CHUNK
+
+
+def _chunks(inputs: Sequence[str], size: int, say: Say) -> Iterator[Chunk]:
     for name in inputs:
         raws, start = raw_records(name, say=say), 0
         while records := list(islice(raws, size)):
-            yield _Chunk(name, start, records[0][0].name, [raw for _, raw in records])
+            yield Chunk(name, start, records[0][0].name, [raw for _, raw in records])
             start += len(records)
 
 
@@ -248,12 +219,12 @@ def fingerprint(files: Sequence[str | os.PathLike]) -> list[tuple[str, int, int]
     return [(os.path.abspath(f), os.stat(f).st_size, os.stat(f).st_mtime_ns) for f in files]
 
 
-def _open_parts(inputs: Sequence[str], outputs: Sequence[Path], task: _Task, progress: bool) -> tuple[Path, bool]:
+def _open_parts(inputs: Sequence[str], outputs: Sequence[Path], task: Task, progress: bool) -> tuple[Path, bool]:
     """The folder of parts, emptied unless it belongs to these very inputs, and whether it may serve a later run."""
     parts = Path(f"{outputs[0]}.parts")
     resumable = all(Path(name).is_file() for name in inputs)
     versions = [__version__, VERSION, schema.VERSION, rdBase.rdkitVersion]
-    text = json.dumps([*versions, task.chunk, repr(task), fingerprint(inputs) if resumable else None])
+    text = json.dumps([*versions, PARTS, _chunk_size(task), repr(task), fingerprint(inputs) if resumable else None])
     try:
         for output in outputs:
             if output.is_dir():
@@ -279,7 +250,7 @@ def _open_parts(inputs: Sequence[str], outputs: Sequence[Path], task: _Task, pro
 
 
 def _run(
-    inputs: Sequence[str], parts: Path, task: _Task, workers: int, progress: bool, report: PrepareReport
+    inputs: Sequence[str], parts: Path, task: Task, workers: int, progress: bool, report: PrepareReport
 ) -> list[_Found]:
     """Turn every chunk into a part; all their molecules in input order."""
     found: list[_Found] = []
@@ -294,17 +265,18 @@ def _run(
                 report.notes[note] = report.notes.get(note, 0) + count
             for note, names in result["named"].items():
                 report.named[note] = (report.named.get(note, []) + names)[:NAMED]
-            sides = zip(result["digests"], result["held_out"], strict=True)
-            found += [_Found(part, i, digest, held_out) for i, (digest, held_out) in enumerate(sides)]
+            for row, order in enumerate(result["orders"]):
+                packed = np.array(order, np.uint16).tobytes()
+                found.append(_Found(part, row, result["digests"][row], packed, result["held_out"][row]))
             bar.update(result["records"])
     return found
 
 
 def _results(
-    inputs: Sequence[str], parts: Path, task: _Task, workers: int, report: PrepareReport
+    inputs: Sequence[str], parts: Path, task: Task, workers: int, report: PrepareReport
 ) -> Generator[dict, None, None]:
     """The result of every chunk in order; a bounded number is under way at any time."""
-    chunks = enumerate(_chunks(inputs, task.chunk, report.files.append))
+    chunks = enumerate(_chunks(inputs, _chunk_size(task), report.files.append))
     head = list(islice(chunks, 2))
     if workers == 1 or len(head) < 2:
         for k, chunk in chain(head, chunks):
@@ -365,10 +337,10 @@ def _finished(parts: Path, k: int, report: PrepareReport) -> dict | None:
     return result
 
 
-def _make_part(parts: Path, k: int, chunk: _Chunk, task: _Task) -> dict:
+def _make_part(parts: Path, k: int, chunk: Chunk, task: Task) -> dict:
     """Parse one chunk, write its molecules as a store and then, as the mark of completeness, its result."""
     with rdkit_counts() as messages:
-        result, molecules = _parse(chunk, task)
+        result, molecules = parse_chunk(chunk, task)
     result["notes"].update({f"RDKit: {text}": count for text, count in messages.items()})
     if molecules:
         write_store(parts / f"{k:06d}.h5", molecules)
@@ -377,47 +349,7 @@ def _make_part(parts: Path, k: int, chunk: _Chunk, task: _Task) -> dict:
     return result
 
 
-def _parse(chunk: _Chunk, task: _Task) -> tuple[dict, list[Molecule]]:
-    molecules: dict[bytes, Molecule] = {}
-    sides: list[bool] = []
-    skipped: list[Skipped] = []
-    notes: Counter[str] = Counter()
-    named: dict[str, list[str]] = {}
-    options = task.ensembles
-    own = options is None
-    for k, raw in enumerate(chunk.records, chunk.start):
-        record = parsed(FORMATS[chunk.kind], k, raw, own)
-        problems = [record.problem or (record.fault if own else "")]
-        if record.mol is not None and not problems[0]:
-            with guarded(record.name, lambda _, reason: problems.append(reason)):  # noqa: B023  (called at once)
-                molecule = molecule_from_mol(record.mol, record.name, conformers=own)
-                if groups := stereo_groups(record.mol):
-                    record.notes.append(f"AND or OR stereo groups, taken as drawn: {groups}")
-                first = molecules.get(molecule.topology())
-                held_out = first is None and task.split is not None and task.split.holds_out(record.mol)
-                if options is None:
-                    molecule.levels = [task.level] * len(molecule.pos)
-                elif first is None:
-                    made = ensemble(record.mol, options, notes)
-                    molecule.pos, molecule.energies = [c.pos for c in made], [c.energy for c in made]
-                    molecule.levels = [options.level] * len(made)
-                if first is None:
-                    molecules[molecule.topology()] = molecule
-                    sides.append(held_out)
-                else:
-                    first.pos += molecule.pos
-                    first.levels += molecule.levels
-                for kind in {note.partition(": ")[0]: None for note in record.notes}:
-                    notes[kind] += 1
-                    named[kind] = [*named.get(kind, []), record.name][:NAMED]
-        if problems[-1]:
-            skipped.append(Skipped(chunk.file, k + 1, record.name, problems[-1]))
-    digests = [hashlib.blake2b(topology, digest_size=16).hexdigest() for topology in molecules]
-    facts = {"digests": digests, "held_out": sides, "skipped": skipped, "notes": +notes, "named": named}
-    return {"records": len(chunk.records), **facts}, list(molecules.values())
-
-
-def _merge(parts: Path, found: list[_Found], outputs: Sequence[Path], report: PrepareReport, task: _Task) -> None:
+def _merge(parts: Path, found: list[_Found], outputs: Sequence[Path], report: PrepareReport, task: Task) -> None:
     """Write the store, or the two of them; they are moved into place when both are whole."""
     groups: dict[str, list[_Found]] = {}
     for molecule in found:
@@ -434,9 +366,15 @@ def _merge(parts: Path, found: list[_Found], outputs: Sequence[Path], report: Pr
             f"{outputs[0]}: {all_or_none} of {len(groups)} molecules would be held out by {task.split.by} at a share of "
             f"{task.split.share}; take a {other} one, or more molecules"
         )
+    orders: dict[tuple[int, int], np.ndarray] = {}
+    for group in groups.values():
+        for member in group[1:]:
+            if member.order != group[0].order:
+                theirs, its = (np.frombuffer(packed, np.uint16) for packed in (member.order, group[0].order))
+                orders[member.part, member.row] = matching(theirs, its)
     stores = {part: MoleculeStore(parts / f"{part:06d}.h5") for part in sorted({m.part for m in found})}
     whole = [parts / f"whole_{k}.h5" for k in range(len(outputs))]
-    counts = [merge_stores(path, stores, members) for path, members in zip(whole, sides, strict=True)]
+    counts = [merge_stores(path, stores, members, orders) for path, members in zip(whole, sides, strict=True)]
     for path, output in zip(reversed(whole), reversed(outputs), strict=True):
         os.replace(path, output)
     report.molecules, report.conformers = counts[0]

@@ -27,13 +27,17 @@ def write_store(path: str | os.PathLike, molecules: Iterable[Molecule], block: i
 
 
 def merge_stores(
-    path: str | os.PathLike, parts: Mapping[int, MoleculeStore], members: Sequence[Sequence[tuple[int, int]]]
+    path: str | os.PathLike,
+    parts: Mapping[int, MoleculeStore],
+    members: Sequence[Sequence[tuple[int, int]]],
+    orders: Mapping[tuple[int, int], np.ndarray] | None = None,
 ) -> tuple[int, int]:
     """Write one store from others; stored coordinates are copied as they are, so nothing is rounded twice.
 
     Args:
         parts: the stores to read; each is held in memory only from its first use to its last.
         members: for every new molecule the (part, molecule) pairs whose conformers it gathers; the first one names it.
+        orders: of pairs in members whose atoms stand in another sequence than the first one's, their atoms in its sequence.
 
     Returns:
         Number of molecules and of conformers written.
@@ -43,6 +47,9 @@ def merge_stores(
     def items() -> Iterator[dict[str, np.ndarray]]:
         for k, group in enumerate(members):
             columns = [parts[part].columns(i) for part, i in group]
+            for column, atoms in zip(columns, map((orders or {}).get, group), strict=True):
+                if atoms is not None:
+                    column["conformer/pos"] = column["conformer/pos"].reshape(-1, len(atoms), 3)[:, atoms].reshape(-1, 3)
             own = {name: np.concatenate([c[name] for c in columns]) for name in COLUMNS if name.startswith("conformer/")}
             yield {**columns[0], **own}
             for part in {part for part, _ in group}:

@@ -44,6 +44,8 @@ class SDFDataset(Dataset):
     Attributes:
         store: the `MoleculeStore`.
 
+    A root that was processed before is only read, and may be read-only.
+
     Skipped records, and notes on others, are warned about once; the former stand in `report.skipped` and
     `processed/skipped.txt`.
     """
@@ -109,6 +111,30 @@ class SDFDataset(Dataset):
         if self._uses_store or not self._readable():
             missing = [p for p in self.raw_paths if not os.path.exists(p)]
             raise FileNotFoundError(f"{', '.join(missing)}: no such file; pass path= or put SDF files into {self.raw_dir}")
+
+    def _download(self) -> None:
+        try:
+            super()._download()
+        except FileNotFoundError:
+            raise
+        except OSError:  # no place for `raw/`
+            self.download()
+
+    def _process(self) -> None:
+        """As every PyG dataset, where it may write.
+
+        Raises:
+            StoreError: saying that `processed/` cannot be written, and what to do.
+        """
+        try:
+            super()._process()
+        except FileNotFoundError:  # of a transform's own
+            raise
+        except OSError as error:
+            raise StoreError(
+                f"{self.processed_dir}: cannot be written ({error}); give root= a folder of your own, and path= the SDF "
+                "file or the store that is to be read"
+            ) from error
 
     def _recorded(self, name: str) -> dict | None:
         try:

@@ -89,7 +89,7 @@ def test_prepare_makes_them_in_parallel_and_says_what_failed(tmp_path):
     report = prepare([str(source)], str(tmp_path / "a.h5"), 1, False, options)
     assert [s.record for s in report.skipped] == [2, 5] and "MMFF94s" in report.skipped[1].reason
     store = MoleculeStore(tmp_path / "a.h5")
-    assert [m.name for m in store] == ["ethanol", "ethanol again", "butanol"] and store.levels == ["MMFF94s"]
+    assert [m.name for m in store] == ["ethanol", "butanol"] and store.levels == ["MMFF94s"]
     for m in store:
         assert set(m.levels) == {"MMFF94s"} and m.energies[0] == 0 and len(m.pos) == len(m.energies) > 1
         assert m.data(1).level == "MMFF94s"

@@ -134,7 +134,7 @@ def test_stdin(tmp_path, small_chunks, monkeypatch, workers):
 
 
 def test_an_interrupted_run_is_continued(tmp_path, small_chunks, monkeypatch, capsys):
-    output, calls, parse = tmp_path / "a.h5", [], module._parse
+    output, calls, parse = tmp_path / "a.h5", [], module.parse_chunk
 
     def interrupted(chunk, task):
         calls.append(chunk.start)
@@ -142,14 +142,14 @@ def test_an_interrupted_run_is_continued(tmp_path, small_chunks, monkeypatch, ca
             raise KeyboardInterrupt
         return parse(chunk, task)
 
-    monkeypatch.setattr(module, "_parse", interrupted)
+    monkeypatch.setattr(module, "parse_chunk", interrupted)
     with pytest.raises(KeyboardInterrupt):
         prepare([ENSEMBLES], str(output), workers=1)
     assert "interrupted; the same command continues" in capsys.readouterr().err
     assert calls == [0, 20, 40, 60, 80, 100]
     assert os.listdir(tmp_path) == ["a.h5.parts"]
 
-    monkeypatch.setattr(module, "_parse", lambda chunk, task: (calls.append(chunk.start), parse(chunk, task))[1])
+    monkeypatch.setattr(module, "parse_chunk", lambda chunk, task: (calls.append(chunk.start), parse(chunk, task))[1])
     calls.clear()
     report = prepare([ENSEMBLES], str(output), workers=1)
     assert "5 chunks of an interrupted run found" in capsys.readouterr().err
@@ -161,7 +161,7 @@ def test_an_interrupted_run_is_continued(tmp_path, small_chunks, monkeypatch, ca
 
 
 def interrupt_after(monkeypatch, start: int, path: str, output: Path) -> None:
-    parse = module._parse
+    parse = module.parse_chunk
     with monkeypatch.context() as patch:
 
         def interrupted(chunk, task):
@@ -169,7 +169,7 @@ def interrupt_after(monkeypatch, start: int, path: str, output: Path) -> None:
                 raise KeyboardInterrupt
             return parse(chunk, task)
 
-        patch.setattr(module, "_parse", interrupted)
+        patch.setattr(module, "parse_chunk", interrupted)
         with pytest.raises(KeyboardInterrupt):
             run(path, output)
 
@@ -208,8 +208,8 @@ def slow_run(output: Path, errors: Path) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.dup2(os.open(errors, os.O_CREAT | os.O_WRONLY), 2)
     sys.stderr = os.fdopen(2, "w")
-    parse = module._parse
-    module._parse = lambda chunk, task: (time.sleep(0.3), parse(chunk, task))[1]
+    parse = module.parse_chunk
+    module.parse_chunk = lambda chunk, task: (time.sleep(0.3), parse(chunk, task))[1]
     first = output.with_name("first")
 
     def dawdle():
@@ -287,15 +287,15 @@ def test_other_start_methods(tmp_path, method):
 
 
 def test_a_dying_worker_is_an_error_that_says_where(tmp_path, small_chunks, monkeypatch):
-    parse = module._parse
-    monkeypatch.setattr(module, "_parse", lambda chunk, task: os._exit(3) if chunk.start == 40 else parse(chunk, task))
+    parse = module.parse_chunk
+    monkeypatch.setattr(module, "parse_chunk", lambda chunk, task: os._exit(3) if chunk.start == 40 else parse(chunk, task))
     with pytest.raises(RuntimeError, match=r"worker process died after record \d+ of .*qm9_ensembles_20"):
         run(ENSEMBLES, tmp_path / "a.h5", workers=2)
     assert not (tmp_path / "a.h5").exists()
 
 
 def test_inputs_are_checked_before_any_work(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "_parse", lambda chunk, task: pytest.fail("work began"))
+    monkeypatch.setattr(module, "parse_chunk", lambda chunk, task: pytest.fail("work began"))
     (tmp_path / "empty.sdf").write_text("")
     (tmp_path / "text.sdf").write_text("some\ntext\n")
     for name, message in [("absent.sdf", "no such file"), ("empty.sdf", "empty file"), ("text.sdf", "not an SDF")]:
@@ -309,7 +309,7 @@ def test_inputs_are_checked_before_any_work(tmp_path, monkeypatch):
 
 
 def test_an_output_that_cannot_be_written_is_refused_before_any_work(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "_parse", lambda chunk, task: pytest.fail("work began"))
+    monkeypatch.setattr(module, "parse_chunk", lambda chunk, task: pytest.fail("work began"))
     (tmp_path / "file").write_text("")
     (tmp_path / "folder").mkdir()
     for output in ("file/a.h5", "folder"):

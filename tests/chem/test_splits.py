@@ -129,7 +129,7 @@ def test_parallel_and_continued_runs_give_the_same_stores(tmp_path, monkeypatch)
     split, names = Split(0.3), ("a.h5", "a_held_out.h5")
     run([ENSEMBLES], tmp_path / "a.h5", split)
     serial = [(tmp_path / n).read_bytes() for n in names]
-    parse = module._parse
+    parse = module.parse_chunk
 
     def interrupted(chunk, task):
         if chunk.start == 120:
@@ -139,13 +139,13 @@ def test_parallel_and_continued_runs_give_the_same_stores(tmp_path, monkeypatch)
     for n in names:
         (tmp_path / n).unlink()
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(module, "_parse", interrupted)
+        patch.setattr(module, "parse_chunk", interrupted)
         run([ENSEMBLES], tmp_path / "a.h5", split)
     assert [p.name for p in tmp_path.iterdir()] == ["a.h5.parts"]
     assert run([ENSEMBLES], tmp_path / "a.h5", split, workers=2).resumed == 3
     assert [(tmp_path / n).read_bytes() for n in names] == serial
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(module, "_parse", interrupted)
+        patch.setattr(module, "parse_chunk", interrupted)
         run([ENSEMBLES], tmp_path / "a.h5", split)
     assert run([ENSEMBLES], tmp_path / "a.h5", Split(0.4)).resumed == 0  # another split is another run
 

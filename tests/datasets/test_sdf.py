@@ -1,4 +1,5 @@
 import copy
+import errno
 import gzip
 import os
 import pickle
@@ -258,3 +259,26 @@ def test_no_temporary_files_stay(tmp_path, sdf):
     assert sorted(os.listdir(data.processed_dir)) == sorted(
         [*data.processed_file_names, "pre_filter.pt", "pre_transform.pt"]
     )
+
+
+def test_a_root_that_cannot_be_written_is_said_in_a_sentence(tmp_path, sdf, monkeypatch):
+    """Read-only, as the data of a cluster: refused with what to do; what was processed there before is read."""
+    made = dataset(tmp_path, sdf)
+    makedirs = os.makedirs
+
+    def read_only(path, *args, **kwargs):
+        if os.path.isdir(path):
+            return makedirs(path, *args, **kwargs)
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+
+    monkeypatch.setattr(os, "makedirs", read_only)
+    again = dataset(tmp_path, sdf)
+    assert len(again) == len(made) == 40 and torch.equal(again[7].pos, made[7].pos)
+    with pytest.raises(StoreError, match=r"new/processed: cannot be written \(.*Read-only.*give root= a folder of your own"):
+        SDFDataset(tmp_path / "new", sdf, workers=1, log=False)
+    with pytest.raises(FileNotFoundError, match=r"none\.sdf: no such file"):
+        SDFDataset(tmp_path / "new", tmp_path / "none.sdf", log=False)
+    monkeypatch.undo()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match="file/root/processed: cannot be written"):
+        SDFDataset(tmp_path / "file" / "root", sdf, workers=1, log=False)

@@ -24,6 +24,20 @@ class FieldGenerator(GraphGenerator[Job]):
 
     Attributes:
         evaluations: network evaluations that every field of the latest `sample` took.
+
+    Example:
+        >>> from pyg_diffusion import FieldGenerator
+        >>> from pyg_diffusion.spectral import PowerSpectrum
+        >>> from pyg_diffusion.weights_io import Card, build_denoiser
+        >>> card = Card(
+        ...     process={"gamma": 1.0, "lambda0": 1.0, "noise": "white", "tau_min": 1e-3, "tau_max": 10.0},
+        ...     model={"kind": "graph", "width": 16, "depth": 1, "heads": 2, "channels": 2, "positions": 2},
+        ...     bf16=False,
+        ...     data={"kind": "fields", "shape": [8, 8], "kinds": "cycle", "spacing": 1.0, "channels": 2},
+        ... )
+        >>> untrained = build_denoiser(card, PowerSpectrum.harmonic(1.0))  # `from_pretrained` gives a trained one
+        >>> FieldGenerator(untrained, card, steps=5, device="cpu").sample(3, seed=1).shape
+        torch.Size([3, 64, 2])
     """
 
     makes = "fields"

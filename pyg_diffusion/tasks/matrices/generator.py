@@ -26,6 +26,21 @@ class MatrixInverter(GraphGenerator[Job]):
 
     Attributes:
         evaluations: network evaluations that every matrix of the latest `invert` took.
+
+    Example:
+        >>> import torch
+        >>> from pyg_diffusion import MatrixInverter
+        >>> from pyg_diffusion.spectral import PowerSpectrum
+        >>> from pyg_diffusion.weights_io import Card, build_denoiser
+        >>> card = Card(
+        ...     process={"gamma": 0.0, "lambda0": 1.0, "noise": "white", "tau_min": 1e-3, "tau_max": 3.0},
+        ...     model={"kind": "matrix_energy", "depth": 2, "channels": 2, "node_channels": 2, "n": 3},
+        ...     bf16=False,
+        ...     data={"kind": "matrices"},
+        ... )
+        >>> untrained = build_denoiser(card, PowerSpectrum.harmonic(1.0))  # `from_pretrained` gives a trained one
+        >>> MatrixInverter(untrained, card, device="cpu").invert(2 * torch.eye(3)).shape
+        torch.Size([3, 3])
     """
 
     makes = "matrices"

@@ -23,13 +23,16 @@ def prepare(args: argparse.Namespace) -> int:
     made, level = None, args.level
     if args.split_by and args.split is None:
         raise UsageError("--split-by goes with --split")
+    if not args.conformers and (args.window is not None or args.keep is not None):
+        raise UsageError("--window and --keep are of ensembles that are made: they go with --conformers")
     try:
         split = None if args.split is None else Split(args.split, args.split_by or "inchikey")
     except ValueError as error:
         raise UsageError(f"--split: {error}") from error
     try:
         if args.conformers:
-            made, level = EnsembleOptions(args.conformers, level or "GFN2-xTB", args.window, keep=args.keep), ""
+            window = 6.0 if args.window is None else args.window
+            made, level = EnsembleOptions(args.conformers, level or "GFN2-xTB", window, keep=args.keep or 0), ""
         report = run(args.inputs, args.output, args.workers, not args.quiet, made, level, split)
     except NothingUsable as error:
         report = error.report

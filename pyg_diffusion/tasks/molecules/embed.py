@@ -49,6 +49,15 @@ def embed_multiple_confs(
     Raises:
         TypeError: `mol` is no RDKit molecule, such as None, which RDKit returns for what it cannot read.
         ValueError: it has no atoms or was not sanitized, or another argument is out of range.
+
+    Example:
+        >>> from rdkit import Chem
+        >>> from pyg_diffusion import embed_multiple_confs
+        >>> mol = Chem.AddHs(Chem.MolFromSmiles("CCO"))
+        >>> embed_multiple_confs(mol, 3, seed=1)
+        [0, 1, 2]
+        >>> mol.GetConformer(2).GetPositions().shape
+        (9, 3)
     """
     _require_sanitized(mol)
     if n < 1:

@@ -69,6 +69,19 @@ class ConformerGenerator(GraphGenerator[ConformerJob]):
         confidence: give each conformer one, for two network evaluations more.
         unsound: what becomes of a conformer that is unsound after all attempts: "refuse" leaves it out, "keep" gives its
             nearest miss, with what is wrong in `Conformers.faults`.
+
+    Raises:
+        ValueError: the weights make something else, or are of one stage of two; or an option is out of range.
+
+    Example:
+        >>> from rdkit import Chem
+        >>> from pyg_diffusion import ConformerGenerator
+        >>> from pyg_diffusion.chem import molecule_from_mol
+        >>> generator = ConformerGenerator.from_pretrained(device="cpu")
+        >>> ethanol = molecule_from_mol(Chem.AddHs(Chem.MolFromSmiles("CCO")))
+        >>> (made,) = generator.sample([ethanol], 3, seed=1)
+        >>> made.positions.shape, made.confidence.shape
+        ((3, 9, 3), (3,))
     """
 
     makes, nodes = "molecules", "atoms"
