@@ -1,9 +1,7 @@
-"""Recipes: what is read as people write it, what is refused and how, their schema, its reference page, old import paths."""
+"""Recipes: what is read as people write it, what is refused and how, their schema and its reference page."""
 
 import importlib.util
 import json
-import warnings
-from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -140,24 +138,3 @@ def test_the_reference_page_is_that_of_the_schema():
             key for key, field in section["properties"].items() if "const" not in field and not field.get("description")
         ]
         assert not missing, f"{section['title']}: {missing} are not described"
-
-
-@pytest.mark.parametrize(
-    ("module", "names"),
-    [
-        ("train", ["Config", "ConformerDataModule", "FieldDataModule", "finetune_recipe", "load_config"]),
-        ("train.config", ["Config", "ConfigError", "MoleculesConfig", "TrainConfig", "from_dict", "load_config"]),
-        ("train.conformers", ["ConformerDataModule", "rotations"]),
-        ("train.fields", ["FieldDataModule"]),
-        ("train.matrices", ["MatrixDataModule"]),
-        ("train.finetune", ["finetune_recipe"]),
-        ("pretrained", ["Card", "WeightsError", "build_denoiser", "join_stages", "load_pretrained", "save_pretrained"]),
-    ],
-)
-def test_old_import_paths_go_on_and_say_where_to(module, names):
-    found = import_module(f"pyg_diffusion.{module}")
-    for name in names:
-        with pytest.warns(DeprecationWarning, match=rf"{name} is now pyg_diffusion\."):
-            assert callable(getattr(found, name))
-    with warnings.catch_warnings(), pytest.raises(AttributeError):
-        found.nothing  # noqa: B018
