@@ -10,14 +10,13 @@ and a negative whose true gap is not positive is a false one: the loss then teac
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
 from .denoise import Denoiser, Parts
-from .network import EnergyNetwork
+from .network import Context, EnergyNetwork
 from .spectral import LaplacianOperator
 
 
@@ -75,7 +74,7 @@ class Positive:
     noise: Tensor
     signal: Tensor
     log_tau: Tensor
-    context: Any
+    context: Context
     generator: torch.Generator | None
 
     def draw(self) -> Tensor:
@@ -144,7 +143,7 @@ class Miner(ABC):
         x_0: Tensor,
         noise: Tensor,
         t: Tensor,
-        context: Any = None,
+        context: Context = None,
         generator: torch.Generator | None = None,
     ) -> Mined:
         """Mine a batch.

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from torch import Tensor, nn
 
 from .spectral import Kernel, LaplacianOperator
+
+Context: TypeAlias = Any  # data of any class, or what a network's `encode` made of it
 
 
 @dataclass
@@ -45,17 +47,17 @@ class Network(Protocol):
     predicts: str
     levels: tuple[str, ...]
 
-    def __call__(self, noisy: Noisy, operator: LaplacianOperator, context: Any) -> Tensor | list[Tensor]:
+    def __call__(self, noisy: Noisy, operator: LaplacianOperator, context: Context) -> Tensor | list[Tensor]:
         """Its prediction `[num_nodes, C]`, or a list whose last entry is the prediction; the earlier ones are intermediate
         estimates that training supervises as well. `context` may be raw or encoded."""
         ...
 
-    def encode(self, context: Any, operator: LaplacianOperator) -> Any:
+    def encode(self, context: Context, operator: LaplacianOperator) -> Context:
         """All that depends on the context alone, for repeated calls; the context itself where there is no such thing, or
         where it is encoded already."""
         ...
 
-    def without_condition(self, context: Any) -> Any:
+    def without_condition(self, context: Context) -> Context:
         """The context, raw or encoded, with nothing asked, for classifier-free guidance. The original stays."""
         ...
 
@@ -90,12 +92,12 @@ class Network(Protocol):
 class EnergyNetwork(Network, Protocol):
     """A network whose prediction is the slope of an energy: ε̂ = ∂E/∂S_t. Signals are `[num_nodes, C]`."""
 
-    def energy(self, signal: Tensor, log_tau: Tensor, operator: LaplacianOperator, context: Any = None) -> Tensor:
+    def energy(self, signal: Tensor, log_tau: Tensor, operator: LaplacianOperator, context: Context = None) -> Tensor:
         """E, `[num_graphs]`, at `log_tau [num_graphs, 1]`."""
         ...
 
     def slope(
-        self, signal: Tensor, log_tau: Tensor, operator: LaplacianOperator, context: Any = None
+        self, signal: Tensor, log_tau: Tensor, operator: LaplacianOperator, context: Context = None
     ) -> tuple[Tensor, Tensor]:
         """(E `[num_graphs]`, ∂E/∂S_t `[num_nodes, C]`), without second derivatives and without gradients of parameters."""
         ...

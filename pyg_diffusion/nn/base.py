@@ -1,9 +1,8 @@
 """What networks have in common: `network.Network` but for the prediction itself."""
 
-from typing import Any
-
 from torch import Tensor, nn
 
+from ..network import Context
 from ..spectral import LaplacianOperator
 from .conditions import without_condition
 
@@ -30,11 +29,11 @@ class NetworkBase(nn.Module):
     predicts: str = "F"
     levels: tuple[str, ...] = ()
 
-    def encode(self, context: Any, operator: LaplacianOperator) -> Any:
+    def encode(self, context: Context, operator: LaplacianOperator) -> Context:
         """The context itself."""
         return context
 
-    def without_condition(self, context: Any) -> Any:
+    def without_condition(self, context: Context) -> Context:
         """The context with nothing asked of its graphs, nodes or edges."""
         return without_condition(context)
 

@@ -1,10 +1,11 @@
 """What is asked of a graph, its nodes or its edges."""
 
 from copy import copy
-from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from ..network import Context
 
 CONDITIONS = ("condition", "node_condition", "edge_condition")
 
@@ -46,7 +47,7 @@ class Conditions(nn.Module):
         return torch.cat([value, known.to(value)], dim=1)
 
 
-def without_condition(context: Any) -> Any:
+def without_condition(context: Context) -> Context:
     """The same graphs (a `Data` or `Batch`) with nothing asked of them, for classifier-free guidance. The original stays."""
     free = copy(context)
     for name in CONDITIONS:

@@ -1,11 +1,9 @@
 """Where a noisy signal, its time and what is asked of it enter a network."""
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
-from ..network import Noisy
+from ..network import Context, Noisy
 from ..spectral import LaplacianOperator
 from .conditions import Conditions
 from .encodings import Fourier
@@ -17,7 +15,7 @@ def batch_vector(operator: LaplacianOperator) -> Tensor:
     return graphs.repeat_interleave(operator.sizes, output_size=operator.num_nodes)
 
 
-def positions_of(context: Any, dimensions: int, operator: LaplacianOperator) -> Tensor:
+def positions_of(context: Context, dimensions: int, operator: LaplacianOperator) -> Tensor:
     """`pos [N, dimensions]`. Raises ValueError where the context has no such positions."""
     pos = getattr(context, "pos", None)
     if pos is None or pos.shape != (operator.num_nodes, dimensions):
@@ -61,7 +59,7 @@ class SignalEmbedding(nn.Module):
                 nn.init.zeros_(parameter)
 
     def forward(
-        self, noisy: Noisy, operator: LaplacianOperator, context: Any = None, features: Tensor | None = None
+        self, noisy: Noisy, operator: LaplacianOperator, context: Context = None, features: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """(node features `[N, width]`, embeddings `[num_graphs, width]`)."""
         signal = noisy.signal

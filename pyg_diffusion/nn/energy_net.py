@@ -1,11 +1,9 @@
 """EnergyNet: a scalar energy per graph, whose gradient predicts ε."""
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
-from ..network import Network, Noisy
+from ..network import Context, Network, Noisy
 from ..spectral import LaplacianOperator
 from .base import NetworkBase
 
@@ -29,11 +27,11 @@ class EnergyNet(NetworkBase):
         super().__init__()
         self.net, self.levels = net, net.levels
 
-    def encode(self, context: Any, operator: LaplacianOperator) -> Any:
+    def encode(self, context: Context, operator: LaplacianOperator) -> Context:
         """The context as f reads it."""
         return self.net.encode(context, operator)
 
-    def without_condition(self, context: Any) -> Any:
+    def without_condition(self, context: Context) -> Context:
         """The context as f reads it with nothing asked."""
         return self.net.without_condition(context)
 
@@ -41,7 +39,7 @@ class EnergyNet(NetworkBase):
         """What f standardises its conditions by, `[K]` each."""
         self.net.set_conditions(mean, std)
 
-    def energy(self, signal: Tensor, log_tau: Tensor, operator: LaplacianOperator, context: Any = None) -> Tensor:
+    def energy(self, signal: Tensor, log_tau: Tensor, operator: LaplacianOperator, context: Context = None) -> Tensor:
         """E, `[num_graphs]`, of `signal [num_nodes, C]` at `log_tau [num_graphs, 1]`; `context` or its `encode`."""
         noisy = Noisy(signal, signal, signal, torch.ones_like, log_tau, torch.ones_like)
         features = self.net(noisy, operator, context)
@@ -49,7 +47,7 @@ class EnergyNet(NetworkBase):
         return 0.5 * operator.graph_sum(features.square()).sum(1)
 
     def slope(
-        self, signal: Tensor, log_tau: Tensor, operator: LaplacianOperator, context: Any = None
+        self, signal: Tensor, log_tau: Tensor, operator: LaplacianOperator, context: Context = None
     ) -> tuple[Tensor, Tensor]:
         """(E `[num_graphs]`, ∂E/∂S_t `[num_nodes, C]`), without second derivatives and without gradients of parameters."""
         with torch.enable_grad():
@@ -58,7 +56,7 @@ class EnergyNet(NetworkBase):
             (gradient,) = torch.autograd.grad(energy.sum(), signal)
         return energy.detach(), gradient
 
-    def forward(self, noisy: Noisy, operator: LaplacianOperator, context: Any = None) -> Tensor:
+    def forward(self, noisy: Noisy, operator: LaplacianOperator, context: Context = None) -> Tensor:
         """ε̂ `[num_nodes, C]`. It has derivatives of its own where gradients are enabled, as in training, and only there."""
         if not torch.is_grad_enabled():
             return self.slope(noisy.signal, noisy.log_tau, operator, context)[1]

@@ -1,10 +1,8 @@
 """EpsNet: predicts the noise."""
 
-from typing import Any
-
 from torch import Tensor
 
-from ..network import Noisy
+from ..network import Context, Noisy
 from ..spectral import LaplacianOperator
 from .graph_net import FACTS, GraphNet
 from .registry import NetworkKind
@@ -19,7 +17,7 @@ class EpsNet(GraphNet):
 
     predicts = "eps"
 
-    def forward(self, noisy: Noisy, operator: LaplacianOperator, context: Any) -> Tensor:
+    def forward(self, noisy: Noisy, operator: LaplacianOperator, context: Context) -> Tensor:
         """ε̂."""
         return noisy.white + super().forward(noisy, operator, context)
 

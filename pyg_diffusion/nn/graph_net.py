@@ -1,13 +1,11 @@
 """GraphNet: attention over edges and heat over the whole graph, for any signal on any graphs."""
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch_geometric.utils import scatter, to_dense_batch
 
-from ..network import Noisy
+from ..network import Context, Noisy
 from ..spectral import DenseOperator, GridOperator, LaplacianOperator
 from ..spectral.grid import KINDS
 from .base import NetworkBase
@@ -23,7 +21,7 @@ NODE_TIMES = (0.25, 1.0, 4.0, 16.0)  # in units of 1 / mean degree
 EDGE_TIMES = (0.25, 4.0)
 
 
-def geometry(context: Any, positions: int, batch: Tensor, operator: LaplacianOperator) -> tuple[Tensor, Tensor]:
+def geometry(context: Context, positions: int, batch: Tensor, operator: LaplacianOperator) -> tuple[Tensor, Tensor]:
     """Node positions about the mean over the root mean square radius `[N, d]`, and edge vectors `[E, d]` over their own.
 
     Along a periodic axis of a grid there is no position, and edges take the short way round.
@@ -193,7 +191,7 @@ class GraphNet(NetworkBase):
     def condition_std(self) -> Tensor:
         return self.embed.condition.std
 
-    def forward(self, noisy: Noisy, operator: LaplacianOperator, context: Any) -> Tensor:
+    def forward(self, noisy: Noisy, operator: LaplacianOperator, context: Context) -> Tensor:
         """What the network predicts, `[num_nodes, C]`."""
         edge_index, weight = context.edge_index, getattr(context, "edge_weight", None)
         ones = torch.ones(edge_index.size(1), device=edge_index.device)

@@ -5,12 +5,12 @@ A second matrix A is the context: its entries `[num_nodes, 1]`, or a `Data` that
 
 import math
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from ..network import Noisy
+from ..network import Context, Noisy
 from ..spectral import LaplacianOperator
 from .base import NetworkBase
 from .registry import NetworkKind
@@ -31,7 +31,7 @@ def as_matrices(entries: Tensor, operator: LaplacianOperator) -> Tensor:
     return entries.reshape(operator.num_graphs, n, n)
 
 
-def _context_matrix(context: Any, operator: LaplacianOperator) -> Tensor:
+def _context_matrix(context: Context, operator: LaplacianOperator) -> Tensor:
     entries = context if isinstance(context, Tensor) else getattr(context, "matrix", None)
     if entries is None:
         raise ValueError("the context must be the entries of A [num_nodes, 1], or data with them as its attribute `matrix`")
@@ -107,7 +107,7 @@ class MatrixNet(NetworkBase):
         nn.init.normal_(last.weight, std=0.01)
         nn.init.zeros_(last.bias)
 
-    def encode(self, context: Any, operator: LaplacianOperator) -> MatrixCode:
+    def encode(self, context: Context, operator: LaplacianOperator) -> MatrixCode:
         """Messages of A alone, unless that is done: f = gain Σ_m w_m (S_m Y + Q_m/‖A‖), `maps` (S_m, Q_m) side by side."""
         if isinstance(context, MatrixCode):
             return context
@@ -135,7 +135,7 @@ class MatrixNet(NetworkBase):
             z = mix(self.keep_node[k], z) + (along @ z.reshape(b, m * n, 2 * n)).view(b, m, n, 2 * n)
         return MatrixCode(norm, z)
 
-    def forward(self, noisy: Noisy, operator: LaplacianOperator, context: Any) -> Tensor:
+    def forward(self, noisy: Noisy, operator: LaplacianOperator, context: Context) -> Tensor:
         """f `[num_nodes, 1]`; `context` is A (see the module) or its `encode`."""
         norm, maps = self.encode(context, operator)
         time = self.time(noisy.log_tau / 4)
@@ -172,7 +172,7 @@ class MatrixMLP(NetworkBase):
             nn.init.zeros_(layer.bias)
             nn.init.normal_(layer.weight, std=1e-3)
 
-    def forward(self, noisy: Noisy, operator: LaplacianOperator, context: Any) -> Tensor:
+    def forward(self, noisy: Noisy, operator: LaplacianOperator, context: Context) -> Tensor:
         """f `[num_nodes, 1]`; `context` is A (see the module)."""
         a, y = _context_matrix(context, operator), as_matrices(noisy.signal, operator)
         if a.size(1) != self.n and operator.num_graphs:

@@ -1,10 +1,8 @@
 """MLPNet: the baseline that knows no graph."""
 
-from typing import Any
-
 from torch import Tensor, nn
 
-from ..network import Noisy
+from ..network import Context, Noisy
 from ..spectral import LaplacianOperator
 from .base import NetworkBase
 from .embedding import SignalEmbedding, batch_vector, positions_of
@@ -63,7 +61,7 @@ class MLPNet(NetworkBase):
     def condition_std(self) -> Tensor:
         return self.embed.condition.std
 
-    def forward(self, noisy: Noisy, operator: LaplacianOperator, context: Any = None) -> Tensor:
+    def forward(self, noisy: Noisy, operator: LaplacianOperator, context: Context = None) -> Tensor:
         """ε̂."""
         pos = positions_of(context, self.positions, operator) if self.positions else None
         (h, embedding), batch = self.embed(noisy, operator, context, pos), batch_vector(operator)

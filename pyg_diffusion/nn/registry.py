@@ -75,7 +75,7 @@ class NetworkKind:
             else:
                 fields[key] = (types[key], default)
         fields.setdefault("conditions", (list[str], []))
-        if self._types.get("conditions") is not tuple[str, ...]:
+        if self._types.get("conditions") != tuple[str, ...]:
             said["conditions"] = ASKED if self.takes_conditions else "none: this network takes none"
         described: dict[str, Any] = {
             key: (Annotated[kind, Field(description=said.get(key))], default) for key, (kind, default) in fields.items()

@@ -1,10 +1,8 @@
 """ScoreNet: predicts the score."""
 
-from typing import Any
-
 from torch import Tensor
 
-from ..network import Noisy
+from ..network import Context, Noisy
 from ..spectral import LaplacianOperator
 from .eps_net import EpsNet
 from .graph_net import FACTS
@@ -16,7 +14,7 @@ class ScoreNet(EpsNet):
 
     predicts = "score"
 
-    def forward(self, noisy: Noisy, operator: LaplacianOperator, context: Any) -> Tensor:
+    def forward(self, noisy: Noisy, operator: LaplacianOperator, context: Context) -> Tensor:
         """s."""
         eps = super().forward(noisy, operator, context)
         return operator.apply(lambda lam: -1 / noisy.sigma(lam), eps.to(operator.dtype))

@@ -3,13 +3,18 @@
 import signal
 import sys
 import time
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from types import FrameType
 
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint, WeightAveraging
+from lightning.pytorch.utilities.types import STEP_OUTPUT
+from torch_geometric.data import Batch
+
+from .module import DenoiserModule
 
 
 def ramped_ema(decay: float):
@@ -47,11 +52,11 @@ class RunControl(L.Callback):
 
     def __init__(self, last: Path) -> None:
         self.last, self.interrupted = last, False
-        self._before: dict[int, Any] = {}
+        self._before: dict[int, Callable[[int, FrameType | None], object] | int | signal.Handlers | None] = {}
         self._clock = 0.0
 
     def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        def stop(number: int, frame: Any) -> None:
+        def stop(number: int, frame: FrameType | None) -> None:
             if self.interrupted:
                 raise KeyboardInterrupt
             self.interrupted = True
@@ -61,7 +66,10 @@ class RunControl(L.Callback):
         for number in (signal.SIGINT, signal.SIGTERM):
             self._before[number] = signal.signal(number, stop)
 
-    def on_train_batch_end(self, trainer: L.Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, trainer: L.Trainer, module: L.LightningModule, outputs: STEP_OUTPUT, batch: Batch, batch_idx: int
+    ) -> None:
+        assert isinstance(module, DenoiserModule)
         now = time.monotonic()
         module.minutes += (now - self._clock) / 60
         self._clock = now

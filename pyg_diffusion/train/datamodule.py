@@ -59,7 +59,7 @@ class Draws:
 
 
 class SizedBatches(Sampler[list[int]]):
-    """Endless shuffled batches of molecules of like size, starting at any step.
+    """Endless shuffled batches of graphs of like size, starting at any step.
 
     Every epoch is shuffled anew by (seed, epoch); pools of `pool` batches are sorted by size, so that padding wastes little
     and batches still differ from epoch to epoch. Under DDP rank r of w takes the r-th of w parts of every batch.

@@ -5,6 +5,7 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 from torch_geometric.data import Batch
 
@@ -136,7 +137,8 @@ class DenoiserModule(L.LightningModule):
         counts = batch.num_graphs, int(batch.num_nodes or 0)
         if not shared or self.trainer.world_size == 1:
             return Draws(generator, *counts)
-        every: Any = self.all_gather(torch.tensor(counts, device=self.device))
+        every = self.all_gather(torch.tensor(counts, device=self.device))
+        assert isinstance(every, Tensor)
         before, total = every[: self.global_rank].sum(0).tolist(), every.sum(0).tolist()
         return Draws(generator, *counts, (before[0], before[1]), (total[0], total[1]))
 
@@ -180,7 +182,7 @@ class DenoiserModule(L.LightningModule):
                 for name, values in shown.items():
                     self.log(f"val/{name}_log_tau_{low:g}_{high:g}", values[mine].mean())
 
-    def configure_optimizers(self) -> Any:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         options, net = self.recipe.optimizer, self.denoiser.net
         if options.name == "muon":
             matrices, others = split_parameters(net)
@@ -204,6 +206,6 @@ class DenoiserModule(L.LightningModule):
 
 def _gather_ragged(values: Tensor) -> list[Tensor]:
     """Vectors of unlike length from every process, in order of rank."""
-    parts: list[Any] = [None] * torch.distributed.get_world_size()
+    parts = [values] * torch.distributed.get_world_size()  # which are put in the place of these
     torch.distributed.all_gather_object(parts, values.cpu())
     return [part.to(values.device) for part in parts]

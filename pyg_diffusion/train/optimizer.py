@@ -1,7 +1,8 @@
 """Muon for the matrices of attention and feed-forward layers, AdamW for everything else, as one optimizer."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import overload
 
 import torch
 from torch import Tensor, nn
@@ -46,8 +47,14 @@ class MuonAdamW(torch.optim.Optimizer):
         groups = [g for g in (muon, adam) if g["params"]]
         super().__init__(groups, {"weight_decay": weight_decay, "momentum": momentum, "betas": betas})
 
+    @overload
+    def step(self, closure: None = None) -> None: ...
+
+    @overload
+    def step(self, closure: Callable[[], float]) -> float: ...
+
     @torch.no_grad()
-    def step(self, closure=None):  # type: ignore[override]
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:
         loss = None
         if closure is not None:
             with torch.enable_grad():

@@ -105,10 +105,10 @@ class Train(Section):
     log_floor: AtLeast0 = 0.0
     """if > 0, minimise the mean of log(loss + log_floor), for losses that span decades"""
     exact_targets: list[str] = Field(AUTO)
-    """what is averaged out of the target in closed form (`posterior`): some of rotations, mirror (images, of molecules
-    without a stereocentre), labels (of equivalent atoms) and ensemble (all conformers of the molecule at its level in the
-    store); auto alone: the first three for molecules, rotations alone with model.conditions, nothing with log_floor or
-    other data; [] for the drawn signal as it is"""
+    """what is averaged out of the target in closed form (`posterior`), of what the task knows how to: rotations, mirror
+    (images, where there is no stereocentre), labels (of equivalent atoms), ensemble (all conformers of the same graph at the
+    same level in the store); auto alone: the first three, rotations alone with model.conditions, nothing with log_floor or
+    where only the drawn signal is known; [] for the drawn signal as it is"""
     miner: Annotated[str, OneOf(MINERS)] = "none"
     """negatives for energies (`mining`)"""
     miner_weight: AtLeast0 = 0.01
@@ -329,7 +329,7 @@ def schema(tasks: Mapping[str, TrainableTask]) -> dict[str, Any]:
 
     A section that names no kind is of the first one, as in `recipe_from`.
     """
-    sections: list[type[Section]] = Field([Process, Optimizer, Train])
+    sections: list[type[Section]] = [Process, Optimizer, Train]
     sections += [task.section for task in tasks.values()]
     names = {name: NETWORKS[name].options(name) for task in tasks.values() for name in networks_of(task)}
     sections += names.values()

@@ -135,11 +135,6 @@ def _trainer(
         raise RecipeError(f"train: {error}") from error
 
 
-def _source(recipe: Recipe) -> tuple[Denoiser, Card] | None:
-    """The weights to begin with."""
-    return load_pretrained(recipe.train.init_from) if recipe.train.init_from else None
-
-
 def _begin(recipe: Recipe, run_dir: Path) -> None:
     """The run's folder, with the recipe in it."""
     try:
@@ -219,7 +214,7 @@ def train(recipe: Recipe, run_dir: str | Path, resume: bool = False, progress: b
     data = task.datamodule(recipe)
     if recipe.levels and (unknown := sorted(data.levels() - set(recipe.levels))):
         raise RecipeError(f"model.levels does not name {', '.join(unknown)}, which the stores hold")
-    source = _source(recipe)
+    source = load_pretrained(options.init_from) if options.init_from else None
     if not resume:
         _begin(recipe, run_dir)
     L.seed_everything(options.seed, verbose=False)

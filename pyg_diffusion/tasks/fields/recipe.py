@@ -14,7 +14,7 @@ class FieldsData(DataSection):
     root: str = "store/fields"
     """where they are kept"""
     law: str = "matern"
-    """their law"""
+    """their law (`datasets.GridFields`)"""
     shape: list[int] = Field([32, 32])
     """nodes along each axis"""
     kinds: str = "cycle"
