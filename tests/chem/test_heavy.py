@@ -76,9 +76,7 @@ def test_groups_make_no_other_molecule():
         assert molecule_from_mol(labelled(smiles)).smiles == Chem.CanonSmiles(smiles)
 
 
-@pytest.mark.parametrize(
-    ("smiles", "isomers"), [("CC(F)C(=O)N", 2), ("CC(F)C(C)=N", 2), ("CC(N)=N", 1)]
-)
+@pytest.mark.parametrize(("smiles", "isomers"), [("CC(F)C(=O)N", 2), ("CC(F)C(C)=N", 2), ("CC(N)=N", 1)])
 def test_groups_change_neither_the_isomers_nor_the_split(smiles, isomers):
     """The hydrogen of an imine counts as stereo where a group keeps it: four isomers for two."""
     plain, grouped = Chem.AddHs(Chem.MolFromSmiles(smiles)), labelled(smiles)
