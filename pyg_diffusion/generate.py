@@ -105,7 +105,7 @@ class GraphGenerator(Generic[J]):
         if steps < 2:
             raise ValueError(f"steps must be at least 2, got {steps}")
         if card.data["kind"] != self.makes:
-            raise ValueError(f"these weights make {card.data['kind']}, and {type(self).__name__} makes {self.makes}")
+            raise ValueError(f"these weights make {card.data['kind']}, no {self.makes}")
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         self.denoiser, self.card = denoiser.to(self.device).eval(), card
         self.sampler, self.steps = sampler or self.default_sampler(), steps

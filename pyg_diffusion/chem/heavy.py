@@ -24,13 +24,22 @@ def heavy_atoms(mol: Chem.Mol) -> Chem.Mol:
     return copy
 
 
-def identity_smiles(mol: Chem.Mol) -> str:
-    """Canonical isomeric SMILES by which molecules are told apart: hydrogens only where they are isotopes or carry stereo,
-    whatever substance groups a file puts on them and whatever atoms are numbered."""
+def plain_graph(mol: Chem.Mol, sanitize: bool = True) -> Chem.Mol:
+    """A copy with hydrogens only where they are isotopes, bridge, or carry stereo, whatever substance groups a file puts on
+    them and whatever atoms are numbered: what tells molecules apart.
+
+    Args:
+        sanitize: of what has no Kekulé structure that is an error.
+    """
     plain, options = Chem.Mol(mol), Chem.RemoveHsParameters()
     options.showWarnings = False  # type: ignore[assignment]  # of each hydrogen that stays
     set_maps_aside(plain)
     Chem.ClearMolSubstanceGroups(plain)
-    plain = Chem.RemoveHs(plain, options, sanitize=False)
-    Chem.GetSymmSSSR(plain)  # the stereo of a nitrogen is written or not by the rings it is in, which may be forgotten
-    return Chem.MolToSmiles(plain)
+    plain = Chem.RemoveHs(plain, options, sanitize)
+    Chem.GetSymmSSSR(plain)  # the stereo of a nitrogen is kept or not by the rings it is in, which may be forgotten
+    return plain
+
+
+def identity_smiles(mol: Chem.Mol) -> str:
+    """Canonical isomeric SMILES of the `plain_graph`, by which molecules are told apart."""
+    return Chem.MolToSmiles(plain_graph(mol, sanitize=False))

@@ -8,6 +8,7 @@ from rdkit import Chem, rdBase
 from rdkit.Chem.EnumerateStereoisomers import EnumerateStereoisomers, GetStereoisomerCount, StereoEnumerationOptions
 
 from .axial import axes, axial_key, label, labelled, open_axes, sign
+from .heavy import plain_graph
 
 _NONE = Chem.Atom.NOATOM
 
@@ -35,7 +36,7 @@ def stereoisomers(mol: Chem.Mol, limit: int = 32) -> list[Chem.Mol]:
 def most_stereoisomers(mol: Chem.Mol) -> int:
     """2^(unspecified centres, double bonds and axes): how many stereoisomers there are unless some of them are alike."""
     with rdBase.BlockLogs():
-        return GetStereoisomerCount(Chem.RemoveHs(mol)) * 2 ** len(open_axes(mol))
+        return GetStereoisomerCount(plain_graph(mol)) * 2 ** len(open_axes(mol))
 
 
 def stereo_groups(mol: Chem.Mol) -> str:
@@ -55,7 +56,7 @@ def _isomers(mol: Chem.Mol) -> Iterator[Chem.Mol]:
     work, numbered = Chem.Mol(mol), Chem.Mol(mol)
     for atom in numbered.GetAtoms():
         atom.SetIntProp("_index", atom.GetIdx())
-    seen_without_hydrogens = _unspecified(Chem.RemoveHs(numbered))
+    seen_without_hydrogens = _unspecified(plain_graph(numbered))
     left_open = [info for place, info in _unspecified(numbered).items() if place not in seen_without_hydrogens]
     for info in left_open:  # specified for as long as the others are enumerated
         _set(work, info, True)

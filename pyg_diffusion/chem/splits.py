@@ -11,6 +11,8 @@ from rdkit import Chem, rdBase
 from rdkit.Chem.MolStandardize import rdMolStandardize
 from rdkit.Chem.Scaffolds import MurckoScaffold
 
+from .heavy import plain_graph
+
 KINDS = ("inchikey", "scaffold")
 
 
@@ -69,7 +71,7 @@ def _uncharged(mol: Chem.Mol) -> Chem.Mol:
     copy = Chem.Mol(mol)
     for atom in copy.GetAtoms():
         atom.SetIsotope(0)
-    return rdMolStandardize.Uncharger(canonicalOrder=True, force=True).uncharge(Chem.RemoveHs(copy))
+    return rdMolStandardize.Uncharger(canonicalOrder=True, force=True).uncharge(plain_graph(copy))
 
 
 def _inchi(mol: Chem.Mol) -> str:

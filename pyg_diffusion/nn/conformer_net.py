@@ -12,6 +12,7 @@ from ..data.properties import properties
 from ..data.schema import ATOM_FEATURES, BOND_TYPES
 from ..network import Noisy
 from ..spectral import DenseOperator, LaplacianOperator, heat
+from .attention import attention
 from .base import NetworkBase
 from .encodings import Fourier, GaussianBasis, graph_distance
 from .registry import NetworkKind
@@ -99,7 +100,7 @@ class _Block(nn.Module):
         shift1, scale1, gate1, shift2, scale2, gate2 = mod.unsqueeze(1).unbind(-2)
         x = F.layer_norm(h, (w,)) * (1 + scale1) + shift1
         q, k, v = self.qkv(x).view(b, n, 3, self.heads, w // self.heads).permute(2, 0, 3, 1, 4)
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias.to(q.dtype))
+        y = attention(q, k, v, bias)
         h = h + gate1 * self.out(y.transpose(1, 2).reshape(b, n, w))
         x = F.layer_norm(h, (w,)) * (1 + scale2) + shift2
         return h + gate2 * self.down(F.relu(self.up(x)).square())

@@ -1,13 +1,13 @@
 """GraphNet: attention over edges and heat over the whole graph, for any signal on any graphs."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch_geometric.utils import scatter, to_dense_batch
 
 from ..network import Context, Noisy
 from ..spectral import DenseOperator, GridOperator, LaplacianOperator
 from ..spectral.grid import KINDS
+from .attention import attention
 from .base import NetworkBase
 from .conditions import Conditions
 from .conv import EdgeGradient, HeatConv, LaplacianAttentionConv, csr_adjacency
@@ -59,8 +59,8 @@ class _GlobalAttention(nn.Module):
             return self.qkv(x)[:, : x.size(1)]
         dense, exists = to_dense_batch(self.qkv(x), batch, batch_size=num_graphs)
         q, k, v = dense.unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        mask = None if bool(exists.all()) else torch.where(exists, 0.0, -1e4).to(q.dtype)[:, None, None, :]
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).flatten(2)[exists]
+        mask = None if bool(exists.all()) else torch.where(exists, 0.0, -1e4)[:, None, None, :]
+        return attention(q, k, v, mask).transpose(1, 2).flatten(2)[exists]
 
 
 class _Block(nn.Module):

@@ -101,7 +101,8 @@ class HydrogenNet(NetworkBase):
     The network sees, from the frame of each site, what is within three bonds or 4 Å of it: pairs as edges, so that the cost
     is linear in N. It gives a categorical law of each hidden angle, and, for the angles that are set, the shifts from the
     ideal shape. Drawing takes up to three evaluations: angles that do not see one another are drawn first, the others
-    given those, then all shifts.
+    given those, then all shifts. They are no evaluations of the denoiser, and where a generator counts those these are left
+    out.
 
     Equivariant under rotations, translations and permutations (noise permuted along) by construction; trained on both hands.
     It is trained by `loss` and drawn from by `draw`; it is a `Network` in all but that it denoises nothing.

@@ -7,6 +7,8 @@ from rdkit.Chem import rdMolAlign
 
 from pyg_diffusion.chem import molecule_from_mol
 from pyg_diffusion.chem.heavy import heavy_atoms, identity_smiles
+from pyg_diffusion.chem.isomers import most_stereoisomers, stereoisomers
+from pyg_diffusion.chem.splits import connectivity, scaffold
 from pyg_diffusion.metrics import etkdg, rmsd_matrix
 
 
@@ -72,3 +74,12 @@ def test_groups_make_no_other_molecule():
     for smiles in ("[2H]OCCC(=O)N", r"[H]/N=C/OC", "C[C@H](N)C(=O)O"):
         assert identity_smiles(labelled(smiles)) == Chem.CanonSmiles(smiles)  # D and the imine's hydrogen are part of it
         assert molecule_from_mol(labelled(smiles)).smiles == Chem.CanonSmiles(smiles)
+
+
+@pytest.mark.parametrize(("smiles", "isomers"), [("CC(F)C(=O)N", 2), ("CC(F)C(C)=N", 2), ("CC(N)=N", 1)])
+def test_groups_change_neither_the_isomers_nor_the_split(smiles, isomers):
+    """The hydrogen of an imine counts as stereo where a group keeps it: four isomers for two."""
+    plain, grouped = Chem.AddHs(Chem.MolFromSmiles(smiles)), labelled(smiles)
+    assert most_stereoisomers(grouped) == most_stereoisomers(plain) == len(stereoisomers(grouped)) == isomers
+    assert [identity_smiles(m) for m in stereoisomers(grouped)] == [identity_smiles(m) for m in stereoisomers(plain)]
+    assert connectivity(grouped) == connectivity(plain) and scaffold(grouped) == scaffold(plain)

@@ -25,8 +25,8 @@ from pyg_diffusion.metrics.fields import (
     uniform,
     wasserstein,
 )
-from pyg_diffusion.pipeline_fields import FLOOR, table
 from pyg_diffusion.spectral import GridOperator
+from pyg_diffusion.tasks.fields.evaluate import FLOOR, table
 
 GRID = GridOperator((4, 3), "path", dtype=torch.float64)
 LAPLACIAN = GRID.apply(lambda lam: lam, torch.eye(12, dtype=torch.float64))

@@ -7,6 +7,7 @@ from torch_geometric.data import Batch
 from pyg_diffusion.data import laplacian_operator
 from pyg_diffusion.denoise import Denoiser
 from pyg_diffusion.nn import ConformerNet
+from pyg_diffusion.nn import attention as nn_attention
 from pyg_diffusion.nn.conformer_net import HEAT_TIMES, MAX_DISTANCE, Spread, chirality
 from pyg_diffusion.nn.encodings import GaussianBasis, graph_distance
 from pyg_diffusion.sde import GeometricTime, LinearSDE
@@ -199,3 +200,19 @@ def test_levels_are_read_by_name(items):
     changed = (estimate(["", "GFN2-xTB", ""]) - unknown).abs().amax(1)
     assert (changed[batch.batch == 1] > 1e-4).all() and (changed[batch.batch != 1] == 0).all()
     assert (estimate(["MMFF94s"] * 3) - estimate(["GFN2-xTB"] * 3)).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("wide", [True, False])
+def test_attention_is_the_same_whatever_the_kernels_may_use(wide, monkeypatch):
+    """bf16 at 80 nodes, with a gradient: within its rounding of the formula, also where the kernels know no AVX-512."""
+    if wide and not nn_attention.WIDE_KERNELS:
+        pytest.skip("these kernels use no AVX-512")
+    monkeypatch.setattr(nn_attention, "WIDE_KERNELS", wide)
+    q, k, v = torch.randn(3, 2, 4, 80, 8).bfloat16().requires_grad_()
+    mask = torch.where(torch.arange(80) < 70, 0.0, -1e4)
+    expected = (q.float() @ k.float().mT / 8**0.5 + mask).softmax(-1) @ v.float()
+    out = nn_attention.attention(q, k, v, mask[None, None, None, :])
+    assert out.dtype == torch.bfloat16
+    torch.testing.assert_close(out.float(), expected, rtol=0.02, atol=0.02)
+    got, want = (torch.autograd.grad(y.float().square().sum(), q)[0].float() for y in (out, expected))
+    torch.testing.assert_close(got, want, rtol=0.05, atol=0.05)

@@ -186,7 +186,7 @@ def test_fields_through_the_command_line(trained, tmp_path, capsys):
         assert main(["plot", str(source), "-o", str(tmp_path / "p.png")]) == 0
     assert main(["evaluate", str(out), str(out)]) == 0  # against itself: no error at all
     assert "covariance" in capsys.readouterr().out
-    for wrong in (["CCO"], ["-n", "2x"], ["--keep", str(result)], ["--guide", "bonds=1"], ["--ask", "speed=1"]):
+    for wrong in (["CCO"], ["--keep", str(result)], ["--guide", "bonds=1"], ["--ask", "speed=1"]):
         assert main(["sample", "--weights", str(trained), "-o", str(tmp_path / "x.h5"), *wrong]) == 2
     assert main(["sample", "--weights", str(trained)]) == 2  # to stdout
     assert main(["evaluate", str(tmp_path / "none.h5")]) == 1

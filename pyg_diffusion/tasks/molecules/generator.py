@@ -271,6 +271,8 @@ class ConformerGenerator(GraphGenerator[ConformerJob]):
         tried = [0] * len(results)
         told = asked.progress or (lambda _: None)
         for attempt in range(asked.attempts):
+            if not waiting:
+                break
             last = attempt + 1 == asked.attempts
             for job in waiting:
                 tried[job.molecule] = attempt + 1
@@ -289,8 +291,6 @@ class ConformerGenerator(GraphGenerator[ConformerJob]):
                 judges.mend(waiting, HOPELESS if late else NEAR)
                 waiting = judges.left(waiting, late)
             told(0 if last else before - len(waiting))  # the last were counted as given up
-            if not waiting:
-                break
         for job in jobs if self.unsound == "keep" else ():
             if job.signal is None and not results[job.molecule].problem:
                 job.signal = job.miss
