@@ -43,7 +43,7 @@ from pyg_diffusion.metrics import (
     Evaluation,
     Geometry,
     MoleculeResult,
-    Skipped,
+    UnusedRecord,
     compare,
     draw_each,
     evaluate,
@@ -159,7 +159,7 @@ class Store:
             row |= {"status": tuple(row["status"]), "rmsd": np.array(row["rmsd"], float).reshape(-1, len(row["status"]))}
             row |= {key: Counter(row[key]) for key in ("pb_tests", "messages")}
             molecules.append(MoleculeResult(**row))
-        unmatched = [Skipped(*u) for u in text["unmatched"]]
+        unmatched = [UnusedRecord(*u) for u in text["unmatched"]]
         return Evaluation(molecules, unmatched, eligible=text["eligible"], refused=text["refused"]), text["cost"]
 
     def merged(self, method: str, firsts: Sequence[int], busters: int, seed: int) -> tuple[Evaluation, dict]:

@@ -2,18 +2,18 @@
 
     python benchmarks/startup.py [--tree OTHER_CHECKOUT]
 
-Seconds of wall time of whole processes, the least of several, one thread each, after a first run that fills the cache of
-files; with `--tree` beside those of another checkout, its package in the same environment. Where they go: the time of
-importing each package and what it imports first, by `python -X importtime`. Writes results/startup.json.
+Seconds of processor time (user and system) of whole processes, the least of several, one thread each, after a first run that
+fills the cache of files; with `--tree` beside those of another checkout, its package in the same environment. Where they
+go: the time of importing each package and what it imports first, by `python -X importtime`. Writes results/startup.json.
 """
 
 import argparse
 import json
 import os
 import re
+import resource
 import subprocess
 import sys
-import time
 from datetime import date
 from pathlib import Path
 
@@ -32,9 +32,10 @@ PARTS = ("torch", "torch_geometric", "scipy", "rdkit", "h5py", "pydantic", "tqdm
 def run(tree: Path, arguments: list[str]) -> tuple[float, str]:
     """(seconds, what was written to stderr) of one process."""
     env = os.environ | {"PYTHONPATH": str(tree), "OMP_NUM_THREADS": "1"}
-    start = time.perf_counter()
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run([sys.executable, *arguments], env=env, capture_output=True, text=True, check=True, cwd=tree)
-    return time.perf_counter() - start, done.stderr
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, done.stderr
 
 
 def imports(tree: Path, arguments: list[str]) -> dict[str, float]:

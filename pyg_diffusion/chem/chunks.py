@@ -19,7 +19,7 @@ from .splits import Split
 NAMED = 5  # records that a note names
 
 
-class Skipped(NamedTuple):
+class SkippedRecord(NamedTuple):
     """A record that was left out; `record` counts from 1 in its file."""
 
     file: str
@@ -31,7 +31,7 @@ class Skipped(NamedTuple):
         return f"{self.file}: record {self.record} ({self.name}): {self.reason}"
 
 
-class Task(NamedTuple):
+class ChunkWork(NamedTuple):
     """What to do with records: make ensembles of them (or take their own conformers, of this level), hold some out."""
 
     ensembles: EnsembleOptions | None
@@ -56,7 +56,7 @@ class _Found(NamedTuple):
     held_out: bool
 
 
-def _add(record: Record, mol: Chem.Mol, found: dict[bytes, _Found], task: Task, notes: Counter[str]) -> None:
+def _add(record: Record, mol: Chem.Mol, found: dict[bytes, _Found], task: ChunkWork, notes: Counter[str]) -> None:
     """The molecule of a usable record: a further conformer, in the atom order of the first, or one of its own."""
     molecule = molecule_from_mol(mol, record.name, conformers=task.ensembles is None)
     if groups := stereo_groups(mol):
@@ -78,12 +78,12 @@ def _add(record: Record, mol: Chem.Mol, found: dict[bytes, _Found], task: Task, 
     found[key] = _Found(molecule, order, held_out)
 
 
-def parse_chunk(chunk: Chunk, task: Task) -> tuple[dict, list[Molecule]]:
+def parse_chunk(chunk: Chunk, task: ChunkWork) -> tuple[dict, list[Molecule]]:
     """What became of the records, as JSON has it, and the molecules."""
     own = task.ensembles is None
     found: dict[bytes, _Found] = {}
     notes: Counter[str] = Counter()
-    skipped: list[Skipped] = []
+    skipped: list[SkippedRecord] = []
     named: dict[str, list[str]] = {}
     for k, raw in enumerate(chunk.records, chunk.start):
         record = parsed(FORMATS[chunk.kind], k, raw, own)
@@ -95,7 +95,7 @@ def parse_chunk(chunk: Chunk, task: Task) -> tuple[dict, list[Molecule]]:
                     notes[kind] += 1
                     named[kind] = [*named.get(kind, []), record.name][:NAMED]
         if problems[-1]:
-            skipped.append(Skipped(chunk.file, k + 1, record.name, problems[-1]))
+            skipped.append(SkippedRecord(chunk.file, k + 1, record.name, problems[-1]))
     facts = {
         "records": len(chunk.records),
         "digests": [hashlib.blake2b(key, digest_size=16).hexdigest() for key in found],

@@ -34,7 +34,7 @@ from ..data.store import MoleculeStore
 from ..data.store_layout import VERSION, StoreError
 from ..data.store_write import merge_stores, write_store
 from .atom_order import matching
-from .chunks import NAMED, Chunk, Skipped, Task, parse_chunk
+from .chunks import NAMED, Chunk, ChunkWork, SkippedRecord, parse_chunk
 from .ensembles import EnsembleOptions
 from .formats import Say, raw_records
 from .rdkit_log import rdkit_counts
@@ -68,7 +68,7 @@ class PrepareReport:
     conformers: int = 0
     held_out_molecules: int = 0
     held_out_conformers: int = 0
-    skipped: list[Skipped] = field(default_factory=list)
+    skipped: list[SkippedRecord] = field(default_factory=list)
     notes: dict[str, int] = field(default_factory=dict)
     named: dict[str, list[str]] = field(default_factory=dict)
     files: list[str] = field(default_factory=list)
@@ -155,7 +155,7 @@ def prepare(
         if level:
             raise ValueError("level says what the inputs' own conformers are; made ones have that of the ensembles")
         require([ensembles.level] if ensembles.level in RELAX else [])
-    task = Task(ensembles, level, split)
+    task = ChunkWork(ensembles, level, split)
     parts, resumable = _open_parts(inputs, outputs, task, progress)
     try:
         report = PrepareReport()
@@ -202,7 +202,7 @@ def _check_inputs(inputs: Sequence[str], outputs: Sequence[Path]) -> None:
             raise RecordError(f"{name}: no such file")
 
 
-def _chunk_size(task: Task) -> int:
+def _chunk_size(task: ChunkWork) -> int:
     return ENSEMBLE_CHUNK if task.ensembles else CHUNK
 
 
@@ -219,7 +219,7 @@ def fingerprint(files: Sequence[str | os.PathLike]) -> list[tuple[str, int, int]
     return [(os.path.abspath(f), os.stat(f).st_size, os.stat(f).st_mtime_ns) for f in files]
 
 
-def _open_parts(inputs: Sequence[str], outputs: Sequence[Path], task: Task, progress: bool) -> tuple[Path, bool]:
+def _open_parts(inputs: Sequence[str], outputs: Sequence[Path], task: ChunkWork, progress: bool) -> tuple[Path, bool]:
     """The folder of parts, emptied unless it belongs to these very inputs, and whether it may serve a later run."""
     parts = Path(f"{outputs[0]}.parts")
     resumable = all(Path(name).is_file() for name in inputs)
@@ -250,7 +250,7 @@ def _open_parts(inputs: Sequence[str], outputs: Sequence[Path], task: Task, prog
 
 
 def _run(
-    inputs: Sequence[str], parts: Path, task: Task, workers: int, progress: bool, report: PrepareReport
+    inputs: Sequence[str], parts: Path, task: ChunkWork, workers: int, progress: bool, report: PrepareReport
 ) -> list[_Found]:
     """Turn every chunk into a part; all their molecules in input order."""
     found: list[_Found] = []
@@ -260,7 +260,7 @@ def _run(
     ):
         for part, result in enumerate(results):
             report.records += result["records"]
-            report.skipped += [Skipped(*s) for s in result["skipped"]]
+            report.skipped += [SkippedRecord(*s) for s in result["skipped"]]
             for note, count in result["notes"].items():
                 report.notes[note] = report.notes.get(note, 0) + count
             for note, names in result["named"].items():
@@ -273,7 +273,7 @@ def _run(
 
 
 def _results(
-    inputs: Sequence[str], parts: Path, task: Task, workers: int, report: PrepareReport
+    inputs: Sequence[str], parts: Path, task: ChunkWork, workers: int, report: PrepareReport
 ) -> Generator[dict, None, None]:
     """The result of every chunk in order; a bounded number is under way at any time."""
     chunks = enumerate(_chunks(inputs, _chunk_size(task), report.files.append))
@@ -337,7 +337,7 @@ def _finished(parts: Path, k: int, report: PrepareReport) -> dict | None:
     return result
 
 
-def _make_part(parts: Path, k: int, chunk: Chunk, task: Task) -> dict:
+def _make_part(parts: Path, k: int, chunk: Chunk, task: ChunkWork) -> dict:
     """Parse one chunk, write its molecules as a store and then, as the mark of completeness, its result."""
     with rdkit_counts() as messages:
         result, molecules = parse_chunk(chunk, task)
@@ -349,7 +349,7 @@ def _make_part(parts: Path, k: int, chunk: Chunk, task: Task) -> dict:
     return result
 
 
-def _merge(parts: Path, found: list[_Found], outputs: Sequence[Path], report: PrepareReport, task: Task) -> None:
+def _merge(parts: Path, found: list[_Found], outputs: Sequence[Path], report: PrepareReport, task: ChunkWork) -> None:
     """Write the store, or the two of them; they are moved into place when both are whole."""
     groups: dict[str, list[_Found]] = {}
     for molecule in found:

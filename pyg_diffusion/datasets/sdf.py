@@ -46,7 +46,7 @@ class SDFDataset(Dataset):
 
     A root that was processed before is only read, and may be read-only.
 
-    Skipped records, and notes on others, are warned about once; the former stand in `report.skipped` and
+    SkippedRecord records, and notes on others, are warned about once; the former stand in `report.skipped` and
     `processed/skipped.txt`.
     """
 
@@ -215,9 +215,9 @@ class SDFDataset(Dataset):
         read = None if self._uses_store else self._recorded("report.json")
         if read is None:
             return None
-        from ..chem.prepare import PrepareReport, Skipped
+        from ..chem.prepare import PrepareReport, SkippedRecord
 
-        return PrepareReport(**{**read["report"], "skipped": [Skipped(*s) for s in read["report"]["skipped"]]})
+        return PrepareReport(**{**read["report"], "skipped": [SkippedRecord(*s) for s in read["report"]["skipped"]]})
 
     def len(self) -> int:
         return len(self._index)

@@ -17,7 +17,7 @@ import pytest
 from rdkit import Chem, rdBase
 
 from pyg_diffusion.chem import RecordError, molecule_from_mol, read_sdf
-from pyg_diffusion.chem.prepare import PrepareReport, Skipped, prepare
+from pyg_diffusion.chem.prepare import PrepareReport, SkippedRecord, prepare
 from pyg_diffusion.data import MoleculeStore, StoreError, write_store
 
 module = sys.modules[prepare.__module__]
@@ -100,7 +100,7 @@ def test_skipped_records_are_counted_and_named(tmp_path, small_chunks):
         assert report.skipped[1].name == "bad one"
         assert "cannot parse" in report.skipped[0].reason and "3D" in report.skipped[1].reason
         assert "skipped: 2 records" in str(report)
-    assert str(Skipped("f.sdf", 2, "x", "why")) == "f.sdf: record 2 (x): why"
+    assert str(SkippedRecord("f.sdf", 2, "x", "why")) == "f.sdf: record 2 (x): why"
 
 
 def test_added_hydrogens_are_said(tmp_path):
