@@ -13,7 +13,7 @@ quadratic error has the same minimiser with either, and its gradient less noise.
 """
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -68,7 +68,7 @@ def target_shift(
     return (sign * operator.response(gain(denoiser.predicts, parts)).double() * shift).to(s_t.dtype)
 
 
-def denoising_loss(*args, **options) -> Tensor:
+def denoising_loss(*args: Any, **options: Any) -> Tensor:
     """`Losses.exact` of `denoising_losses`, `[num_graphs]`; arguments as there."""
     return denoising_losses(*args, **options).exact
 
@@ -79,7 +79,7 @@ def denoising_losses(
     x_0: Tensor,
     noise: Tensor,
     t: Tensor,
-    context=None,
+    context: Any = None,
     stage_weight: float = 0.25,
     objectives: Mapping[str, float] | None = None,
     weight: str = "none",

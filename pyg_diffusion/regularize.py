@@ -12,6 +12,7 @@ distances of pairs, made once per batch by `bond_bounds`, `angle_bounds` and `cl
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -38,7 +39,7 @@ def combine(*terms: tuple[float, Callable[..., Tensor]]) -> Callable[..., Tensor
     if not all(math.isfinite(weight) for weight, _ in terms):
         raise ValueError(f"weights must be finite, got {[weight for weight, _ in terms]}")
 
-    def combined(*args) -> Tensor:
+    def combined(*args: Any) -> Tensor:
         first, *rest = (weight * term(*args) for weight, term in terms)
         return sum(rest, first)
 

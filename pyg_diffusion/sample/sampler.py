@@ -1,5 +1,6 @@
 """The loop that every sampler shares, in the operator's working coordinates."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -8,8 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..denoise import Denoiser
 from ..sde import LinearSDE
 from ..spectral import LaplacianOperator
+from .guidance import Steered
 
 
 @dataclass
@@ -62,7 +65,7 @@ class Sampler(ABC):
     @torch.no_grad()
     def iterate(
         self,
-        denoiser,
+        denoiser: Denoiser | Steered,
         operator: LaplacianOperator,
         grid: Tensor,
         noise: Callable[[], Tensor],
@@ -85,7 +88,7 @@ class Sampler(ABC):
             raise ValueError(f"temperature must be finite and >= 0, got {temperature}")
 
         def draw() -> Tensor:
-            return denoiser.project(operator, operator.to_work(noise())) * temperature**0.5
+            return denoiser.project(operator, operator.to_work(noise())) * math.sqrt(temperature)
 
         def denoise(w: Tensor, t: Tensor) -> Tensor:
             return denoiser.denoise(operator, w, t, context)
@@ -103,7 +106,7 @@ class Sampler(ABC):
 
     def sample(
         self,
-        denoiser,
+        denoiser: Denoiser | Steered,
         operator: LaplacianOperator,
         grid: Tensor,
         noise: Callable[[], Tensor],
