@@ -18,7 +18,7 @@ from rdkit import Chem
 from ..data.schema import BOND_ORDERS, COVALENT_RADII
 from ..data.store import Molecule
 from .environment import MEASURES, Environment, angles, lengths, near_pairs, out_of_plane, pairs_of, ring_class, twists
-from .surroundings import Surroundings, known
+from .surroundings import Class, Surroundings, known
 
 BOUNDS = Path(__file__).parent / "bounds.json"
 FAMILIES = ("bond", "angle", "height", "twist", "ring", "contact")  # of `bounds.json`
@@ -176,13 +176,13 @@ class Soundness:
         if sum(a > 1 for a in z) > FEW and 6 in z and ORDINARY.issuperset(z):
             return {}
         around = Surroundings(self.environment.molecule)
-        found = {(i, j): known("bond", around.bond_classes(i, j)) for i, j in around.bonds}
-        angles = {
-            (i, j, k): known("angle", around.angle_classes(i, j, k))
-            for j, n in enumerate(around.near)
-            for i, k in pairs_of(n)
-        }
-        return {atoms: row.mean for atoms, row in {**found, **angles}.items() if row is not None}
+        found: dict[tuple[int, ...], Class | None] = {}
+        for i, j in around.bonds:
+            found[i, j] = known("bond", around.bond_classes(i, j))
+        for j, near in enumerate(around.near):
+            for i, k in pairs_of(near):
+                found[i, j, k] = known("angle", around.angle_classes(i, j, k))
+        return {atoms: row.mean for atoms, row in found.items() if row is not None}
 
     def _rings(self) -> Iterator[Check]:
         for ring in self.environment.ring_terms():
