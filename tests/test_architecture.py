@@ -38,11 +38,12 @@ MAY_IMPORT = {
     "chem": {"spectral", "data", "transforms", "registry"},
     "metrics": {"spectral", "data", "chem", "registry", "deprecated"},
     "datasets": {"spectral", "data", "transforms", "chem"},
-    "weights_io": {"spectral", "sde", "denoise", "network", "nn", "data.schema", "files"},
+    "weights_path": set(),
+    "weights_io": {"spectral", "sde", "denoise", "network", "nn", "data.schema", "files", "weights_path"},
     "generate": {"spectral", "denoise", "data", "sample", "weights_io", "deprecated"},
     "train": {
         "spectral", "sde", "denoise", "posterior", "loss", "mining", "terms", "network", "nn", "data", "files", "sections",
-        "registry", "weights_io", "deprecated",
+        "registry", "weights_io", "weights_path", "deprecated",
     },
     "plot": set(),
 }  # fmt: skip

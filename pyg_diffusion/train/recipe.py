@@ -130,6 +130,8 @@ class Train(Section):
     """how often the resume state is written"""
     val_every: Counted = 500
     """steps between validations"""
+    patience: Annotated[int, Field(ge=0)] = 0
+    """validations in a row without a smaller loss that end the run; 0: never"""
     accelerator: str = "auto"
     """as Lightning's Trainer"""
     devices: Counted = 1
