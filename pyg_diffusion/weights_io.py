@@ -18,7 +18,7 @@ from .data import schema
 from .denoise import Denoiser
 from .files import replacing
 from .nn import NETWORKS, NetworkBase
-from .sde import GeometricTime, LinearSDE
+from .sde import SCHEDULES, LinearSDE, Schedule, TabulatedTime, make_schedule
 from .spectral import PowerSpectrum
 from .weights_path import BEST as BEST
 from .weights_path import LAST as LAST
@@ -35,13 +35,16 @@ _EXACT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 
 @with_config(_EXACT)
 class ProcessArguments(TypedDict, total=False):
-    """Of `LinearSDE` and its `GeometricTime`."""
+    """Of `LinearSDE` and its schedule (`sde.make_schedule`), which cards of before 0.7 do not name: it was geometric.
+    `knots` are the values of a schedule that was someone's own function."""
 
     gamma: float
     lambda0: float
     noise: Literal["white", "matched"]
     tau_min: float
     tau_max: float
+    schedule: str
+    knots: list[float]
 
 
 @with_config(_EXACT)
@@ -103,7 +106,13 @@ class Card(BaseModel):
 def build_denoiser(card: Card, spectrum: PowerSpectrum) -> Denoiser:
     """The untrained denoiser that a card describes."""
     process = card.process
-    schedule = GeometricTime(process["tau_min"], process["tau_max"])
+    if "knots" in process:
+        schedule: Schedule = TabulatedTime(process["knots"])
+    else:
+        name = process.get("schedule", "geometric")
+        if name not in SCHEDULES:  # a function is not called for: a card runs no code
+            raise ValueError(f"no schedule {name!r}; there are {', '.join(SCHEDULES)}")
+        schedule = make_schedule(name, process["tau_min"], process["tau_max"])
     sde = LinearSDE(schedule, process["gamma"], process["lambda0"], process["noise"])
     denoiser = Denoiser(_network(card.model), sde, spectrum, card.centered, card.bf16)
     if card.hydrogens:

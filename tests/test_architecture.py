@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "deprecated": set(),
     "sections": set(),
     "spectral": set(),
-    "sde": {"spectral"},
+    "sde": {"spectral", "registry"},
     "network": {"spectral"},
     "denoise": {"spectral", "sde", "network"},
     "posterior": {"spectral", "sde"},

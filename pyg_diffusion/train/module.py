@@ -12,6 +12,7 @@ from torch_geometric.data import Batch
 from ..denoise import Denoiser
 from ..loss import denoising_losses
 from ..mining import MINERS
+from ..sde import make_schedule
 from ..terms import bind
 from .datamodule import Draws, SignalDataModule
 from .optimizer import MuonAdamW, split_parameters
@@ -34,6 +35,7 @@ class NoiseLevels:
         train, process = recipe.train, recipe.process
         self.kind, self.mean, self.std = train.time_sampling, train.log_tau_mean, train.log_tau_std
         self.low, self.high = math.log(process.tau_min), math.log(process.tau_max)
+        self.schedule = make_schedule(process.schedule, process.tau_min, process.tau_max)
         self.moments = moments
 
     def draw(self, draws: Draws, learned: bool = True) -> tuple[Tensor, Tensor]:
@@ -43,6 +45,8 @@ class NoiseLevels:
             return log_tau.clamp(self.low, self.high), torch.ones_like(log_tau)
         u = draws.graph_uniform(1)
         weight = torch.ones_like(u)
+        if self.kind == "schedule":
+            return self.schedule.tau(u).log(), weight
         moment, seen = self.moments
         if self.kind == "importance" and learned and bool((seen >= self.least).all()):
             share = moment.sqrt() / moment.sqrt().sum().clamp_min(1e-30)

@@ -14,6 +14,7 @@ from pydantic.json_schema import models_json_schema
 from ..loss import OBJECTIVES, TIME_WEIGHTS
 from ..mining import MINERS
 from ..nn.registry import NETWORKS, NetworkOptions
+from ..sde import SCHEDULES, TabulatedTime, make_schedule
 from ..sections import OneOf, RecipeError, Section, no_such_key, validated
 from ..terms import TARGET
 
@@ -57,6 +58,25 @@ class Process(Section):
     """the smallest τ"""
     tau_max: Positive = 40.0
     """the largest τ"""
+    schedule: Annotated[str, OneOf(SCHEDULES, own=True)] = "geometric"
+    """τ as a function of t in [0, 1], from tau_min to tau_max (`sde.make_schedule`): geometric; linear, β from 1e-4 to .02
+    as in DDPM; constant β; cosine; or a function τ(t, tau_min, tau_max) of your own. The process is the same whatever the
+    schedule: only where time is spent changes, in samplers and with train.time_sampling=schedule"""
+
+    @model_validator(mode="after")
+    def _time_increases(self) -> "Process":
+        if self.tau_min >= self.tau_max:
+            raise ValueError(f"tau_min: must be < tau_max, got {self.tau_min} and {self.tau_max}")
+        try:
+            make_schedule(self.schedule, self.tau_min, self.tau_max)
+        except ValueError as error:
+            raise ValueError(f"schedule: {error}") from error
+        return self
+
+    def facts(self) -> dict[str, Any]:
+        """What a card says of it: with a function of one's own, its values, so that loading weights runs no code."""
+        schedule = make_schedule(self.schedule, self.tau_min, self.tau_max)
+        return self.model_dump() | ({"knots": list(schedule.knots)} if isinstance(schedule, TabulatedTime) else {})
 
 
 class Optimizer(Section):
@@ -87,9 +107,9 @@ class Train(Section):
     """steps of the optimizer"""
     max_minutes: AtLeast0 = 0.0
     """training time, resumed pieces added up; 0: however long"""
-    time_sampling: Literal["lognormal", "uniform", "importance"] = "lognormal"
-    """lognormal, log τ of a sample ~ N(log_tau_mean, log_tau_std²), clipped to the process; uniform in log τ; importance, by
-    the loss seen at each noise level so far"""
+    time_sampling: Literal["lognormal", "uniform", "schedule", "importance"] = "lognormal"
+    """lognormal, log τ of a sample ~ N(log_tau_mean, log_tau_std²), clipped to the process; uniform in log τ; schedule,
+    uniform in t of process.schedule; importance, by the loss seen at each noise level so far"""
     log_tau_mean: float = -1.0
     """of lognormal"""
     log_tau_std: Positive = 2.0

@@ -30,6 +30,7 @@ from .module import DenoiserModule
 from .recipe import Recipe, RecipeError, read_yaml, recipe_from
 
 RECIPE = "config.yaml"
+FREE = ("levels", "schedule", "knots")  # what may differ from the weights that a run begins with: networks know τ, not t
 HARMLESS = (
     ".*does not have many workers.*",
     ".*exists and is not empty.*",
@@ -156,7 +157,7 @@ def _model(recipe: Recipe, data: SignalDataModule, source: tuple[Denoiser, Card]
     """The denoiser to train, untrained or with the weights of another, and its card."""
     values = recipe.to_dict()
     card = Card(
-        process=values["process"],
+        process=recipe.process.facts(),
         model=values["model"] | data.model_facts(),
         bf16=recipe.train.bf16,
         centered=data.centered,
@@ -167,7 +168,7 @@ def _model(recipe: Recipe, data: SignalDataModule, source: tuple[Denoiser, Card]
     before, theirs = source
     for name, have, want in (("process", theirs.process, card.process), ("model", theirs.model, card.model)):
         known = dict(want)
-        wrong = {k: v for k, v in have.items() if k != "levels" and v != known.get(k)}
+        wrong = {k: v for k, v in have.items() if k not in FREE and v != known.get(k)}
         if wrong:
             raise RecipeError(f"{recipe.train.init_from} has another {name}: {wrong}; begin with the same")
     card.elements = sorted({*card.elements, *theirs.elements})
