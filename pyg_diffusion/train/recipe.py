@@ -17,6 +17,7 @@ from ..nn.registry import NETWORKS, NetworkOptions
 from ..sde import SCHEDULES, TabulatedTime, make_schedule
 from ..sections import OneOf, RecipeError, Section, no_such_key, validated
 from ..terms import TARGET
+from ..weights_io import ProcessArguments
 
 if TYPE_CHECKING:
     from .datamodule import SignalDataModule
@@ -73,10 +74,20 @@ class Process(Section):
             raise ValueError(f"schedule: {error}") from error
         return self
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> ProcessArguments:
         """What a card says of it: with a function of one's own, its values, so that loading weights runs no code."""
         schedule = make_schedule(self.schedule, self.tau_min, self.tau_max)
-        return self.model_dump() | ({"knots": list(schedule.knots)} if isinstance(schedule, TabulatedTime) else {})
+        facts = ProcessArguments(
+            gamma=self.gamma,
+            lambda0=self.lambda0,
+            noise=self.noise,
+            tau_min=self.tau_min,
+            tau_max=self.tau_max,
+            schedule=self.schedule,
+        )
+        if isinstance(schedule, TabulatedTime):
+            facts["knots"] = list(schedule.knots)
+        return facts
 
 
 class Optimizer(Section):
