@@ -39,6 +39,11 @@ class WeightAverage(WeightAveraging):
     def __init__(self, decay: float) -> None:
         super().__init__(use_buffers=False, multi_avg_fn=ramped_ema(decay))
 
+    @property
+    def state_key(self) -> str:
+        """As in runs that began with Lightning's own class."""
+        return WeightAveraging.__qualname__
+
     @contextmanager
     def in_place(self, module: L.LightningModule) -> Iterator[None]:
         """The module with the average for weights; where there is none (training has ended), it has it already."""
