@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "network": {"spectral"},
     "denoise": {"spectral", "sde", "network"},
     "posterior": {"spectral", "sde"},
-    "loss": {"spectral", "sde", "denoise", "posterior"},
+    "loss": {"spectral", "sde", "denoise", "posterior", "registry"},
     "regularize": {"spectral", "sde", "denoise"},
     "terms": {"spectral", "regularize", "registry"},
     "bound_terms": {"spectral", "regularize", "terms", "data.schema", "transforms"},

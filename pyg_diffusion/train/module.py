@@ -1,6 +1,7 @@
 """The LightningModule: one loss, one optimizer, one schedule."""
 
 import math
+from copy import copy
 from typing import Any
 
 import lightning as L
@@ -13,7 +14,7 @@ from ..denoise import Denoiser
 from ..loss import denoising_losses
 from ..mining import MINERS
 from ..sde import make_schedule
-from ..terms import bind
+from ..terms import bind_each
 from .datamodule import Draws, SignalDataModule
 from .optimizer import MuonAdamW, split_parameters
 from .recipe import Recipe
@@ -105,8 +106,11 @@ class DenoiserModule(L.LightningModule):
         log_tau, weight = NoiseLevels(self.recipe, self.time_moments).draw(draws, training)
         t = self.denoiser.sde.schedule.t(log_tau.exp())
         noise = draws.node_normal(x_0.size(1))
-        penalty = bind(train.regularizers, operator, batch, x_0) if train.regularizers and training else None
-        losses, sampled = denoising_losses(
+        penalties = {}
+        if train.regularizers and training:
+            seen = copy(batch).update(context)  # the batch, in the orientation that it is shown in
+            penalties = bind_each(train.regularizers, operator, seen, x_0)
+        losses, sampled, terms = denoising_losses(
             self.denoiser,
             operator,
             x_0,
@@ -116,7 +120,7 @@ class DenoiserModule(L.LightningModule):
             train.stage_weight if training else 0.0,
             train.objectives or {self.denoiser.predicts: 1.0},
             train.time_weight,
-            penalty,
+            penalties,
             self.data.candidates(operator, x_0, context),
         )
         if training and train.log_floor:
@@ -127,9 +131,16 @@ class DenoiserModule(L.LightningModule):
             if self.trainer.world_size > 1:
                 own = self._draws(batch, self.global_step, 1 + self.global_rank).generator
             mined = miner(self.denoiser, operator, x_0, noise, t, context, own)
-            losses = losses + train.miner_weight * (mined.loss.log1p() if train.log_floor else mined.loss)
+            negatives = train.miner_weight * (mined.loss.log1p() if train.log_floor else mined.loss)
+            losses, terms["miner"] = losses + negatives, negatives.detach()
             for name, value in mined.log().items():
                 self.log(f"mining/{name}", value, batch_size=batch.num_graphs)
+        if training and len(terms) > 1:
+            share = self.trainer.world_size / draws.total[0]
+            for name, value in terms.items():
+                self.log(
+                    f"train/term_{name}", (weight[:, 0] * value).sum() * share, batch_size=batch.num_graphs, sync_dist=True
+                )
         return losses, sampled, log_tau.squeeze(1), weight.squeeze(1)
 
     def _draws(self, batch: Batch, *key: int, shared: bool = False) -> Draws:

@@ -14,6 +14,7 @@ from pydantic.json_schema import models_json_schema
 from ..loss import OBJECTIVES, TIME_WEIGHTS
 from ..mining import MINERS
 from ..nn.registry import NETWORKS, NetworkOptions
+from ..registry import own
 from ..sde import SCHEDULES, TabulatedTime, make_schedule
 from ..sections import OneOf, RecipeError, Section, no_such_key, validated
 from ..terms import TARGET
@@ -127,10 +128,12 @@ class Train(Section):
     """of lognormal"""
     objectives: dict[str, float] = Field({})
     """weights of F, eps, score, x0 in the loss (`loss.denoising_losses`); without, that of what the network predicts"""
-    time_weight: Annotated[str, OneOf(TIME_WEIGHTS)] = "none"
-    """of noise levels in the loss (`loss.time_weight`)"""
+    time_weight: Annotated[str, OneOf(TIME_WEIGHTS, own=True)] = "none"
+    """of noise levels in the loss (`loss.time_weight`): min_snr, with objective eps, of Hang et al. 2023; edm, with x0;
+    likelihood, with score; or a function of your own of (denoiser, t, parts)"""
     regularizers: dict[str, float] = Field({})
-    """weights of terms (`terms`) on the estimate; energy and alignment compare it with the truth"""
+    """weights of terms (`terms`) on the estimate; energy and alignment compare it with the truth, reference with a
+    reference, weighted by masses. The log has every term of the loss"""
     stage_weight: float = 0.25
     """of intermediate estimates"""
     log_floor: AtLeast0 = 0.0
@@ -178,6 +181,13 @@ class Train(Section):
         if set(values) - set(OBJECTIVES) or min(values.values(), default=1) < 0:
             raise ValueError(f"weights >= 0 of {', '.join(OBJECTIVES)}, got {values}")
         return values
+
+    @field_validator("time_weight")
+    @classmethod
+    def _callable(cls, name: str) -> str:
+        if name not in TIME_WEIGHTS:
+            own(TIME_WEIGHTS, name)
+        return name
 
     @model_validator(mode="after")
     def _miner_takes_its_options(self) -> "Train":
