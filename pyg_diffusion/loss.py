@@ -71,7 +71,7 @@ def time_weight(name: str, denoiser: Denoiser, t: Tensor, parts: Parts) -> Kerne
     """
     if name in TIME_WEIGHTS:
         return TIME_WEIGHTS[name](denoiser, t, parts)
-    kernel = own(TIME_WEIGHTS, name)(denoiser, t, parts)
+    kernel: Kernel = own(TIME_WEIGHTS, name)(denoiser, t, parts)
 
     def checked(lam: Tensor) -> Tensor:
         w = kernel(lam)

@@ -314,7 +314,7 @@ def test_terms_are_what_the_loss_is_the_sum_of(operator, t):
     found = denoising_losses(
         denoiser, operator, x_0, eps, t, objectives={"F": 1.0, "x0": 0.5}, weight="min_snr", penalties=penalties
     )
-    assert list(found.terms) == ["F", "x0", "stages", "size", "sum"]
+    assert list(found.terms) == ["F", "x0", "stages", "size", "half"]
     torch.testing.assert_close(sum(found.terms.values()), found.exact)
     alone = denoising_losses(denoiser, operator, x_0, eps, t, None, 0.0, {"x0": 0.5}, "min_snr")
     torch.testing.assert_close(found.terms["x0"], alone.exact)

@@ -235,4 +235,4 @@ def test_the_posterior_mean_alone_has_no_loss(conformers, predicts):
     error = operator.response(gain(predicts, parts)) * operator.center(best - operator.to_modes(x_0))
     torch.testing.assert_close(sampled, operator.square_sum(error) / 9)
     plain = denoising_losses(denoiser, operator, x_0, noise, t, objectives={predicts: 1.0})
-    torch.testing.assert_close(torch.stack(plain), torch.stack([sampled, sampled]))
+    torch.testing.assert_close(torch.stack(plain[:2]), torch.stack([sampled, sampled]))

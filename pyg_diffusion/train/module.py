@@ -136,11 +136,9 @@ class DenoiserModule(L.LightningModule):
             for name, value in mined.log().items():
                 self.log(f"mining/{name}", value, batch_size=batch.num_graphs)
         if training and len(terms) > 1:
-            share = self.trainer.world_size / draws.total[0]
-            for name, value in terms.items():
-                self.log(
-                    f"train/term_{name}", (weight[:, 0] * value).sum() * share, batch_size=batch.num_graphs, sync_dist=True
-                )
+            share = weight.squeeze(1) * self.trainer.world_size / draws.total[0]  # as `training_step` weighs the losses
+            for name, term in terms.items():
+                self.log(f"train/term_{name}", (share * term).sum(), batch_size=batch.num_graphs, sync_dist=True)
         return losses, sampled, log_tau.squeeze(1), weight.squeeze(1)
 
     def _draws(self, batch: Batch, *key: int, shared: bool = False) -> Draws:
