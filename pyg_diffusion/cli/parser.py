@@ -67,8 +67,18 @@ def add_evaluate(p: Options) -> None:
 
 def add_plot(p: Options) -> None:
     """Of `plot`, whatever the source is."""
-    p.add_argument("source", metavar="SOURCE", help="a run's folder, JSON of evaluate, or a file of fields or matrices")
-    p.add_argument("-o", "--output", default=None, metavar="PICTURE.png", help="beside the source if not given")
+    p.add_argument(
+        "source",
+        metavar="SOURCE",
+        help="a run's folder, JSON of evaluate, a trajectory, or a file of fields or matrices",
+    )
+    p.add_argument(
+        "-o",
+        "--output",
+        default=None,
+        metavar="PICTURE.png",
+        help="beside the source if not given; .gif animates a trajectory",
+    )
 
 
 # command -> its help, the options that all tasks have, and whether tasks have options of their own
@@ -76,7 +86,11 @@ COMMON: dict[str, tuple[str, Callable[[Options], None], bool]] = {
     "train": ("Train a model by a recipe: of conformers from a prepared store, of fields, of matrices.", add_train, False),
     "sample": ("Generate conformers of molecules; with weights of fields, fields; of matrices, inverses.", add_sample, True),
     "evaluate": ("Score generated conformers, fields or inverses against reference ones.", add_evaluate, True),
-    "plot": ("Draw a training run, an evaluation (of conformers with overlays), fields or matrices.", add_plot, True),
+    "plot": (
+        "Draw a training run, an evaluation (of conformers with overlays), a trajectory, fields or matrices.",
+        add_plot,
+        True,
+    ),
 }
 
 

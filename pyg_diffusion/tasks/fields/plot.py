@@ -6,9 +6,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 
-from ...data.field_file import read_fields
+from ...data import laplacian_operator
+from ...data.field_file import grid_of, read_fields
 from ...files import json_of
 from ...plot import REFERENCE
+from ..trajectories import read_trajectories
+from ..trajectory_plot import draw_trajectories
 from .evaluate import ERRORS, FLOOR, draw_fields
 
 
@@ -69,3 +72,19 @@ def plot_fields(source: Path, target: Path, count: int = 6) -> None:
         line[0].set_title(name, fontsize=9, loc="left")
     figure.savefig(target, dpi=120)
     plt.close(figure)
+
+
+def plot_trajectory(source: Path, target: Path) -> None:
+    """Frames of the first field, and of all the distance to the end and the smoothness of D."""
+    found, data = read_trajectories(source)
+    operator = laplacian_operator(grid_of(data))
+    limit = float(found[0].denoised[-1].norm(dim=-1).max())
+    smoothness = []
+    for path in found:  # tr DᵀLD / |D|²
+        energy = [float((d * operator.apply(lambda lam: lam, d)).sum() / d.square().sum()) for d in path.denoised]
+        smoothness.append(np.array(energy))
+
+    def drawing(axis: Axes, x: np.ndarray) -> None:
+        _draw_field(axis, x.reshape(*data["shape"], -1), float(np.mean(data["spacing"])), limit)
+
+    draw_trajectories(found, target, drawing, "", along=("smoothness of D, tr DᵀLD / |D|²", smoothness))
