@@ -104,28 +104,28 @@ def test_matrices_show_every_step_of_the_descent(weights, tmp_path):
 @pytest.mark.parametrize("suffix", [".sdf", ".xyz"])
 def test_conformers_through_a_file(suffix, weights, tmp_path, capsys):
     kept, out = tmp_path / f"path{suffix}", tmp_path / "o.sdf"
-    command = ["sample", "CCO ethanol", "[Na+].[Cl-]", "-n", "2", "--steps", "6", "--unsound", "keep", "--attempts", "1"]
+    command = ["sample", "CCCCCO pentanol", "[Na+].[Cl-]", "-n", "2", "--steps", "6", "--unsound", "keep", "--attempts", "1"]
     command += ["--weights", str(weights / "molecules.safetensors"), "-o", str(out), "--oversample", "1", "--quiet"]
     assert main([*command, "--trajectory", str(kept), "--frames", "4"]) == 0
     assert f"{kept}: 2 trajectories" in capsys.readouterr().err  # a salt's parts are put together afterwards
     found = of_molecules.read_trajectories(kept)
     assert len(found) == 2
     for mol, path in found:
-        assert [a.GetAtomicNum() for a in mol.GetAtoms()] == [6, 6, 8, 1, 1, 1, 1, 1, 1]
-        assert path.signal.shape == path.denoised.shape == (4, 9, 3) and path.snr.shape == (4, 9)
+        assert [a.GetAtomicNum() for a in mol.GetAtoms()] == [6] * 5 + [8] + [1] * 12
+        assert path.signal.shape == path.denoised.shape == (4, 18, 3) and path.snr.shape == (4, 18)
         assert bool((path.tau.diff() < 0).all()) and path.tau[-1] == pytest.approx(2e-3, rel=1e-3)
         assert len(energies_along(mol, path)) == (4 if suffix == ".sdf" else 0)  # XYZ knows no bond orders
     ends = [m.GetConformer().GetPositions() for m in Chem.SDMolSupplier(str(out), removeHs=False)][:2]
     for (_, path), end in zip(found, ends, strict=True):
         assert to_the_end(path.denoised[-1:], torch.from_numpy(end).float(), True)[0] < 2e-3
     assert drawn(kept, tmp_path / "p.png")[0] == "PNG"
-    assert drawn(kept, tmp_path / "p.gif")[:2] == ("GIF", 4 + 8) or drawn(kept, tmp_path / "p.gif")[0] == "GIF"
+    assert drawn(kept, tmp_path / "p.gif")[0] == "GIF"
 
 
 def test_a_mended_or_later_draw_shows_its_own_path():
     """Where a conformer is drawn again the trajectory is that of the draw that was kept."""
     generator = ConformerGenerator(denoiser(MOLECULES), MOLECULES, steps=4, device="cpu", unsound="keep", confidence=False)
-    chiral = molecule_from_mol(Chem.AddHs(Chem.MolFromSmiles("C[C@H](O)C#C")))
+    chiral = molecule_from_mol(Chem.AddHs(Chem.MolFromSmiles("CCC[C@H](O)CC")))
     (made,) = generator.sample([chiral], 6, seed=1, max_attempts=3, record=Recording())
     assert len(made.trajectories) == len(made.positions) > 0
     for position, path, fault in zip(made.positions, made.trajectories, made.faults, strict=True):
