@@ -83,9 +83,10 @@ class _Flow:
     def __init__(self, x_t: Tensor, context: StepContext):
         self.context, self.like = context, x_t
         operator = context.operator
-        exact = isinstance(operator, ExactOperator)
-        self.kept = operator.mode_mask if exact else torch.ones(len(x_t), dtype=torch.bool, device=x_t.device)
-        counts = operator.mode_mask.sum(1) if exact else operator.sizes
+        if isinstance(operator, ExactOperator):
+            self.kept, counts = operator.mode_mask, operator.mode_mask.sum(1)
+        else:
+            self.kept, counts = torch.ones(len(x_t), dtype=torch.bool, device=x_t.device), operator.sizes
         self.share = float((counts[counts > 0].min() / counts.sum()).sqrt())
         self.evaluations = 0
         self.latest = Moment(context.t, x_t, context.denoised)
