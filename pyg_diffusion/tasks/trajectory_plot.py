@@ -60,7 +60,8 @@ def draw_trajectories(
     chosen = np.unique(np.linspace(0, len(first.t) - 1, min(IN_A_ROW, len(first.t))).round().astype(int))
     panels = 2 + (along is not None)
     figure = plt.figure(figsize=(12, 6.5), layout="constrained")
-    rows, curves = figure.subfigures(2, 1, height_ratios=[1.2, 1])
+    halves = figure.add_gridspec(2, 1, height_ratios=[1.2, 1])
+    rows, curves = figure.add_subfigure(halves[0]), figure.add_subfigure(halves[1])
     frames = rows.subplots(2, len(chosen), squeeze=False)
     for line, signals, name in ((frames[0], first.signal, "$S_t$"), (frames[1], first.denoised, "$D(S_t, t)$")):
         for axis, k in zip(line, chosen, strict=True):
