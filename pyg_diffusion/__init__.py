@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from .data import MoleculeData, MoleculeStore, grid_graph, laplacian_operator
     from .datasets import GridFields, MatrixInverse, SDFDataset
     from .denoise import Denoiser
-    from .nn import ConformerNet, EpsNet, GraphNet, LaplacianAttentionConv, LaplacianConv, ScoreNet
+    from .nn import ConformerNet, EpsNet, GraphNet, HeatConv, LaplacianAttentionConv, LaplacianConv, ScoreNet
     from .sde import LinearSDE
     from .spectral import ChebyshevOperator, DenseOperator, GridOperator, LanczosOperator, LowRankOperator
     from .tasks.fields.generator import FieldGenerator
@@ -36,6 +36,7 @@ _HOMES = {
     "GraphNet": "nn",
     "GridFields": "datasets",
     "GridOperator": "spectral",
+    "HeatConv": "nn",
     "LanczosOperator": "spectral",
     "LaplacianAttentionConv": "nn",
     "LaplacianConv": "nn",
@@ -64,6 +65,7 @@ __all__ = [
     "GraphNet",
     "GridFields",
     "GridOperator",
+    "HeatConv",
     "LanczosOperator",
     "LaplacianAttentionConv",
     "LaplacianConv",
