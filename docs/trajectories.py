@@ -17,7 +17,7 @@ from pyg_diffusion.tasks.trajectories import write_trajectories
 from pyg_diffusion.testing import gaussian_denoiser
 
 HERE = Path(__file__).parent
-FRAMES = 40
+FRAMES, FIELD_FRAMES = 40, 20  # noise takes much room in a GIF
 
 
 def field(path: Path) -> None:
@@ -26,7 +26,7 @@ def field(path: Path) -> None:
     operator = laplacian_operator(grid_of(data))
     sde = LinearSDE(GeometricTime(1e-3, 40.0), gamma=1.0, lambda0=0.05)
     denoiser = gaussian_denoiser(sde, lambda lam: 0.3 / (0.05 + lam) ** 2)
-    recorder = Recorder(Recording(FRAMES), denoiser, operator, FRAMES)
+    recorder = Recorder(Recording(FIELD_FRAMES), denoiser, operator, FRAMES)
     generator = torch.Generator().manual_seed(2)
     noise = torch.randn(1024, 1, generator=generator)
     Exponential(2).sample(denoiser, operator, time_grid(FRAMES - 1), lambda: noise, watch=recorder)

@@ -49,7 +49,9 @@ def _draw_field(axis: Axes, field: np.ndarray, spacing: float, limit: float) -> 
         axis.set_ylim(-limit, limit)
         return
     length = np.linalg.norm(field, axis=-1) if field.shape[-1] > 1 else field[..., 0]
-    axis.imshow(length, cmap="viridis" if field.shape[-1] > 1 else "coolwarm", vmin=None, vmax=limit)
+    colours = "viridis" if field.shape[-1] > 1 else "coolwarm"
+    lowest = None if field.shape[-1] > 1 else -limit
+    axis.imshow(length, cmap=colours, vmin=lowest, vmax=limit, interpolation="nearest")
     if field.shape[-1] > 1:
         step = max(1, len(field) // 16)
         i, j = (a[::step, ::step] for a in np.mgrid[: field.shape[0], : field.shape[1]])

@@ -17,8 +17,9 @@ from .trajectory import read_trajectories
 
 def plot_trajectory(source: Path, target: Path) -> None:
     """Frames of the first conformer, and of all the distance to the end and the energy of D."""
-    found = [(_with_bonds(mol, path), path) for mol, path in read_trajectories(source)]
-    mol, first = found[0]
+    found = read_trajectories(source)
+    first = found[0][1]
+    mol = _with_bonds(*found[0])
     end = first.denoised[-1].numpy()
     view = np.linalg.svd(end - end.mean(0))[2][:2].T  # along its thinnest axis
     reach = 1.6 * np.abs((end - end.mean(0)) @ view).max() + 0.5
@@ -29,7 +30,12 @@ def plot_trajectory(source: Path, target: Path) -> None:
 
 
 def energies_along(mol: Chem.Mol, path: Trajectory) -> np.ndarray:
-    """MMFF94s energy of D at every frame above the lowest, and 1 for a logarithmic axis; `[]` without parameters."""
+    """MMFF94s energy of D at every frame above the lowest, and 1 for a logarithmic axis; `[]` without parameters.
+
+    So is it of molecules that were read from XYZ, which knows no bond orders.
+    """
+    if mol.NeedsUpdatePropertyCache():
+        return np.zeros(0)
     properties = rdForceFieldHelpers.MMFFGetMoleculeProperties(mol, "MMFF94s")
     if properties is None:
         return np.zeros(0)
