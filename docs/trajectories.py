@@ -17,7 +17,7 @@ from pyg_diffusion.tasks.trajectories import write_trajectories
 from pyg_diffusion.testing import gaussian_denoiser
 
 HERE = Path(__file__).parent
-FRAMES, FIELD_FRAMES = 40, 20  # noise takes much room in a GIF
+FRAMES, FIELD_FRAMES = 40, 16  # noise takes much room in a GIF
 
 
 def field(path: Path) -> None:

@@ -72,7 +72,8 @@ def draw_trajectories(
     _draw_snr(axes[0], first)
     for one in found:
         for path, colour in ((one.signal, REFERENCE), (one.denoised, OURS)):
-            axes[1].plot(one.tau, to_the_end(path, one.denoised[-1], turned), color=colour, lw=1)
+            apart = to_the_end(path, one.denoised[-1], turned)
+            axes[1].plot(one.tau, np.where(apart > 0, apart, np.nan), color=colour, lw=1)  # the end itself is at no distance
     axes[1].plot([], [], color=REFERENCE, label="$S_t$")
     axes[1].plot([], [], color=OURS, label="D")
     axes[1].set(xscale="log", yscale="log", title=f"RMSD to the end{unit}")
@@ -102,7 +103,8 @@ def _draw_snr(axis: Axes, path: Trajectory) -> None:
     order = path.eigenvalues.argsort()
     for k, place in enumerate(np.unique(np.linspace(0, len(order) - 1, MODES).round().astype(int))):
         mode = int(order[place])
-        shown = path.snr[:, mode].clamp_min(1e-8)
+        shown = path.snr[:, mode].numpy()
+        shown = np.where(shown > 1e-8, shown, np.nan)
         axis.plot(
             path.tau, shown, color=plt.get_cmap("viridis")(k / MODES), label=f"λ = {float(path.eigenvalues[mode]):.2g}"
         )
