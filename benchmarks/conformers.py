@@ -54,15 +54,19 @@ from pyg_diffusion.sample import parse_sampler
 from pyg_diffusion.weights_io import SHIPPED
 
 HERE = Path(__file__).parent
-RUN = r"(.+?):(\d+)(?::([A-Za-z][^:=]*))?(?::diversity=([\d.]+))?(?::oversample=([\d.]+))?"
-RUN_SYNTAX = "SAMPLER:STEPS[:RELAX][:diversity=W][:oversample=M]"
+RUN = (
+    r"(.+?):(\d+|-)(?::([A-Za-z][^:=]*))?(?::grid=([a-z-]+))?(?::temperature=([\d.]+))?(?::diversity=([\d.]+))?"
+    r"(?::oversample=([\d.]+))?"
+)
+RUN_SYNTAX = "SAMPLER:STEPS[:RELAX][:grid=NAME][:temperature=T][:diversity=W][:oversample=M], STEPS - for ode:TOLERANCE"
 RUNS = ["ancestral:8:oversample=2", "ancestral:16", "ancestral:40", "ddim:0.5:16", "exponential1:5", "exponential2:5"]
 
 
 @lru_cache(len(RUNS))
-def generator(weights, sampler, steps, confidence):
+def generator(weights, sampler, steps, confidence, grid, temperature):
     """Loaded once for all pieces."""
     options = {"sampler": parse_sampler(sampler), "steps": steps, "device": "cpu", "confidence": confidence}
+    options |= {"grid": grid, "temperature": temperature}
     return ConformerGenerator.from_pretrained(weights, **options)
 
 
@@ -71,9 +75,10 @@ def ours(ensembles, counts, weights, run, seed, level=None, first=0):
     parts = re.fullmatch(RUN, run)
     if parts is None:
         raise SystemExit(f"--runs {run}: expected {RUN_SYNTAX}")
-    name, steps, relax, diversity, oversample = parts.groups()
+    name, steps, relax, grid, temperature, diversity, oversample = parts.groups()
     finish = Finish(relax or "")
-    model = generator(weights, name, int(steps), oversample is not None)
+    count = None if steps == "-" else int(steps)
+    model = generator(weights, name, count, oversample is not None, grid, float(temperature or 1))
     molecules = [molecule_from_mol(e.mol, e.name, conformers=False) for e in ensembles]
     start = time.process_time()
     draws = [math.ceil(float(oversample or 1) * count) for count in counts]

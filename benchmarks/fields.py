@@ -71,9 +71,10 @@ CASES = {
 
 
 def diffusion(source: str, case: Case) -> FieldGenerator:
-    """Of a trained run, FOLDER[@SAMPLER], which must be of the case's law and of enough of it."""
-    run_dir, _, sampler = source.partition("@")
-    generator = FieldGenerator.from_pretrained(run_dir, sampler=parse_sampler(sampler) if sampler else None)
+    """Of a trained run, FOLDER[@SAMPLER[@GRID]], which must be of the case's law and of enough of it."""
+    run_dir, sampler, grid = [*source.split("@"), "", ""][:3]
+    chosen = parse_sampler(sampler) if sampler else None
+    generator = FieldGenerator.from_pretrained(run_dir, sampler=chosen, grid=grid or None)
     facts = generator.card.data
     wanted = {"law": case.law, "shape": list(case.shape), "kinds": case.kinds, "parameters": case.parameters}
     wrong = {name: facts.get(name) for name, value in wanted.items() if facts.get(name) != value}
@@ -180,7 +181,7 @@ def plot(record: dict, path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
-    parser.add_argument("--run", action="append", default=[], metavar="CASE:NAME=FOLDER[@SAMPLER]", help="a row")
+    parser.add_argument("--run", action="append", default=[], metavar="CASE:NAME=FOLDER[@SAMPLER[@GRID]]", help="a row")
     parser.add_argument("--store", type=Path, default=Path("store/fields"), help="where the fields are kept")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--blocks", type=int, help="instead of the cases' own number")
@@ -191,9 +192,14 @@ def main() -> None:
     for text in args.run:
         head, _, source = text.partition("=")
         case, _, name = head.partition(":")
-        if case not in runs or not name or not source or source.partition("@")[2].partition(":")[0] not in ("", *SAMPLERS):
+        if (
+            case not in runs
+            or not name
+            or not source
+            or source.partition("@")[2].partition("@")[0].partition(":")[0] not in ("", *SAMPLERS)
+        ):
             parser.error(
-                f"--run takes CASE:NAME=FOLDER[@SAMPLER] with a case of {', '.join(runs)} and a sampler of "
+                f"--run takes CASE:NAME=FOLDER[@SAMPLER[@GRID]] with a case of {', '.join(runs)} and a sampler of "
                 f"{', '.join(SAMPLERS)}; got {text!r}"
             )
         runs[case][name] = source

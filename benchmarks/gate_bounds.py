@@ -1,17 +1,20 @@
 """Measure the bounds of the gate (`chem/bounds.json`) on training conformers.
 
-    python benchmarks/gate_bounds.py qm9.sdf.gz dft8k.sdf.gz zinc_1.h5 ... [-o bounds.json] [--every 3] [--conformers 4]
+    python benchmarks/gate_bounds.py qm9.sdf.gz:3 dft8k.sdf.gz zinc_1.h5 ... [-o bounds.json] [--conformers 4] [--work DIR]
+
+Of FILE:k every k-th molecule is taken. With a folder for it, what was measured of a file is kept, and not measured again.
 
 Of every class of `chem.environment` the smallest and the largest value are taken in each molecule, the outermost molecules
 dropped (`TRIM` of them, which may be broken records), and the range widened: by a part of its own width, more where few
 molecules were seen, and by the scatter of an experiment. Finer classes are kept where they were seen in `LEAST` molecules
-and are tighter than the class above them.
+and are tighter than the class above them. Of bonds and angles the middle of what was seen is kept too, where mending aims.
 """
 
 import argparse
 import json
+import pickle
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -23,16 +26,18 @@ from pyg_diffusion.chem.environment import MEASURES, Environment, near_pairs, ou
 from pyg_diffusion.chem.soundness import BOUNDS, FAMILIES
 from pyg_diffusion.data import Molecule, MoleculeStore
 
-TRIM = {"bond": 3e-3, "angle": 2e-4, "height": 5e-4, "twist": 7e-4, "acyl": 4e-3, "ring": 1e-3, "contact": 1e-4}
+TRIM = {"bond": 3e-3, "angle": 2e-4, "height": 5e-4, "twist": 7e-4, "acyl": 8e-3, "ring": 1e-3, "contact": 1e-4}
 TRIM_ONE = 200  # of so many molecules one may be, whatever the share
 LEAST = 15  # molecules of a class
 TIGHTER = {**dict.fromkeys(FAMILIES, 0.1), "bond": 0.04}  # than the class above it by this share of its width, to be kept
 # Å, degrees: what an X-ray model may be off by more than a calculation, and how far another level of theory may lie.
-SCATTER = {"bond": 0.03, "angle": 9.5, "height": 0.07, "twist": 12.0, "ring": 0.06, "contact": 0.35}
+SCATTER = {"bond": 0.03, "angle": 9.5, "height": 0.08, "twist": 13.0, "ring": 0.06, "contact": 0.35}
 # Of the middle of a class of bonds of this kind: so far a length may be off in any case, less than the 15 % of a fault,
 # and less where a bond is stiff. X-ray models have hydrogens up to .1 Å too near, hydrogen bonds draw those of N and O as
 # far away.
-OFF = {"H": 0.1, "-": 0.115, "~": 0.12, ":": 0.1, "=": 0.105, "#": 0.07, "?": 0.115}
+OFF = {"H": 0.1, "-": 0.13, "~": 0.135, ":": 0.115, "=": 0.12, "#": 0.085, "?": 0.13}
+# Degrees: angles at hydrogens may in any case be as programs put them that add hydrogens to an X-ray model, by this much.
+MODELLED = 1.5
 DIGITS = {"bond": 3, "angle": 1, "height": 2, "twist": 1, "ring": 2, "contact": 2}
 
 Extremes = dict[str, dict[str, list[tuple[float, float]]]]  # family -> class -> (smallest, largest) of each molecule
@@ -90,6 +95,20 @@ def _ancestors(name: str, parents: dict[str, str]) -> list[str]:
     return found
 
 
+def _ideal(name: str) -> float:
+    """The angle that modelling programs give to a hydrogen: 120 at planar atoms and, of some, at the oxygen of acids."""
+    return 120.0 if re.match(r"([A-Z][a-z]?\d:)?[2a]", name) else 109.5
+
+
+def _off(name: str) -> tuple[float, float]:
+    """So far below and above the middle of its class a length may lie in any case."""
+    ends = re.split("[-~=#:?]", name)
+    if any(re.match("H1?( |$)", end) for end in ends):
+        return OFF["H"], OFF["H"] / (2 if any(end.startswith("C") for end in ends) else 1)
+    off = OFF[next(k for k in name[1:] if k in OFF)]
+    return off, off
+
+
 def bounds(found: Extremes, parents: dict[str, dict[str, str]]) -> dict[str, dict[str, list[float]]]:
     """family -> class -> [low, high]."""
     table: dict[str, dict[str, list[float]]] = {}
@@ -102,20 +121,25 @@ def bounds(found: Extremes, parents: dict[str, dict[str, str]]) -> dict[str, dic
             lows, highs = np.sort(np.array(values), axis=0).T
             share = TRIM["acyl" if family == "twist" and "~" in name else family]
             dropped = max(int(share * count), int(count >= TRIM_ONE))
-            low, high = lows[dropped], highs[count - 1 - dropped]
+            low, high, middle = lows[dropped], highs[count - 1 - dropped], float(np.median(lows + highs)) / 2
+            hydrogen = family == "angle" and re.search(r"[ /][-~=:]?H", name) is not None
             wider = SCATTER[family]
             if family in ("bond", "angle", "height", "twist"):
                 wider += (high - low) * (0.25 if count < 100 else 0.15 if count < 1000 else 0.05)
             rows[name] = [max(low - wider, 0.0), high + wider]
+            if hydrogen:
+                ideal = _ideal(name)
+                if abs(middle - ideal) < 15.0:
+                    rows[name] = [min(low - wider, ideal - MODELLED), max(high + wider, ideal + MODELLED)]
             if family == "bond":
-                middle, ends = np.median(lows + highs) / 2, re.split("[-~=#:?]", name)
-                off = OFF["H" if any(re.match("H1?( |$)", end) for end in ends) else next(k for k in name[1:] if k in OFF)]
-                above = off if "H" not in name or not any(end.startswith("C") for end in ends) else off / 2
-                rows[name] = [min(low - wider / 2, (1 - off) * middle), max(high + wider / 2, (1 + above) * middle)]
+                below, above = _off(name)
+                rows[name] = [min(low - wider / 2, (1 - below) * middle), max(high + wider / 2, (1 + above) * middle)]
+            if family in ("bond", "angle"):
+                rows[name].append(middle)
         kept: dict[str, list[float]] = {}
         for name in sorted(rows, key=lambda name: len(_ancestors(name, parents[family]))):  # the coarsest first
             known = [kept[parent] for parent in _ancestors(name, parents[family]) if parent in kept]
-            low, high = rows[name]
+            low, high = rows[name][:2]
             if not known or max(known[0][1] - high, 0) + max(low - known[0][0], 0) > TIGHTER[family] * (
                 known[0][1] - known[0][0]
             ):
@@ -124,22 +148,42 @@ def bounds(found: Extremes, parents: dict[str, dict[str, str]]) -> dict[str, dic
     return table
 
 
+def measured(path: str, every: int, conformers: int, work: str | None) -> tuple[Extremes, dict[str, dict[str, str]], int]:
+    """Extremes of a file, the parents of its classes, and how many molecules it has."""
+    kept = Path(work) / f"{Path(path).name}.{every}.{conformers}.pickle" if work else None
+    if kept is not None and kept.exists():
+        return pickle.loads(kept.read_bytes())
+    found: Extremes = {family: defaultdict(list) for family in FAMILIES}
+    parents: dict[str, dict[str, str]] = {family: {} for family in FAMILIES}
+    count = 0
+    for molecule in molecules(path, every, 0, conformers):
+        measure(found, parents, molecule)
+        count += 1
+    if kept is not None:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        kept.write_bytes(pickle.dumps(({family: dict(rows) for family, rows in found.items()}, parents, count)))
+    return found, parents, count
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("files", nargs="+", metavar="FILE.sdf.gz|STORE.h5")
+    parser.add_argument("files", nargs="+", metavar="FILE.sdf.gz|STORE.h5[:K]")
     parser.add_argument("-o", "--output", default=str(BOUNDS), metavar="BOUNDS.json")
-    parser.add_argument("--every", type=int, default=1, help="take every so-manieth molecule")
-    parser.add_argument("--first", type=int, default=0, help="beginning with this one")
     parser.add_argument("--conformers", type=int, default=4, help="of each molecule at most")
+    parser.add_argument("--work", default=None, metavar="DIR", help="for what was measured of each file")
     args = parser.parse_args()
-    found: Extremes = defaultdict(lambda: defaultdict(list))
-    parents: dict[str, dict[str, str]] = defaultdict(dict)
-    counts = Counter[str]()
-    for path in args.files:
-        for molecule in molecules(path, args.every, args.first, args.conformers):
-            measure(found, parents, molecule)
-            counts[Path(path).name] += 1
-        print(f"{Path(path).name}: {counts[Path(path).name]} molecules")
+    found: Extremes = {family: defaultdict(list) for family in FAMILIES}
+    parents: dict[str, dict[str, str]] = {family: {} for family in FAMILIES}
+    counts: dict[str, int] = {}
+    for text in args.files:
+        path, _, every = text.partition(":")
+        own, own_parents, count = measured(path, int(every or 1), args.conformers, args.work)
+        for family, rows in own.items():
+            for name, extremes in rows.items():
+                found[family][name] += extremes
+            parents[family].update(own_parents[family])
+        counts[Path(path).name + f" (one of {every})" * bool(every)] = count
+        print(f"{Path(path).name}: {count} molecules")
     table = bounds(found, parents)
     rows = ",\n".join(f" {json.dumps(family)}: {json.dumps(classes)}" for family, classes in table.items())
     text = f'{{"molecules": {json.dumps(counts)},\n"bounds": {{\n{rows}\n}}}}\n'

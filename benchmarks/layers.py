@@ -73,7 +73,7 @@ def layers(batch: Batch, width: int) -> dict[str, Layer]:
         "PyG ChebConv": (cheb, lambda x: cheb(x, index)),
         "LaplacianConv": (poly, lambda x: poly(x, index)),
         "LaplacianConv, adjacency": (poly, lambda x: poly(x, adjacency)),
-        "HeatConv": (heat, lambda x: heat(x, operator, unit)),
+        "HeatConv": (heat, lambda x: heat(x, operator, unit=unit)),
         "PyG GPSConv": (gps, lambda x: gps(x, index, graph)),
         "GraphNet block": (
             block,

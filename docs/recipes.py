@@ -28,6 +28,8 @@ def kind_of(field: dict[str, Any]) -> str:
     if "enum" in field:
         return ", ".join(f"`{value}`" for value in field["enum"])
     if "anyOf" in field:
+        if names := next((part["enum"] for part in field["anyOf"] if "enum" in part), None):
+            return ", ".join(f"`{value}`" for value in names) + ", or `module:function`"
         lists = [part for part in field["anyOf"] if part.get("type") == "array"]
         return f"list of {kind_of(lists[0]['items'])}s".replace("texts", "names") if lists else "number"
     if isinstance(values := field.get("additionalProperties"), dict):

@@ -4,9 +4,22 @@ The names below load on first use, so that training from a prepared store needs 
 """
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .deprecated import moved
+
+if TYPE_CHECKING:
+    from .data import MoleculeData, MoleculeStore, grid_graph, laplacian_operator
+    from .datasets import GridFields, MatrixInverse, SDFDataset
+    from .denoise import Denoiser
+    from .nn import ConformerNet, EpsNet, GraphNet, HeatConv, LaplacianAttentionConv, LaplacianConv, ScoreNet
+    from .sde import LinearSDE
+    from .spectral import ChebyshevOperator, DenseOperator, GridOperator, LanczosOperator, LowRankOperator
+    from .tasks.fields.generator import FieldGenerator
+    from .tasks.matrices.generator import MatrixInverter
+    from .tasks.molecules.embed import embed_multiple_confs
+    from .tasks.molecules.generator import ConformerGenerator
+    from .transforms import AddBondWeights, AddLaplacianSpectrum
 
 __version__ = "0.7.0"
 
@@ -23,6 +36,7 @@ _HOMES = {
     "GraphNet": "nn",
     "GridFields": "datasets",
     "GridOperator": "spectral",
+    "HeatConv": "nn",
     "LanczosOperator": "spectral",
     "LaplacianAttentionConv": "nn",
     "LaplacianConv": "nn",
@@ -38,7 +52,36 @@ _HOMES = {
     "grid_graph": "data",
     "laplacian_operator": "data",
 }
-__all__ = ["__version__", *_HOMES]  # noqa: PLE0604
+__all__ = [
+    "AddBondWeights",
+    "AddLaplacianSpectrum",
+    "ChebyshevOperator",
+    "ConformerGenerator",
+    "ConformerNet",
+    "Denoiser",
+    "DenseOperator",
+    "EpsNet",
+    "FieldGenerator",
+    "GraphNet",
+    "GridFields",
+    "GridOperator",
+    "HeatConv",
+    "LanczosOperator",
+    "LaplacianAttentionConv",
+    "LaplacianConv",
+    "LinearSDE",
+    "LowRankOperator",
+    "MatrixInverse",
+    "MatrixInverter",
+    "MoleculeData",
+    "MoleculeStore",
+    "SDFDataset",
+    "ScoreNet",
+    "__version__",
+    "embed_multiple_confs",
+    "grid_graph",
+    "laplacian_operator",
+]
 
 
 _moved = moved(__name__, {"Generator": "tasks.molecules.generator:ConformerGenerator"})

@@ -1,5 +1,6 @@
 """The package's own regularizers, bound to a batch: `regularize` with all but the signal given."""
 
+import math
 from functools import partial
 
 import torch
@@ -74,3 +75,18 @@ def alignment(operator: LaplacianOperator, data: Data, target: Tensor | None) ->
     """Σ_i (1 - cos ∠(x_i, S_0,i))."""
     assert target is not None
     return partial(regularize.direction_alignment, operator, directions=target)
+
+
+@regularizer("target")
+def reference(operator: LaplacianOperator, data: Data, target: Tensor | None) -> Penalty:
+    """½‖M^½(x - S*)‖², of molecules in Da Å²: S* is `data.reference [num_nodes, C]`, a template that of molecules is
+    superposed first, or S_0 where there is none; M is `data.node_weight [num_nodes]`, or the atoms' masses, or 1."""
+    assert target is not None
+    weights, atoms = data.get("node_weight"), data.get("z")
+    if weights is None and atoms is not None:
+        masses = torch.tensor((math.nan, *regularize.MASSES), device=atoms.device)
+        weights = masses[atoms.clamp(1, len(regularize.MASSES))]
+    template = data.get("reference")
+    turned = atoms is not None and template is not None  # S_0 stands as x does
+    wanted = target if template is None else template
+    return partial(regularize.reference_energy, operator, reference=wanted, weights=weights, turned=turned)

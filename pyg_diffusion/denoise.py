@@ -10,6 +10,7 @@ A network may predict ε or the score instead, and says so by its attribute `pre
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -122,7 +123,9 @@ class Denoiser(nn.Module):
         """S_t to start sampling from: N(0, φ² p + σ²) in each mode, what Gaussian data becomes; not the stationary law."""
         return operator.combine((self.parts(t).std, noise()))
 
-    def predictions(self, operator: LaplacianOperator, w_t: Tensor, t: Tensor, parts: Parts, context=None) -> list[Tensor]:
+    def predictions(
+        self, operator: LaplacianOperator, w_t: Tensor, t: Tensor, parts: Parts, context: Any = None
+    ) -> list[Tensor]:
         """What the network says, stage by stage, in working coordinates."""
         skip, white = (operator.from_work(w) for w in operator.fan_out([parts.c_skip, parts.c_in], w_t))
         log_tau = self.sde.schedule.tau(t).expand(operator.num_graphs, 1).log()
@@ -132,7 +135,7 @@ class Denoiser(nn.Module):
         stages = out if isinstance(out, list) else [out]
         return [self.project(operator, operator.to_work(f.to(operator.dtype))) for f in stages]
 
-    def estimate(self, operator: LaplacianOperator, w_t: Tensor, t: Tensor, parts: Parts, context=None) -> Tensor:
+    def estimate(self, operator: LaplacianOperator, w_t: Tensor, t: Tensor, parts: Parts, context: Any = None) -> Tensor:
         """F in working coordinates, whatever the network predicts."""
         out = self.predictions(operator, w_t, t, parts, context)[-1]
         if self.predicts == "F":
@@ -140,14 +143,14 @@ class Denoiser(nn.Module):
         on_s_t, on_out = _network_from(self.predicts, parts)
         return operator.combine((on_s_t, w_t), (on_out, out))
 
-    def denoise(self, operator: LaplacianOperator, w_t: Tensor, t: Tensor, context=None) -> Tensor:
+    def denoise(self, operator: LaplacianOperator, w_t: Tensor, t: Tensor, context: Any = None) -> Tensor:
         """D in working coordinates: S_t in, Ŝ_0 out."""
         parts, w_t = self.parts(t), self.project(operator, w_t)
         out = self.predictions(operator, w_t, t, parts, context)[-1]
         on_s_t, on_out = denoised_from(self.predicts, parts)
         return operator.combine((on_s_t, w_t), (on_out, out))
 
-    def slope(self, operator: LaplacianOperator, x_t: Tensor, t: Tensor, context=None) -> tuple[Tensor, Tensor]:
+    def slope(self, operator: LaplacianOperator, x_t: Tensor, t: Tensor, context: Any = None) -> tuple[Tensor, Tensor]:
         """(E `[num_graphs]`, ∂E/∂S_t `[num_nodes, C]`) for a flat signal `x_t [num_nodes, C]`.
 
         Raises:
@@ -158,7 +161,7 @@ class Denoiser(nn.Module):
         log_tau = self.sde.schedule.tau(t).expand(operator.num_graphs, 1).log()
         return self.net.slope(x_t, log_tau, operator, context)
 
-    def forward(self, operator: LaplacianOperator, x_t: Tensor, t: Tensor, context=None) -> Tensor:
+    def forward(self, operator: LaplacianOperator, x_t: Tensor, t: Tensor, context: Any = None) -> Tensor:
         """D for a flat signal `x_t [num_nodes, C]`."""
         return operator.from_work(self.denoise(operator, operator.to_work(x_t), t, context))
 

@@ -15,7 +15,19 @@ from torch_geometric.data import Batch, Data
 from .data import laplacian_operator
 from .denoise import Denoiser
 from .deprecated import moved
-from .sample import Ancestral, Counted, Steered, steer, time_grid
+from .sample import (
+    Ancestral,
+    Counted,
+    GridRequest,
+    Moment,
+    Recorder,
+    Recording,
+    Steered,
+    Trajectory,
+    parse_grid,
+    steer,
+    time_grid,
+)
 from .spectral import LaplacianOperator
 from .spectral.cg import ConvergenceError
 from .weights_io import Card, load_pretrained
@@ -27,8 +39,21 @@ Energy = Callable[[LaplacianOperator, Batch], Callable[[Tensor], Tensor]]
 class DrawsSignals(Protocol):
     """What a `Sampler` is to a generator; `LandscapeDescent`, which descends energies, is one as well."""
 
+    @property
+    def adaptive(self) -> bool: ...
+    @property
+    def deterministic(self) -> bool: ...
+    def moments(self, grid: Tensor) -> int | None: ...
+
     def sample(
-        self, denoiser: Any, operator: LaplacianOperator, grid: Tensor, noise: Callable[[], Tensor], context: Any = None
+        self,
+        denoiser: Any,
+        operator: LaplacianOperator,
+        grid: Tensor,
+        noise: Callable[[], Tensor],
+        context: Any = None,
+        temperature: float = 1.0,
+        watch: Callable[[Moment], object] | None = None,
     ) -> Tensor: ...
 
 
@@ -42,6 +67,7 @@ class Job:
         signal: what was drawn, `[N, C]`; None where nothing was, or where it may not be given out.
         evaluations: of the network, all draws together.
         problem: why it cannot be drawn.
+        trajectory: how the signal was drawn, where that was asked for.
     """
 
     data: Data
@@ -49,6 +75,7 @@ class Job:
     signal: np.ndarray | None = None
     evaluations: int = 0
     problem: str = ""
+    trajectory: Trajectory | None = None
 
     @property
     def size(self) -> int:
@@ -66,6 +93,7 @@ class Steering:
 
 
 UNSTEERED = Steering()
+FITTED_TO = 8  # graphs that a time grid is fitted to, of the first that are drawn
 J = TypeVar("J", bound=Job)
 
 
@@ -79,10 +107,17 @@ class GraphGenerator(Generic[J]):
         denoiser, card: as `load_pretrained` returns them.
         sampler: any `Sampler`; that of the task by default.
         steps: times of every draw (sampler steps plus the final denoising), each of them a network evaluation; some
-            samplers take more (`Sampler.calls`), and so does guidance. What was spent is counted.
+            samplers take more (`Sampler.calls`), and so does guidance. What was spent is counted. Not for a sampler that
+            chooses its steps itself (`Sampler.adaptive`).
         device: "cpu", "cuda"; CUDA where there is one, by default.
         budget: a batch costs no more than this (`cost`); bounds the memory.
         compile: torch.compile the network: a minute or two once, for large jobs.
+        grid: the times by name (`sample.GRIDS`), options behind a colon; even in t by default. "optimised" is fitted to the
+            first graphs that are drawn, which is counted as theirs.
+        temperature: θ; noise is scaled by √θ (`Sampler.iterate`).
+
+    Raises:
+        ValueError: an argument is out of range, or has no effect on this sampler; or the weights make something else.
     """
 
     makes: ClassVar[str]  # the kind of data, as a card names it
@@ -100,15 +135,24 @@ class GraphGenerator(Generic[J]):
         device: str | None = None,
         budget: int | None = None,
         compile: bool = False,
+        grid: str | None = None,
+        temperature: float = 1.0,
     ):
+        self.sampler = sampler or self.default_sampler()
+        if self.sampler.adaptive and steps is not None:
+            raise ValueError(f"{self.sampler} chooses its steps itself; their number has no effect on it")
         steps = self.default_steps if steps is None else steps
         if steps < 2:
             raise ValueError(f"steps must be at least 2, got {steps}")
+        if not 0 <= temperature < float("inf"):
+            raise ValueError(f"temperature must be finite and >= 0, got {temperature}")
         if card.data["kind"] != self.makes:
             raise ValueError(f"these weights make {card.data['kind']}, no {self.makes}")
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         self.denoiser, self.card = denoiser.to(self.device).eval(), card
-        self.sampler, self.steps = sampler or self.default_sampler(), steps
+        self.steps, self.temperature = steps, temperature
+        self._grid = None if grid is None else parse_grid(grid, self.sampler)
+        self._times: Tensor | None = None
         self.budget = budget or self.budget
         if compile:
             self.denoiser.net.compile()
@@ -132,9 +176,9 @@ class GraphGenerator(Generic[J]):
         """L of a batch."""
         return laplacian_operator(batch)
 
-    def times(self) -> Tensor:
-        """The time grid, decreasing, `[steps]`."""
-        return time_grid(self.steps - 1)
+    def span(self) -> tuple[float, float]:
+        """The t where sampling begins, and where it ends."""
+        return 1.0, 0.0
 
     def steered(
         self, denoiser: Counted, jobs: list[J], batch: Batch, operator: LaplacianOperator, context: Any, steering: Steering
@@ -219,17 +263,55 @@ class GraphGenerator(Generic[J]):
 
         return noise
 
+    def times(self, jobs: Sequence[J], channels: int) -> Tensor:
+        """The time grid, decreasing, `[steps]`, or its ends; one that has to be fitted is, to the first of these jobs."""
+        start, end = self.span()
+        if self.sampler.adaptive:
+            return time_grid(1, start, end)
+        if self._grid is None:
+            return time_grid(self.steps - 1, start, end)
+        if self._times is None:
+            few, counted = jobs[:FITTED_TO], Counted(self.denoiser)
+            _, operator, context = self.batched(few)
+            noise = self.noise(few, channels, 0, (0, 3))()  # another than any draw has
+            asked = GridRequest(self.steps - 1, start, end, self.sampler, counted, operator, noise, context)
+            self._times = self._grid(asked)
+            for job in few:
+                job.evaluations += counted.evaluations
+        return self._times
+
     @torch.no_grad()
-    def draw(self, jobs: list[J], channels: int, seed: int, key: Sequence[int] = (), steering: Steering = UNSTEERED) -> None:
+    def draw(
+        self,
+        jobs: list[J],
+        channels: int,
+        seed: int,
+        key: Sequence[int] = (),
+        steering: Steering = UNSTEERED,
+        record: Recording | None = None,
+    ) -> None:
         """Draw the jobs' signals in place, in one batch; `key` tells one draw of a job from another."""
+        grid = self.times(jobs, channels)
         batch, operator, context = self.batched(jobs)
         counted = Counted(self.denoiser)
         denoiser = self.steered(counted, jobs, batch, operator, context, steering)
-        x = self.sampler.sample(denoiser, operator, self.times(), self.noise(jobs, channels, seed, key), context)
+        noise, watch = self.noise(jobs, channels, seed, key), None
+        if record is not None:
+            watch = Recorder(record, denoiser, operator, self.sampler.moments(grid))
+        x = self.sampler.sample(denoiser, operator, grid, noise, context, self.temperature, watch)
         x = self.settled(denoiser, operator, x).float().cpu()
+        if watch is not None:
+            for job, trajectory in zip(jobs, watch.trajectories(), strict=True):
+                job.trajectory = trajectory
         for job, signal in zip(jobs, np.split(x.numpy(), np.cumsum([job.size for job in jobs])[:-1]), strict=True):
             job.signal = signal
             job.evaluations += counted.evaluations
+
+    def check(self, record: Recording | None, jobs: Sequence[J], channels: int) -> None:
+        """Whether there is room for the trajectories of all jobs; ValueError where not."""
+        if record is not None:
+            moments = self.sampler.moments(torch.empty(self.steps))
+            record.check(sum(job.size for job in jobs) * channels, record.kept(moments))
 
     def draw_all(
         self,
@@ -238,14 +320,17 @@ class GraphGenerator(Generic[J]):
         seed: int,
         steering: Steering = UNSTEERED,
         progress: Callable[[int], object] | None = None,
+        record: Recording | None = None,
     ) -> None:
         """Draw every job once, batch by batch; `progress` is told how many each time.
 
         Raises:
+            ValueError: more would be recorded than there is room for.
             RuntimeError: one cannot be drawn, and why.
         """
+        self.check(record, jobs, channels)
         for batch in self.batches(jobs):
-            self.in_parts(batch, partial(self.draw, channels=channels, seed=seed, steering=steering))
+            self.in_parts(batch, partial(self.draw, channels=channels, seed=seed, steering=steering, record=record))
             for job in batch:
                 if job.problem:
                     raise RuntimeError(job.problem)

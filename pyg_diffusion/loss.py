@@ -13,41 +13,83 @@ quadratic error has the same minimiser with either, and its gradient less noise.
 """
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from .denoise import Denoiser, Parts, denoised_from, gain, prediction_target
 from .posterior import Candidates, posterior_mean
+from .registry import Registry, own
 from .spectral import DenseOperator, Kernel, LaplacianOperator
 from .spectral.operator import with_channels
 
 OBJECTIVES = ("F", "eps", "score", "x0")
-TIME_WEIGHTS = ("none", "min_snr", "likelihood")
 MIN_SNR = 5.0  # Hang et al. 2023
+TimeWeight = Callable[[Denoiser, Tensor, Parts], Kernel]
+
+
+def even(denoiser: Denoiser, t: Tensor, parts: Parts) -> Kernel:
+    """w = 1."""
+    return torch.ones_like
+
+
+def min_snr(denoiser: Denoiser, t: Tensor, parts: Parts) -> Kernel:
+    """w = min(SNR, 5)/SNR, SNR = φ²p/σ² of each mode; with the objective eps that of Hang et al. 2023."""
+    return lambda lam: (MIN_SNR * (parts.sigma(lam) / parts.phi(lam)) ** 2 / parts.power(lam)).clamp_max(1.0)
+
+
+def edm(denoiser: Denoiser, t: Tensor, parts: Parts) -> Kernel:
+    """w = 1/c_out² = (φ²p + σ²)/(p σ²); with the objective x0 that of Karras et al. 2022, (σ² + σ_d²)/(σ σ_d)², mode by
+    mode, which is the objective F."""
+    return lambda lam: parts.total(lam) / (parts.power(lam) * parts.sigma(lam) ** 2)
+
+
+def likelihood(denoiser: Denoiser, t: Tensor, parts: Parts) -> Kernel:
+    """w = g² dτ/dt; with the objective score and t uniform it bounds the likelihood (Song et al. 2021)."""
+    return lambda lam: denoiser.sde.diffusion2(lam) * denoiser.sde.schedule.rate(t)
+
+
+_HERE = "pyg_diffusion.loss"
+TIME_WEIGHTS: Registry[TimeWeight] = Registry(
+    "time_weights",
+    {
+        "none": f"{_HERE}:even",
+        "min_snr": f"{_HERE}:min_snr",
+        "likelihood": f"{_HERE}:likelihood",
+        "edm": f"{_HERE}:edm",
+    },
+)
 
 
 def time_weight(name: str, denoiser: Denoiser, t: Tensor, parts: Parts) -> Kernel:
-    """w(λ, t): 1 for "none"; min(SNR, 5)/SNR, SNR = φ²p/σ², for "min_snr"; g² dτ/dt for "likelihood".
+    """w(λ, t), by a name in `TIME_WEIGHTS` or of a function of one's own, `module:function`, called as those are with
+    (denoiser, t `[num_graphs, 1]`, parts) and giving a kernel of λ.
 
-    The last with the score objective and t uniform bounds the likelihood (Song et al. 2021).
+    Raises:
+        ValueError: there is none, or it gives what is negative or not finite.
     """
-    if name == "min_snr":
-        return lambda lam: (MIN_SNR * (parts.sigma(lam) / parts.phi(lam)) ** 2 / parts.power(lam)).clamp_max(1.0)
-    if name == "likelihood":
-        return lambda lam: denoiser.sde.diffusion2(lam) * denoiser.sde.schedule.rate(t)
-    if name != "none":
-        raise ValueError(f"a time weight is one of {', '.join(TIME_WEIGHTS)}, not {name!r}")
-    return lambda lam: torch.ones_like(lam)
+    if name in TIME_WEIGHTS:
+        return TIME_WEIGHTS[name](denoiser, t, parts)
+    kernel: Kernel = own(TIME_WEIGHTS, name)(denoiser, t, parts)
+
+    def checked(lam: Tensor) -> Tensor:
+        w = kernel(lam)
+        if not bool((w.isfinite() & (w >= 0)).all()):
+            raise ValueError(f"{name}: a time weight must be finite and >= 0, and this has {float(w.min()):g}")
+        return w
+
+    return checked
 
 
 class Losses(NamedTuple):
     """One value per graph: `exact`, what is minimised, against E[S_0 | S_t] where candidates were given; and `sampled`, the
-    same against the drawn S_0, without a gradient. Without candidates they are equal."""
+    same against the drawn S_0, without a gradient. Without candidates they are equal. `terms`, without a gradient, are what
+    `exact` is the sum of: each objective, "stages" for the intermediate estimates, and each penalty."""
 
     exact: Tensor
     sampled: Tensor
+    terms: dict[str, Tensor]
 
 
 def target_shift(
@@ -68,7 +110,32 @@ def target_shift(
     return (sign * operator.response(gain(denoiser.predicts, parts)).double() * shift).to(s_t.dtype)
 
 
-def denoising_loss(*args, **options) -> Tensor:
+def _kappa(denoiser: Denoiser, t: Tensor, parts: Parts, weight: str, objectives: Mapping[str, float]) -> Kernel:
+    """κ per unit of error in what the network predicts."""
+
+    def root(lam: Tensor) -> Tensor:
+        w = with_channels(time_weight(weight, denoiser, t, parts)(lam))
+        mine = with_channels(gain(denoiser.predicts, parts)(lam))
+        gains = [share * (with_channels(gain(name, parts)(lam)) / mine) ** 2 for name, share in objectives.items()]
+        return (w * torch.stack(torch.broadcast_tensors(*gains)).sum(0)).sqrt()
+
+    return root
+
+
+def _checked(objectives: Mapping[str, float]) -> Mapping[str, float]:
+    unknown = sorted(set(objectives) - set(OBJECTIVES))
+    if unknown or not objectives or min(objectives.values()) < 0:
+        raise ValueError(f"objectives are weights >= 0 of {', '.join(OBJECTIVES)}, got {dict(objectives)}")
+    return objectives
+
+
+def _known_share(operator: LaplacianOperator, parts: Parts, eps: Tensor) -> Tensor:
+    """Root mean square over modes of φ c_skip, from white noise, `[num_graphs]`."""
+    filtered = operator.combine((lambda lam: parts.phi(lam) * parts.c_skip(lam), eps))
+    return (operator.square_sum(filtered) / operator.square_sum(eps).clamp_min(1e-12)).sqrt()
+
+
+def denoising_loss(*args: Any, **options: Any) -> Tensor:
     """`Losses.exact` of `denoising_losses`, `[num_graphs]`; arguments as there."""
     return denoising_losses(*args, **options).exact
 
@@ -79,11 +146,11 @@ def denoising_losses(
     x_0: Tensor,
     noise: Tensor,
     t: Tensor,
-    context=None,
+    context: Any = None,
     stage_weight: float = 0.25,
     objectives: Mapping[str, float] | None = None,
     weight: str = "none",
-    penalty: Callable[[Tensor], Tensor] | None = None,
+    penalties: Mapping[str, Callable[[Tensor], Tensor]] | None = None,
     candidates: Candidates | None = None,
 ) -> Losses:
     """The weighted error of a denoiser, one value per graph (see the module).
@@ -97,51 +164,40 @@ def denoising_losses(
         stage_weight: weight of the intermediate estimates of a network that has stages.
         objectives: weights of "F", "eps", "score", "x0"; `{"F": 1}` if None.
         weight: name of w, see `time_weight`.
-        penalty: R of a signal `[num_nodes, C]`, one value per graph; added per mode and channel, as the error is.
+        penalties: R of a signal `[num_nodes, C]` by name, one value per graph; added per mode and channel, as the error is.
         candidates: the clean signals that each graph may have come from, made of x_0; None if x_0 alone is known.
 
     Returns:
         `[num_graphs]` each; graphs without a free mode (a single centered atom) give 0.
     """
-    objectives = {"F": 1.0} if objectives is None else objectives
-    unknown = sorted(set(objectives) - set(OBJECTIVES))
-    if unknown or not objectives or min(objectives.values()) < 0:
-        raise ValueError(f"objectives are weights >= 0 of {', '.join(OBJECTIVES)}, got {dict(objectives)}")
+    objectives = _checked({"F": 1.0} if objectives is None else objectives)
     s_0, eps = (denoiser.project(operator, operator.to_work(x)) for x in (x_0, noise))
     parts, native = denoiser.parts(t), denoiser.predicts
     s_t = operator.combine((parts.phi, s_0), (parts.sigma, eps))
-    on_s_0, on_eps = prediction_target(native, parts)
-    target = drawn = operator.combine((on_s_0, s_0), (on_eps, eps))
+    target = drawn = operator.combine(*zip(prediction_target(native, parts), (s_0, eps), strict=True))
     if candidates is not None:
         target = drawn + target_shift(denoiser, operator, s_t, parts, candidates)
     count = (operator.sizes - int(denoiser.centered)).clamp_min(1) * x_0.size(-1)
 
-    def kappa(lam: Tensor) -> Tensor:
-        """κ per unit of error in what the network predicts."""
-        w, mine = with_channels(time_weight(weight, denoiser, t, parts)(lam)), with_channels(gain(native, parts)(lam))
-        gains = [share * (with_channels(gain(name, parts)(lam)) / mine) ** 2 for name, share in objectives.items()]
-        return (w * torch.stack(torch.broadcast_tensors(*gains)).sum(0)).sqrt()
-
-    plain = weight == "none" and dict(objectives) == {native: 1.0}
-
-    def weighted(target: Tensor) -> Tensor:
-        *early, last = [
-            operator.square_sum(error if plain else operator.combine((kappa, error))) / count
-            for error in (out - target for out in predictions)
-        ]
-        for part in early:
-            last = last + stage_weight * part
-        return last
+    def errors(objectives: Mapping[str, float], target: Tensor, predictions: list[Tensor]) -> list[Tensor]:
+        """Weighted, of each prediction."""
+        plain = weight == "none" and dict(objectives) == {native: 1.0}
+        kappa = _kappa(denoiser, t, parts, weight, objectives)
+        gaps = [out - target for out in predictions]
+        return [operator.square_sum(gap if plain else operator.combine((kappa, gap))) / count for gap in gaps]
 
     predictions = denoiser.predictions(operator, s_t, t, parts, context)
-    loss = weighted(target)
+    *early, last = errors(objectives, target, predictions)
+    loss = last + stage_weight * sum(early)
     with torch.no_grad():
-        sampled = weighted(drawn)
-    if penalty is not None:
+        *early_drawn, last_drawn = errors(objectives, drawn, predictions)
+        sampled = last_drawn + stage_weight * sum(early_drawn)
+        alone = len(objectives) == 1
+        terms = {k: last if alone else errors({k: v}, target, predictions[-1:])[0] for k, v in objectives.items()}
+        terms |= {"stages": loss - last} if early else {}
+    for name, penalty in (penalties or {}).items():
         on_s_t, on_out = denoised_from(native, parts)
         d = operator.from_work(operator.combine((on_s_t, s_t), (on_out, predictions[-1])))
-        filtered = operator.combine((lambda lam: parts.phi(lam) * parts.c_skip(lam), eps))
-        known = operator.square_sum(filtered) / operator.square_sum(eps).clamp_min(1e-12)
-        penalized = known.sqrt() * penalty(d) / count
-        loss, sampled = loss + penalized, sampled + penalized.detach()
-    return Losses(loss, sampled)
+        paid = _known_share(operator, parts, eps) * penalty(d) / count
+        loss, sampled, terms[name] = loss + paid, sampled + paid.detach(), paid
+    return Losses(loss, sampled, {name: value.detach() for name, value in terms.items()})

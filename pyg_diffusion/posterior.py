@@ -76,8 +76,9 @@ def _trace_of_proper(a: Tensor) -> Tensor:
     spread = (rest.square().sum((-2, -1)) / 6).sqrt().clamp_min(torch.finfo(a.dtype).tiny)
     angle = (torch.linalg.det(rest / spread[..., None, None]) / 2).clamp(-1, 1).acos() / 3
     turns = angle.unsqueeze(-1) + angle.new_tensor([0.0, 4 * torch.pi / 3, 2 * torch.pi / 3])  # largest to smallest
-    values = (mean.unsqueeze(-1) + 2 * spread.unsqueeze(-1) * turns.cos()).clamp_min(0).sqrt()
-    return values[..., 0] + values[..., 1] + values[..., 2] * torch.linalg.det(a).sign()
+    values: Tensor = (mean.unsqueeze(-1) + 2 * spread.unsqueeze(-1) * turns.cos()).clamp_min(0).sqrt()
+    smallest: Tensor = values[..., 2] * torch.linalg.det(a).sign()
+    return values[..., 0] + values[..., 1] + smallest
 
 
 class Candidates(NamedTuple):

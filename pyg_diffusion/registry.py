@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
@@ -78,3 +78,26 @@ class Registry(Mapping[str, T], Generic[T]):
 
     def __len__(self) -> int:
         return len(self._names())
+
+
+def own(names: Registry[Any], name: str) -> Any:
+    """The function that `module:function` names, in the place of one of the registry's.
+
+    Raises:
+        ValueError: it names none, in one sentence.
+
+    Example:
+        >>> from pyg_diffusion.registry import Registry, own
+        >>> own(Registry("shapes", {}), "math:sqrt")
+        <built-in function sqrt>
+    """
+    module, colon, attribute = name.partition(":")
+    if not (module and colon and attribute):
+        raise ValueError(f"must be one of {', '.join(names)}, or module:function, got {name!r}")
+    try:
+        found = getattr(import_module(module), attribute)
+    except Exception as error:  # a module of someone's may fail in any way
+        raise ValueError(f"{name}: {type(error).__name__}: {error}") from error
+    if not callable(found):
+        raise ValueError(f"{name}: no function, but {found!r:.40}")
+    return found

@@ -12,6 +12,7 @@ distances of pairs, made once per batch by `bond_bounds`, `angle_bounds` and `cl
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -30,6 +31,19 @@ VDW_RADII = {
     15: 1.80, 16: 1.80, 17: 1.75, 34: 1.90, 35: 1.85, 53: 1.98,
 }  # fmt: skip
 
+# Atomic masses in Da from hydrogen on (IUPAC; of the longest-lived isotope where there is no stable one).
+MASSES = (
+    1.008, 4.003, 6.941, 9.012, 10.812, 12.011, 14.007, 15.999, 18.998, 20.18, 22.99, 24.305, 26.982, 28.086, 30.974,
+    32.067, 35.453, 39.948, 39.098, 40.078, 44.956, 47.867, 50.944, 51.996, 54.938, 55.845, 58.933, 58.693, 63.546,
+    65.39, 69.723, 72.61, 74.922, 78.96, 79.904, 83.8, 85.468, 87.62, 88.906, 91.224, 92.906, 95.94, 98.0, 101.07,
+    102.906, 106.42, 107.868, 112.412, 114.818, 118.711, 121.76, 127.6, 126.904, 131.29, 132.905, 137.328, 138.906,
+    140.116, 140.908, 144.24, 145.0, 150.36, 151.964, 157.25, 158.925, 162.5, 164.93, 167.26, 168.934, 173.04,
+    174.967, 178.49, 180.948, 183.84, 186.207, 190.23, 192.217, 195.078, 196.967, 200.59, 204.383, 207.2, 208.98,
+    209.0, 210.0, 222.0, 223.0, 226.0, 227.0, 232.038, 231.036, 238.029, 237.0, 244.0, 243.0, 247.0, 247.0, 251.0,
+    252.0, 257.0, 258.0, 259.0, 262.0, 267.0, 268.0, 269.0, 270.0, 269.0, 278.0, 281.0, 281.0, 285.0, 284.0, 289.0,
+    288.0, 293.0, 292.0, 294.0,
+)  # fmt: skip
+
 
 def combine(*terms: tuple[float, Callable[..., Tensor]]) -> Callable[..., Tensor]:
     """The sum of weight · term(...): called as its terms are, by `(x)` or by `(operator, x)`."""
@@ -38,7 +52,7 @@ def combine(*terms: tuple[float, Callable[..., Tensor]]) -> Callable[..., Tensor
     if not all(math.isfinite(weight) for weight, _ in terms):
         raise ValueError(f"weights must be finite, got {[weight for weight, _ in terms]}")
 
-    def combined(*args) -> Tensor:
+    def combined(*args: Any) -> Tensor:
         first, *rest = (weight * term(*args) for weight, term in terms)
         return sum(rest, first)
 
@@ -50,6 +64,41 @@ def energy(operator: LaplacianOperator, x: Tensor, target: Tensor, metric: Kerne
     gap = x - target
     weighted = gap if metric is None else operator.apply(metric, gap)
     return 0.5 * operator.graph_sum(gap * weighted).sum(1)
+
+
+def reference_energy(
+    operator: LaplacianOperator, x: Tensor, reference: Tensor, weights: Tensor | None = None, turned: bool = False
+) -> Tensor:
+    """½‖M^{1/2} (x - S*)‖² = ½ Σ_i m_i |x_i - S*_i|² of each graph.
+
+    Args:
+        reference: S*, `[num_nodes, C]`.
+        weights: M, `[num_nodes]`, >= 0, such as atomic masses; 1 if None.
+        turned: S* may be moved and turned as a whole, so that only the shape counts: the least value over proper rotations
+            and translations, for C = 3.
+    """
+    m = x.new_ones(x.size(0), 1) if weights is None else weights.to(x)[:, None]
+    reference = reference.to(x)
+    if turned:
+        reference = _superposed(operator, x.detach(), reference, m)
+    return 0.5 * operator.graph_sum(m * (x - reference).square()).sum(1)
+
+
+def _superposed(operator: LaplacianOperator, x: Tensor, reference: Tensor, m: Tensor) -> Tensor:
+    """The reference, graph by graph where Σ m |x - S*|² is least (Kabsch). At the least value the gradient by x needs not
+    follow the rotation, which is stationary."""
+    total = operator.graph_sum(m).clamp_min(1e-12)
+
+    def centre(v: Tensor) -> Tensor:
+        return operator.on_nodes(operator.graph_sum(m * v) / total)
+
+    at = centre(x)
+    reference = reference - centre(reference)
+    outer = (m * reference)[:, :, None] * (x - at)[:, None, :]
+    u, _, vh = torch.linalg.svd(operator.graph_sum(outer.flatten(1)).view(-1, 3, 3).double())
+    u[:, :, 2] *= torch.linalg.det(u @ vh).sign()[:, None]
+    turn = operator.on_nodes((u @ vh).to(x)).expand(x.size(0), 3, 3)
+    return torch.einsum("ni,nij->nj", reference, turn) + at
 
 
 def smoothness(operator: LaplacianOperator, x: Tensor) -> Tensor:

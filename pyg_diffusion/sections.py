@@ -35,21 +35,29 @@ class RecipeError(ValueError):
 
 
 class OneOf:
-    """Annotation of a string that is one of some names, which may be known only when the program runs."""
+    """Annotation of a string that is one of some names, which may be known only when the program runs.
 
-    def __init__(self, names: Iterable[str]):
-        self.names = names
+    Args:
+        names: those.
+        own: a function of one's own, `module:function`, may stand in the place of a name.
+    """
+
+    def __init__(self, names: Iterable[str], own: bool = False):
+        self.names, self.own = names, own
 
     def __get_pydantic_core_schema__(self, source: type, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_after_validator_function(self._check, handler(source))
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        return {"type": "string", "enum": list(self.names)}
+        names: dict[str, Any] = {"type": "string", "enum": list(self.names)}
+        return {"anyOf": [names, {"type": "string", "pattern": "^[^:]+:[^:]+$"}]} if self.own else names
 
     def _check(self, value: str) -> str:
         names = list(self.names)
+        if self.own and ":" in value:
+            return value
         if value not in names:
-            raise ValueError(f"must be {_one_of(names)}, got {value!r}")
+            raise ValueError(f"must be {_one_of(names)}{', or module:function' if self.own else ''}, got {value!r}")
         return value
 
 

@@ -67,6 +67,7 @@ TERMS: Registry[Regularizer] = Registry(
         "clashes": f"{_OWN}:clashes",
         "energy": f"{_OWN}:energy",
         "alignment": f"{_OWN}:alignment",
+        "reference": f"{_OWN}:reference",
     },
 )
 
@@ -85,12 +86,21 @@ def terms_of(*has: str) -> tuple[str, ...]:
 
 
 def bind(weights: Mapping[str, float], operator: LaplacianOperator, data: Data, target: Tensor | None = None) -> Penalty:
-    """Σ weight · term as one function of a signal, `[num_nodes, C] -> [num_graphs]`.
+    """Σ weight · term as one function of a signal, `[num_nodes, C] -> [num_graphs]`; arguments as of `bind_each`."""
+    from .regularize import combine
+
+    return combine(*((1.0, term) for term in bind_each(weights, operator, data, target).values()))
+
+
+def bind_each(
+    weights: Mapping[str, float], operator: LaplacianOperator, data: Data, target: Tensor | None = None
+) -> dict[str, Penalty]:
+    """Each weight · term by name, a function of a signal, `[num_nodes, C] -> [num_graphs]`.
 
     Args:
         weights: of terms by name. The package's own are "smoothness", "neighbour_alignment"; for molecules "bonds",
-            "angles", "clashes", half the squared excess in Å² of every pair; with a target also "energy", ½‖x - S_0‖², and
-            "alignment" with its directions.
+            "angles", "clashes", half the squared excess in Å² of every pair; with a target also "energy", ½‖x - S_0‖²,
+            "alignment" with its directions, and "reference", ½‖M^½(x - S*)‖² with masses, of a reference.
         data: the batch; molecules need z, x, edge_index and edge_attr of `MoleculeData`.
         target: S_0.
 
@@ -103,4 +113,4 @@ def bind(weights: Mapping[str, float], operator: LaplacianOperator, data: Data, 
     unknown = sorted(set(weights) - set(known))
     if unknown:
         raise ValueError(f"no term {unknown[0]!r} for this data; there are {', '.join(known)}")
-    return combine(*((weight, TERMS[name].bind(operator, data, target)) for name, weight in weights.items()))
+    return {name: combine((weight, TERMS[name].bind(operator, data, target))) for name, weight in weights.items()}

@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 from contextlib import suppress
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,31 +18,33 @@ from .data import schema
 from .denoise import Denoiser
 from .files import replacing
 from .nn import NETWORKS, NetworkBase
-from .sde import GeometricTime, LinearSDE
+from .sde import SCHEDULES, LinearSDE, Schedule, TabulatedTime, make_schedule
 from .spectral import PowerSpectrum
+from .weights_path import BEST as BEST
+from .weights_path import LAST as LAST
+from .weights_path import SHIPPED as SHIPPED
+from .weights_path import WeightsError as WeightsError
+from .weights_path import weights_path
 
 FORMAT = "pyg_diffusion.weights"
 VERSION = 1
 SECOND = "second."  # how the names of the second stage's tensors begin
-SHIPPED = "shipped"  # the name of the package's own weights, where a path is asked for
-
-
-class WeightsError(ValueError):
-    """Weights that cannot be used, and why."""
-
 
 _EXACT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 
 
 @with_config(_EXACT)
 class ProcessArguments(TypedDict, total=False):
-    """Of `LinearSDE` and its `GeometricTime`."""
+    """Of `LinearSDE` and its schedule (`sde.make_schedule`), which cards of before 0.7 do not name: it was geometric.
+    `knots` are the values of a schedule that was someone's own function."""
 
     gamma: float
     lambda0: float
     noise: Literal["white", "matched"]
     tau_min: float
     tau_max: float
+    schedule: str
+    knots: list[float]
 
 
 @with_config(_EXACT)
@@ -105,7 +106,13 @@ class Card(BaseModel):
 def build_denoiser(card: Card, spectrum: PowerSpectrum) -> Denoiser:
     """The untrained denoiser that a card describes."""
     process = card.process
-    schedule = GeometricTime(process["tau_min"], process["tau_max"])
+    if "knots" in process:
+        schedule: Schedule = TabulatedTime(process["knots"])
+    else:
+        name = process.get("schedule", "geometric")
+        if name not in SCHEDULES:  # a function is not called for: a card runs no code
+            raise ValueError(f"no schedule {name!r}; there are {', '.join(SCHEDULES)}")
+        schedule = make_schedule(name, process["tau_min"], process["tau_max"])
     sde = LinearSDE(schedule, process["gamma"], process["lambda0"], process["noise"])
     denoiser = Denoiser(_network(card.model), sde, spectrum, card.centered, card.bf16)
     if card.hydrogens:
@@ -118,6 +125,19 @@ def _network(model: dict[str, Any]) -> NetworkBase:
     if kind not in NETWORKS:
         raise ValueError(f"no network of kind {kind!r}; there are {', '.join(NETWORKS)}")
     return NETWORKS[kind].make(model)
+
+
+def standing(card: Card) -> str:
+    """Where in its training a model stands: "step 4000, validation loss 0.1234", or what the card knows of it.
+
+    Example:
+        >>> from pyg_diffusion.weights_io import Card, standing
+        >>> standing(Card(process={}, model={}, bf16=False, data={"kind": "fields"}, training={"steps": 400}))
+        'step 400'
+    """
+    steps, loss = card.training.get("steps"), card.metrics.get("val/loss")
+    known = [f"step {steps}"] * (steps is not None) + [f"validation loss {loss:.4f}"] * isinstance(loss, float)
+    return ", ".join(known)
 
 
 def union_of_domains(one: Domain, other: Domain) -> Domain:
@@ -211,15 +231,13 @@ def load_pretrained(path: str | os.PathLike) -> tuple[Denoiser, Card]:
     """The denoiser of a weights file, in evaluation mode on the CPU.
 
     Args:
-        path: a `.safetensors` file with its `.json` card beside it, a training run's folder, or `SHIPPED`.
+        path: a `.safetensors` file with its `.json` card beside it, a training run's folder or `RUN:best`, or `SHIPPED`; see
+            `weights_path`.
 
     Raises:
         WeightsError: missing, foreign, of another version, or damaged.
     """
-    path = Path(str(files("pyg_diffusion") / "weights" / "conformers.safetensors")) if path == SHIPPED else Path(path)
-    path = path / "weights.safetensors" if path.is_dir() else path
-    if path.suffix != ".safetensors":
-        raise WeightsError(f"{path}: expected a .safetensors file or a training run's folder")
+    path = weights_path(path)
     if not path.is_file():
         raise WeightsError(f"{path}: no such file")
     content = path.read_bytes()

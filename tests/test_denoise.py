@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from pyg_diffusion.denoise import Denoiser, eps_from_x0, network_target, score_from_eps, score_from_x0, x0_from_eps
-from pyg_diffusion.loss import denoising_loss
+from pyg_diffusion.loss import denoising_loss, denoising_losses
 from pyg_diffusion.nn import NetworkBase
 from pyg_diffusion.sde import GeometricTime, LinearRate, LinearSDE
 from pyg_diffusion.spectral import DenseOperator, PowerSpectrum
@@ -265,6 +265,60 @@ def test_objectives_are_the_errors_they_name(operator, t, objective):
     torch.testing.assert_close(denoising_loss(denoiser, operator, x_0, eps, t, objectives={objective: 1.0}), wanted)
     weighted = denoising_loss(denoiser, operator, x_0, eps, t, objectives={objective: 2.0}, weight="likelihood")
     torch.testing.assert_close(weighted, 2 * SDE.schedule.rate(t)[:, 0] * wanted)  # white noise: g = 1
+
+
+def test_edm_weights_the_x0_error_as_the_objective_f_does(operator, t):
+    x_0, eps, said = signals(3)
+    denoiser = Denoiser(Fixed(said), SDE, SPECTRUM)
+    weighted = denoising_loss(denoiser, operator, x_0, eps, t, objectives={"x0": 1.0}, weight="edm")
+    torch.testing.assert_close(weighted, denoising_loss(denoiser, operator, x_0, eps, t, objectives={"F": 1.0}))
+
+
+def test_min_snr_is_that_of_hang_et_al(operator, t):
+    """The error of ε times min(SNR, 5)/SNR; with an SNR that all modes share that is the error of x₀ times min(SNR, 5)."""
+    x_0, eps, said = signals(3)
+    sde = LinearSDE(GeometricTime(1e-3, 10.0), gamma=0.0, lambda0=1.0)
+    denoiser = Denoiser(Fixed(said), sde, torch.ones_like)
+    lam = torch.zeros(3, 1, dtype=torch.float64)
+    snr = (sde.mean(t)(lam) / sde.std(t)(lam)).square()[:, 0]
+    weighted = denoising_loss(denoiser, operator, x_0, eps, t, objectives={"eps": 1.0}, weight="min_snr")
+    plain = denoising_loss(denoiser, operator, x_0, eps, t, objectives={"x0": 1.0})
+    torch.testing.assert_close(weighted, snr.clamp_max(5) * plain)
+
+
+def doubled(denoiser, t, parts):
+    """w = 2."""
+    return lambda lam: torch.full_like(lam, 2.0)
+
+
+def negative(denoiser, t, parts):
+    """No weight."""
+    return lambda lam: -torch.ones_like(lam)
+
+
+def test_a_time_weight_of_ones_own(operator, t):
+    denoiser, (x_0, eps) = gaussian_denoiser(SDE, SPECTRUM), signals(2)
+    plain = denoising_loss(denoiser, operator, x_0, eps, t)
+    torch.testing.assert_close(denoising_loss(denoiser, operator, x_0, eps, t, weight=f"{__name__}:doubled"), 2 * plain)
+    with pytest.raises(ValueError, match="negative: a time weight must be finite and >= 0, and this has -1"):
+        denoising_loss(denoiser, operator, x_0, eps, t, weight=f"{__name__}:negative")
+
+
+def test_terms_are_what_the_loss_is_the_sum_of(operator, t):
+    x_0, eps, said = signals(3)
+    denoiser = Denoiser(Fixed([2 * said, said]), SDE, SPECTRUM)
+    penalties = {
+        "size": lambda x: operator.graph_sum(x.square()).sum(1),
+        "half": lambda x: 0.5 * operator.graph_sum(x).sum(1),
+    }
+    found = denoising_losses(
+        denoiser, operator, x_0, eps, t, objectives={"F": 1.0, "x0": 0.5}, weight="min_snr", penalties=penalties
+    )
+    assert list(found.terms) == ["F", "x0", "stages", "size", "half"]
+    torch.testing.assert_close(sum(found.terms.values()), found.exact)
+    alone = denoising_losses(denoiser, operator, x_0, eps, t, None, 0.0, {"x0": 0.5}, "min_snr")
+    torch.testing.assert_close(found.terms["x0"], alone.exact)
+    torch.testing.assert_close(alone.terms["x0"], alone.exact)
 
 
 def test_a_wrong_objective_is_named(operator, t):

@@ -193,6 +193,29 @@ def test_molecules_against_their_own_geometry(molecules):
             assert float(held(operator, torch.randn_like(x))) > 1
 
 
+def test_the_energy_of_a_reference_weighs_atoms_and_turns_with_them(molecules):
+    """½ Σ m |x - S*|², and of a template the least over turns: 0 for the turned template, not for its mirror image."""
+    data = next(m for m in molecules if len(m.z) > 9).data(0)
+    operator = laplacian_operator(data, dtype=torch.float64)
+    x, masses = data.pos.double(), torch.tensor(regularize.MASSES, dtype=torch.float64)[data.z - 1]
+    assert [float(masses[data.z == z][0]) for z in (1, 6)] == [1.008, 12.011]
+    moved = x + 0.1 * torch.randn_like(x)
+    wanted = 0.5 * (masses[:, None] * (moved - x).square()).sum()
+    torch.testing.assert_close(regularize.reference_energy(operator, moved, x, masses)[0], wanted)
+    rotation, shift = torch.linalg.qr(torch.randn(3, 3, dtype=torch.float64)).Q, torch.tensor([1.0, -2.0, 3.0])
+    rotation *= torch.linalg.det(rotation)
+    options = {"weights": masses, "turned": True}
+    torch.testing.assert_close(
+        regularize.reference_energy(operator, x @ rotation + shift, x, **options), torch.zeros(1, dtype=torch.float64)
+    )
+    assert float(regularize.reference_energy(operator, -x, x, **options)) > 1
+    least = regularize.reference_energy(operator, moved, x, **options)
+    assert least <= wanted + 1e-9
+    torch.testing.assert_close(regularize.reference_energy(operator, moved @ rotation, x, **options), least)
+    moved.requires_grad_()
+    assert torch.autograd.gradcheck(lambda v: regularize.reference_energy(operator, v, x, **options), moved)
+
+
 def test_clashes_are_pairs_more_than_three_bonds_apart(molecules):
     from rdkit import Chem
 

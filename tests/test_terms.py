@@ -13,7 +13,7 @@ from pyg_diffusion.terms import TERMS, bind, regularizer, terms_of
 
 GRAPH_TERMS = ("smoothness", "neighbour_alignment")
 MOLECULE_TERMS = ("bonds", "angles", "clashes")
-TARGET_TERMS = ("energy", "alignment")
+TARGET_TERMS = ("energy", "alignment", "reference")
 
 
 def test_names_go_by_what_the_data_have():
@@ -35,6 +35,7 @@ def test_bound_they_are_what_regularize_says():
         "neighbour_alignment": regularize.neighbour_alignment(operator, x),
         "energy": regularize.energy(operator, x, target),
         "alignment": regularize.direction_alignment(operator, x, target),
+        "reference": regularize.energy(operator, x, target),
     }
     assert every.keys() == wanted.keys()
     for name, value in wanted.items():
@@ -61,6 +62,21 @@ def test_of_molecules_a_bond_out_of_bounds_pays_half_its_squared_excess(molecule
     )  # what the bound term builds, with lengths of our own
     stretched = torch.zeros_like(pos)
     assert float(regularize.violation(operator, stretched, length).sum()) == pytest.approx(0.5 * batch.num_edges / 2)
+
+
+def test_the_reference_is_what_the_data_name_and_else_the_target(molecules):
+    batch = Batch.from_data_list([m.data(0) for m in molecules[:3]])
+    operator = laplacian_operator(batch, dtype=torch.float64)
+    target, other = batch.pos.double(), torch.randn(batch.num_nodes, 3, dtype=torch.float64)
+    masses = torch.tensor(regularize.MASSES, dtype=torch.float64)[batch.z - 1]
+    by_mass = regularize.reference_energy(operator, other, target, masses)
+    torch.testing.assert_close(bind({"reference": 1.0}, operator, batch, target)(other), by_mass)
+    batch.node_weight = torch.full((batch.num_nodes,), 2.0)
+    bound = bind({"reference": 1.0}, operator, batch, target)
+    torch.testing.assert_close(bound(other), 2 * regularize.energy(operator, other, target))
+    batch.reference = other
+    turn = torch.tensor([[0.0, 1, 0], [0, 0, 1], [1, 0, 0]], dtype=torch.float64)
+    assert float(bind({"reference": 1.0}, operator, batch, target)(other @ turn + 3).max()) < 1e-9
 
 
 def test_one_from_outside_is_a_term_like_the_own():

@@ -25,6 +25,7 @@ def test_wheel_samples_from_anywhere(tmp_path):
     assert wheel.name.endswith("-py3-none-any.whl")  # nothing to compile
     names = zipfile.ZipFile(wheel).namelist()
     assert {"pyg_diffusion/weights/conformers.safetensors", "pyg_diffusion/weights/conformers.json"} <= set(names)
+    assert "pyg_diffusion/py.typed" in names
     assert not any(n.startswith(("tests/", "benchmarks/", "datasets/")) for n in names)
     site = tmp_path / "site"
     subprocess.run([*pip, "install", "-q", "--no-deps", "--target", str(site), str(wheel)], check=True, capture_output=True)

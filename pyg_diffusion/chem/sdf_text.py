@@ -59,7 +59,7 @@ def split_sdf(stream: Iterable[str], path: str) -> Iterator[str]:
             raise RecordError(f"{path}: not an SDF file (it holds neither '{END}' nor '{TERMINATOR}')")
         yield cutter.cut(len(cutter.lines))
     elif not cutter.seen:
-        raise RecordError(f"{path}: empty file")
+        raise RecordError(f"{path}: the file is empty")
 
 
 class _Cutter:

@@ -2,7 +2,8 @@
 
 Bounds are those of training conformers by class of the surroundings (`environment`; `bounds.json`, which
 benchmarks/gate_bounds.py measures), the finest class that was seen often enough. For what was never seen: covalent radii,
-the number of electron pairs, van der Waals radii.
+the number of electron pairs, van der Waals radii. Small molecules and those of rare elements, of which the classes know
+little, may have the tabulated lengths and angles (`surroundings`) in any case.
 """
 
 import json
@@ -17,6 +18,7 @@ from rdkit import Chem
 from ..data.schema import BOND_ORDERS, COVALENT_RADII
 from ..data.store import Molecule
 from .environment import MEASURES, Environment, angles, lengths, near_pairs, out_of_plane, pairs_of, ring_class, twists
+from .surroundings import Class, Surroundings, known
 
 BOUNDS = Path(__file__).parent / "bounds.json"
 FAMILIES = ("bond", "angle", "height", "twist", "ring", "contact")  # of `bounds.json`
@@ -24,6 +26,10 @@ FAMILIES = ("bond", "angle", "height", "twist", "ring", "contact")  # of `bounds
 STEP = {"bond": 0.1, "angle": 10.0, "height": 0.1, "twist": 15.0, "ring": 0.1, "contact": 0.3}
 KINDS = ("bond length", "bond angle", "plane", "cumulene", "polyhedron", "contact", "not finite")
 _KIND = {"bond": "bond length", "angle": "bond angle", "height": "plane", "twist": "plane", "contact": "contact"}
+
+FEW = 5  # heavy atoms
+ORDINARY = {1, 6, 7, 8, 9, 15, 16, 17, 35, 53}
+TABULATED = {"bond": 0.04, "angle": 6.0}  # Å, degrees; about a tabulated value
 
 CLASH_FACTOR = 0.6  # of the sum of the van der Waals radii
 NO_PLANE = 75.0  # degrees; a class that was seen twisted by more has no plane
@@ -137,19 +143,23 @@ class Soundness:
     def _checks(self) -> Iterator[Check]:
         environment = self.environment
         shapes = {i: shape for i in range(len(environment.near)) if (shape := self._shape(i)) is not None}
+        tabulated = self._tabulated()
         for family, terms in environment.terms().items():
             kept, limits = [], []
             for term, classes in zip(terms.atoms, terms.classes, strict=True):
                 if family == "angle" and term[1] in shapes:
                     continue
                 alone = family == "bond" and all(len(environment.near[k]) == 1 for k in term)  # as no bond that was seen
-                known = (self.table[family][name] for name in classes if name in self.table[family])
-                limit = SOFT if family == "angle" and self._soft(term[1]) else None if alone else next(known, None)
+                seen = (self.table[family][name] for name in classes if name in self.table[family])
+                limit = SOFT if family == "angle" and self._soft(term[1]) else None if alone else next(seen, None)
                 limit = self._unseen(family, term) if limit is None else limit
                 if family == "twist" and limit[1] > NO_PLANE:
                     continue
                 kept.append(term)
-                limits.append((*limit, sum(limit[:2]) / 2)[:3])
+                low, high, middle = (*limit, sum(limit[:2]) / 2)[:3]
+                if (value := tabulated.get(term)) is not None:
+                    low, high = min(low, value - TABULATED[family]), max(high, value + TABULATED[family])
+                limits.append((low, high, middle))
             if kept:
                 atoms, (low, high, middle) = np.array(kept), np.array(limits).T
                 measure = partial(_measured, MEASURES[family], atoms)
@@ -159,6 +169,20 @@ class Soundness:
         yield from (self._polyhedron(i, *shape) for i, shape in shapes.items())
         yield from self._cumulenes()
         yield from self._contacts()
+
+    def _tabulated(self) -> dict[tuple[int, ...], float]:
+        """Tabulated lengths and angles, by atoms, of a small molecule or one of rare elements; of others none."""
+        z = self.environment.z
+        if sum(a > 1 for a in z) > FEW and 6 in z and ORDINARY.issuperset(z):
+            return {}
+        around = Surroundings(self.environment.molecule)
+        found: dict[tuple[int, ...], Class | None] = {}
+        for i, j in around.bonds:
+            found[i, j] = known("bond", around.bond_classes(i, j))
+        for j, near in enumerate(around.near):
+            for i, k in pairs_of(near):
+                found[i, j, k] = known("angle", around.angle_classes(i, j, k))
+        return {atoms: row.mean for atoms, row in found.items() if row is not None}
 
     def _rings(self) -> Iterator[Check]:
         for ring in self.environment.ring_terms():
@@ -216,8 +240,8 @@ class Soundness:
         environment = self.environment
         pairs, classes = near_pairs(environment)
         names, index = np.unique(classes, return_inverse=True)
-        known = [self.table["contact"].get(name, (0.0, 0.0))[0] for name in names]
-        low = np.array(known, dtype=float)[index] if len(names) else np.zeros(0)
+        nearest = [self.table["contact"].get(name, (0.0, 0.0))[0] for name in names]
+        low = np.array(nearest, dtype=float)[index] if len(names) else np.zeros(0)
         beyond = np.array([1.0 if name.endswith("5") else 0.75 for name in names])[index] if len(names) else np.zeros(0)
         low = np.where(low > 0, low, beyond * self._touch(pairs))
         label = environment.fragments()

@@ -86,7 +86,7 @@ def split_table(lines: Iterator[str], path: str, say: Callable[[str], object]) -
             raise RecordError(f"{path}: cannot be read: {error}") from error
         yield Line("", damage=f"the file is damaged here: {error}")
     if not count:
-        raise RecordError(f"{path}: nothing but a header line" if head else f"{path}: empty file")
+        raise RecordError(f"{path}: nothing but a header line" if head else f"{path}: the file is empty")
 
 
 def is_table(head: list[str]) -> bool:

@@ -7,13 +7,13 @@ task; then with those of that task alone. What is another task's is refused, and
 import argparse
 import json
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 from .. import __version__
 from ..console import UsageError
 from ..tasks import TASKS, Options, Task, default_task, owner
 from ..tasks.options import at_least
+from ..weights_path import WeightsError, weights_path
 
 DESCRIPTION = "Graph-Laplacian diffusion: molecules in, conformers out; and fields, and whatever else there is a task for."
 
@@ -44,7 +44,9 @@ def add_sample(p: Options) -> None:
         help="SDF to write (.gz compresses), - is stdout; .h5 for fields, .npy for inverses",
     )
     p.add_argument("--seed", type=at_least(0), default=0, help="same seed, same samples")
-    p.add_argument("--weights", default=None, metavar="FILE", help="weights or run folder; the shipped ones if not given")
+    p.add_argument(
+        "--weights", default=None, metavar="FILE", help="weights, run folder, or RUN:best; the shipped ones if not given"
+    )
     p.add_argument("--report", default=None, metavar="REPORT.json", help="write counts and seconds, for evaluate --report")
     p.add_argument("--device", choices=["cpu", "cuda"], default=None, help="cuda where there is one, if not given")
     p.add_argument("--quiet", action="store_true", help="no progress bar")
@@ -65,8 +67,18 @@ def add_evaluate(p: Options) -> None:
 
 def add_plot(p: Options) -> None:
     """Of `plot`, whatever the source is."""
-    p.add_argument("source", metavar="SOURCE", help="a run's folder, JSON of evaluate, or a file of fields or matrices")
-    p.add_argument("-o", "--output", default=None, metavar="PICTURE.png", help="beside the source if not given")
+    p.add_argument(
+        "source",
+        metavar="SOURCE",
+        help="a run's folder, JSON of evaluate, a trajectory, or a file of fields or matrices",
+    )
+    p.add_argument(
+        "-o",
+        "--output",
+        default=None,
+        metavar="PICTURE.png",
+        help="beside the source if not given; .gif animates a trajectory",
+    )
 
 
 # command -> its help, the options that all tasks have, and whether tasks have options of their own
@@ -74,7 +86,11 @@ COMMON: dict[str, tuple[str, Callable[[Options], None], bool]] = {
     "train": ("Train a model by a recipe: of conformers from a prepared store, of fields, of matrices.", add_train, False),
     "sample": ("Generate conformers of molecules; with weights of fields, fields; of matrices, inverses.", add_sample, True),
     "evaluate": ("Score generated conformers, fields or inverses against reference ones.", add_evaluate, True),
-    "plot": ("Draw a training run, an evaluation (of conformers with overlays), fields or matrices.", add_plot, True),
+    "plot": (
+        "Draw a training run, an evaluation (of conformers with overlays), a trajectory, fields or matrices.",
+        add_plot,
+        True,
+    ),
 }
 
 
@@ -192,13 +208,16 @@ def _refusal(flag: str, command: str, owners: list[Task], task: Task) -> str:
 def _task_of(args: argparse.Namespace) -> Task:
     """The task of the weights, or of the file."""
     if args.command == "sample":
-        return default_task() if args.weights is None else _task_of_weights(Path(args.weights))
+        return default_task() if args.weights is None else _task_of_weights(args.weights)
     return owner(args.generated if args.command == "evaluate" else args.source)
 
 
-def _task_of_weights(path: Path) -> Task:
+def _task_of_weights(weights: str) -> Task:
     """By the card alone, since that needs no torch; whatever is wrong with it is said when the weights are loaded."""
-    card = (path / "weights.safetensors" if path.is_dir() else path).with_suffix(".json")
+    try:
+        card = weights_path(weights).with_suffix(".json")
+    except WeightsError:
+        return default_task()
     for candidate in (card, card.with_suffix(".json.new")):
         try:
             kind = json.loads(candidate.read_text(encoding="utf-8"))["data"]["kind"]

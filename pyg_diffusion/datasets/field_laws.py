@@ -50,7 +50,8 @@ def direction(grid: GridOperator, channels: int | None, rng: np.random.Generator
     2 channels on 2 axes have vortices of winding number ±1, 3 on 3 hedgehogs, 1 channel domains of ±1. Any grid.
     """
     g = matern(grid, channels or 3, rng, length=length)
-    return g / g.norm(dim=1, keepdim=True)
+    directions: Tensor = g / g.norm(dim=1, keepdim=True)
+    return directions
 
 
 def flow(

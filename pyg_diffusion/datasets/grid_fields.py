@@ -56,7 +56,7 @@ class GridFields(OneGraphDataset):
 
     def __init__(
         self,
-        root: str | os.PathLike,
+        root: str | os.PathLike[str],
         law: str = "matern",
         shape: Sequence[int] = (32, 32),
         num_samples: int = 1000,

@@ -66,7 +66,7 @@ class MatrixInverse(OneGraphDataset):
 
     def __init__(
         self,
-        root: str | os.PathLike,
+        root: str | os.PathLike[str],
         n: int = 20,
         conditioning: float = 0.5,
         num_samples: int = 1000,

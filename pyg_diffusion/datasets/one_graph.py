@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -29,7 +29,7 @@ class OneGraphDataset(Dataset):
 
     def __init__(
         self,
-        root: str | os.PathLike,
+        root: str | os.PathLike[str],
         graph: Data,
         name: str,
         key: Any,
@@ -94,7 +94,7 @@ class OneGraphDataset(Dataset):
         os.replace(part, path)  # an interrupted run leaves no half file behind
 
     @staticmethod
-    def _rows(rows: dict[str, Tensor]) -> zip:
+    def _rows(rows: dict[str, Tensor]) -> Iterator[tuple[Tensor, ...]]:
         return zip(*rows.values(), strict=True)
 
     def len(self) -> int:

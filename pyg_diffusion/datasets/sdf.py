@@ -52,8 +52,8 @@ class SDFDataset(Dataset):
 
     def __init__(
         self,
-        root: str | os.PathLike,
-        path: str | os.PathLike | Sequence[str | os.PathLike] | None = None,
+        root: str | os.PathLike[str],
+        path: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None,
         transform: Callable[[MoleculeData], Any] | None = None,
         pre_transform: Callable[[MoleculeData], Data] | None = None,
         pre_filter: Callable[[MoleculeData], bool] | None = None,
@@ -64,7 +64,7 @@ class SDFDataset(Dataset):
         paths = [path] if isinstance(path, str | os.PathLike) else path
         self._paths = None if paths is None else [os.path.abspath(os.path.expanduser(p)) for p in paths]
         self._workers, self._read_anew = workers, force_reload
-        self._items: list[tuple[MoleculeData, dict]] | None = None
+        self._items: list[tuple[MoleculeData, dict[str, Any]]] | None = None
         self.root = os.path.expanduser(os.fspath(root))
         self.pre_transform, self.pre_filter = pre_transform, pre_filter
         stale = self._recorded("made_from.json") != self._made_from() or not (self._uses_store or self._readable())
@@ -136,19 +136,20 @@ class SDFDataset(Dataset):
                 "file or the store that is to be read"
             ) from error
 
-    def _recorded(self, name: str) -> dict | None:
+    def _recorded(self, name: str) -> dict[str, Any] | None:
         try:
-            return json.loads(Path(self.processed_dir, name).read_text())
+            recorded: dict[str, Any] = json.loads(Path(self.processed_dir, name).read_text())
+            return recorded
         except (OSError, ValueError):
             return None
 
-    def _files(self) -> list | None:
+    def _files(self) -> list[list[Any]] | None:
         """Path, size and time of change of the raw files; as they were when processed, if they are gone."""
         if files_exist(self.raw_paths):
             return [[p, os.stat(p).st_size, os.stat(p).st_mtime_ns] for p in self.raw_paths]
         return (self._recorded("report.json") or self._recorded("made_from.json") or {}).get("files")
 
-    def _made_from(self) -> dict:
+    def _made_from(self) -> dict[str, Any]:
         """All that `processed/` depends on."""
         return {"files": self._files(), "pre_transform": _repr(self.pre_transform), "pre_filter": _repr(self.pre_filter)}
 
@@ -172,7 +173,7 @@ class SDFDataset(Dataset):
             self._write_items(store, index, self.pre_transform)
         (folder / "made_from.json").write_text(json.dumps(made_from))
 
-    def _read_files(self, files: list | None) -> None:
+    def _read_files(self, files: list[list[Any]] | None) -> None:
         from ..chem.prepare import prepare
 
         report = prepare(self.raw_paths, self._store_path, workers=self._workers, progress=self.log)
@@ -201,7 +202,7 @@ class SDFDataset(Dataset):
             path.unlink()
             raise TypeError("pre_transform may add tensors, numbers, strings and lists of them, nothing else") from error
 
-    def _load_items(self) -> list[tuple[MoleculeData, dict]]:
+    def _load_items(self) -> list[tuple[MoleculeData, dict[str, Any]]]:
         items = []
         for values, slices, nodes in torch.load(os.path.join(self.processed_dir, "items.pt"), mmap=True, weights_only=True):
             merged = MoleculeData.from_dict(values)
@@ -229,8 +230,9 @@ class SDFDataset(Dataset):
         if self._items is None:
             self._items = self._load_items()
         merged, slices = self._items[idx // BLOCK]
-        data = separate(MoleculeData, merged, idx=idx % BLOCK, slice_dict=slices, decrement=False)
-        return data.apply(torch.clone)  # a transform that works in place must not reach the next epoch
+        data: MoleculeData = separate(MoleculeData, merged, idx=idx % BLOCK, slice_dict=slices, decrement=False)
+        data.apply(torch.clone)  # a transform that works in place must not reach the next epoch
+        return data
 
-    def __getstate__(self) -> dict:
+    def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_items": None}  # a worker maps the file for itself

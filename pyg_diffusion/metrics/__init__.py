@@ -4,9 +4,22 @@ The names load on first use: fields need no RDKit.
 """
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..deprecated import moved
+
+if TYPE_CHECKING:
+    from .baselines import BASELINES, BaselineError, draw_each, etkdg
+    from .comparison import Comparison, compare
+    from .evaluation import evaluate
+    from .field_measures import compare_fields
+    from .matcher import Matcher
+    from .references import Ensemble, group_records, records_of
+    from .registry import MEASURES, Measure, measure, measured
+    from .result import Evaluation, MoleculeResult, UnusedRecord
+    from .rmsd import rmsd_matrix
+    from .strain import mmff_strain, xtb_strain
+    from .validity import Geometry, StereoCheck, geometry, posebusters_failures
 
 _HOMES = {
     "BASELINES": "baselines",
@@ -36,7 +49,34 @@ _HOMES = {
     "rmsd_matrix": "rmsd",
     "xtb_strain": "strain",
 }
-__all__ = list(_HOMES)
+__all__ = [
+    "BASELINES",
+    "MEASURES",
+    "BaselineError",
+    "Comparison",
+    "Ensemble",
+    "Evaluation",
+    "Geometry",
+    "Matcher",
+    "Measure",
+    "MoleculeResult",
+    "StereoCheck",
+    "UnusedRecord",
+    "compare",
+    "compare_fields",
+    "draw_each",
+    "etkdg",
+    "evaluate",
+    "geometry",
+    "group_records",
+    "measure",
+    "measured",
+    "mmff_strain",
+    "posebusters_failures",
+    "records_of",
+    "rmsd_matrix",
+    "xtb_strain",
+]
 _moved = moved(__name__, {"Skipped": "metrics.result:UnusedRecord"})
 
 

@@ -93,7 +93,7 @@ class _Block(nn.Module):
         gradient: EdgeGradient | None = None,
     ) -> Tensor:
         x = self.norm(h, embedding, batch)
-        warm = self.heat(x, operator, unit)
+        warm = self.heat(x, operator, unit=unit)
         seen = [self.attend(x, adjacency, edge_attr, edge_weight), warm]
         if gradient is not None:  # heat of time s varies over lengths of √s: slopes times √s keep their size
             seen.append(gradient(warm * (1 + self.heat.log_time.exp()).sqrt().to(warm)))

@@ -13,37 +13,47 @@ if TYPE_CHECKING:
     from .ddim import DDIM
     from .exponential import Exponential
     from .flow import ProbabilityFlow
-    from .grids import log_snr_grid, optimised_grid, tau_grid, time_grid
+    from .grids import GridRequest, geometric_grid, log_snr_grid, optimised_grid, tau_grid, time_grid
     from .guidance import ClassifierFree, EnergyGuided, Steered
     from .inpainting import Inpainted
     from .landscape import LandscapeDescent
     from .likelihood import log_likelihood, negative_elbo
+    from .ode import ODE
     from .particles import ParticleGuided
-    from .registry import SAMPLERS, parse_sampler
+    from .registry import GRIDS, SAMPLERS, parse_grid, parse_sampler
     from .sampler import Moment, Sampler, StepContext
     from .steering import steer
+    from .trajectory import Recorder, Recording, Trajectory
 
 __all__ = [
     "DDIM",
+    "GRIDS",
+    "ODE",
     "SAMPLERS",
     "Ancestral",
     "ClassifierFree",
     "Counted",
     "EnergyGuided",
     "Exponential",
+    "GridRequest",
     "Inpainted",
     "LandscapeDescent",
     "Moment",
     "ParticleGuided",
     "PredictorCorrector",
     "ProbabilityFlow",
+    "Recorder",
+    "Recording",
     "Sampler",
     "Steered",
     "StepContext",
+    "Trajectory",
+    "geometric_grid",
     "log_likelihood",
     "log_snr_grid",
     "negative_elbo",
     "optimised_grid",
+    "parse_grid",
     "parse_sampler",
     "steer",
     "tau_grid",
@@ -52,6 +62,9 @@ __all__ = [
 
 _HOMES = {
     "DDIM": "ddim",
+    "GRIDS": "registry",
+    "GridRequest": "grids",
+    "ODE": "ode",
     "SAMPLERS": "registry",
     "Ancestral": "ancestral",
     "ClassifierFree": "guidance",
@@ -64,13 +77,18 @@ _HOMES = {
     "ParticleGuided": "particles",
     "PredictorCorrector": "corrector",
     "ProbabilityFlow": "flow",
+    "Recorder": "trajectory",
+    "Recording": "trajectory",
     "Sampler": "sampler",
     "Steered": "guidance",
     "StepContext": "sampler",
+    "Trajectory": "trajectory",
+    "geometric_grid": "grids",
     "log_likelihood": "likelihood",
     "log_snr_grid": "grids",
     "negative_elbo": "likelihood",
     "optimised_grid": "grids",
+    "parse_grid": "registry",
     "parse_sampler": "registry",
     "steer": "steering",
     "tau_grid": "grids",

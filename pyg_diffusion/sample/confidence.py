@@ -32,7 +32,8 @@ def superimposed(x: Tensor, y: Tensor, weight: Tensor) -> Tensor:
     u, _, vt = torch.linalg.svd((share * x).mT @ y)
     handed = torch.ones_like(u[:, 0])
     handed[:, 2] = torch.linalg.det(u @ vt).sign()  # a rotation, no reflection
-    return (x @ (u * handed[:, None]) @ vt - y).square().sum(-1)
+    apart: Tensor = x @ (u * handed[:, None]) @ vt - y
+    return apart.square().sum(-1)
 
 
 @torch.no_grad()

@@ -19,7 +19,7 @@ class DDIM(Sampler):
     def __init__(self, eta: float = 0.0):
         if not 0 <= eta <= 1:
             raise ValueError(f"eta must lie in [0, 1], got {eta}")
-        self.eta = eta
+        self.eta, self.deterministic = eta, eta == 0
 
     def step(self, x_t: Tensor, context: StepContext) -> Tensor:
         sde, s, t = context.sde, context.s, context.t

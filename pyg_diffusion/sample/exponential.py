@@ -25,6 +25,8 @@ class Exponential(Sampler):
         order: 1, 2 or 3.
     """
 
+    deterministic = True
+
     def __init__(self, order: int = 2):
         if order not in (1, 2, 3):
             raise ValueError(f"order must be 1, 2 or 3, got {order}")

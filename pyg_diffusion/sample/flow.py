@@ -17,6 +17,8 @@ class ProbabilityFlow(Sampler):
         order: 1 or 2.
     """
 
+    deterministic = True
+
     def __init__(self, order: int = 2):
         if order not in (1, 2):
             raise ValueError(f"order must be 1 or 2, got {order}")

@@ -1,6 +1,8 @@
-"""Times to sample at."""
+"""Times to sample at: as functions of what each needs, and by the names in `registry.GRIDS`, of a `GridRequest`."""
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,6 +19,15 @@ def time_grid(steps: int, start: float = 1.0, end: float = 0.0) -> Tensor:
     if steps < 1:
         raise ValueError(f"sampling needs at least 1 step, got {steps}")
     return torch.linspace(start, end, steps + 1)
+
+
+def geometric_grid(sde: LinearSDE, steps: int, start: float = 1.0, end: float = 0.0) -> Tensor:
+    """Times even in log τ, whatever the schedule; under `GeometricTime` those of `time_grid`."""
+    low, high = (float(sde.schedule.tau(torch.tensor(t, dtype=torch.float64))) for t in (end, start))
+    if low <= 0:
+        raise ValueError(f"a geometric grid has no end at τ = {low:g}; end where τ > 0")
+    share = time_grid(steps, 1.0, 0.0).double()
+    return _ends(sde.schedule.t(torch.exp(math.log(low) + share * math.log(high / low))), start, end)
 
 
 def tau_grid(sde: LinearSDE, steps: int, start: float = 1.0, end: float = 0.0, power: float = 1.0) -> Tensor:
@@ -64,7 +75,7 @@ def optimised_grid(
     Nelder-Mead from the even grid, so the result is never worse than that on the draw it was fitted to.
 
     Args:
-        sampler: deterministic, such as `Exponential` or `DDIM(0)`.
+        sampler: deterministic, such as `Exponential` or `DDIM(0)`, and of fixed steps.
         denoiser, operator, context: as for `Sampler.iterate`.
         noise: one white draw to start from, `[num_nodes, C]`, of graphs like those to come.
         fine: steps of the path that counts as exact, even in t.
@@ -99,3 +110,46 @@ def _ends(grid: Tensor, start: float, end: float) -> Tensor:
     grid = grid.clone()
     grid[0], grid[-1] = start, end
     return grid
+
+
+@dataclass(frozen=True)
+class GridRequest:
+    """What a grid by name is made for.
+
+    Attributes:
+        steps, start, end: so many steps between two times.
+        sampler, denoiser: what samples what.
+        operator, noise, context: of graphs like those to come, as for `optimised_grid`.
+    """
+
+    steps: int
+    start: float
+    end: float
+    sampler: Any
+    denoiser: Any
+    operator: LaplacianOperator
+    noise: Tensor
+    context: Any = None
+
+
+def geometric(asked: GridRequest) -> Tensor:
+    """`geometric_grid`."""
+    return geometric_grid(asked.denoiser.sde, asked.steps, asked.start, asked.end)
+
+
+def tau(asked: GridRequest, power: float = 1.0) -> Tensor:
+    """`tau_grid`."""
+    return tau_grid(asked.denoiser.sde, asked.steps, asked.start, asked.end, power)
+
+
+def log_snr(asked: GridRequest, lam: float = 2.0) -> Tensor:
+    """`log_snr_grid` of one λ for all graphs, so that no graph's times depend on its batch; 2 is the mean λ of a chain."""
+    return log_snr_grid(asked.denoiser.sde, asked.steps, lam, asked.start, asked.end)
+
+
+def optimised(asked: GridRequest, trials: int = 40) -> Tensor:
+    """`optimised_grid`."""
+    return optimised_grid(
+        asked.sampler, asked.denoiser, asked.operator, asked.steps, asked.noise, asked.context, asked.start, asked.end,
+        trials=trials,
+    )  # fmt: skip

@@ -1,5 +1,6 @@
 """Descent of a sequence of energy landscapes, from the smoothest to the sharpest."""
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ from torch import Tensor
 from ..denoise import Denoiser
 from ..spectral import Kernel, LaplacianOperator
 from .guidance import Steered
+from .sampler import Moment
 
 
 def _ratio(above: Kernel, below: Kernel) -> Kernel:
@@ -39,6 +41,9 @@ class LandscapeDescent:
         size: η at the start.
         grow, shrink: factors of η.
     """
+
+    adaptive = False
+    deterministic = False  # its path turns where a step is rejected, so that no grid is fitted to it
 
     def __init__(self, steps: int = 4, size: float = 1.0, grow: float = 1.5, shrink: float = 0.5):
         if steps < 1:
@@ -96,6 +101,8 @@ class LandscapeDescent:
         grid: Tensor,
         noise: Callable[[], Tensor],
         context: Any = None,
+        temperature: float = 1.0,
+        watch: Callable[[Moment], object] | None = None,
     ) -> Tensor:
         """Ŝ_0 `[num_nodes, C]`.
 
@@ -105,9 +112,18 @@ class LandscapeDescent:
             grid: decreasing times, one per landscape, all > 0 in τ.
             noise: draws white node signals `[num_nodes, C]`.
             context: handed to the network.
+            temperature: θ; the start is scaled by √θ.
+            watch: is shown every step, with S/φ for D.
         """
-        *_, last = self.iterate(denoiser, operator, grid, noise, context)
+        for last in self.iterate(denoiser, operator, grid, lambda: noise() * math.sqrt(temperature), context):
+            if watch is not None:
+                out = operator.solve(denoiser.sde.mean(last.t), last.signal)
+                watch(Moment(last.t, operator.to_work(last.signal), operator.to_work(out)))
         return operator.solve(denoiser.sde.mean(last.t), last.signal)
+
+    def moments(self, grid: Tensor) -> int | None:
+        """Steps of a path."""
+        return grid.numel() * self.steps
 
     def __repr__(self) -> str:
         return f"LandscapeDescent(steps={self.steps}, size={self.size}, grow={self.grow}, shrink={self.shrink})"

@@ -43,7 +43,8 @@ def _probes(operator: LaplacianOperator, shape: torch.Size, count: int, seed: in
     generator = torch.Generator(operator.device).manual_seed(seed)
     if count:
         signs = torch.randint(0, 2, (count, *shape), generator=generator, device=operator.device)
-        return (signs.to(operator.dtype) * 2 - 1) / count**0.5
+        probe: Tensor = (signs.to(operator.dtype) * 2 - 1) / count**0.5
+        return probe
     graphs, m, c = shape
     eye = torch.eye(m * c, dtype=operator.dtype, device=operator.device)
     return eye.view(m * c, 1, m, c).expand(-1, graphs, -1, -1)

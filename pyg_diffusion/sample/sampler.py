@@ -1,15 +1,19 @@
 """The loop that every sampler shares, in the operator's working coordinates."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ..denoise import Denoiser, Parts
 from ..sde import LinearSDE
 from ..spectral import LaplacianOperator
+from .guidance import Steered
 
 
 @dataclass
@@ -22,6 +26,7 @@ class StepContext:
         previous: (t, D) of the times before, the latest first, as many as the sampler's `memory`.
         noise: draws white noise, the global translation projected out where the denoiser does so.
         denoise: D(w, t) for a step that needs the network once more.
+        parts: of a time φ, σ, and p, the spectrum of the data, which scales errors.
     """
 
     operator: LaplacianOperator
@@ -32,6 +37,7 @@ class StepContext:
     previous: list[tuple[Tensor, Tensor]]
     noise: Callable[[], Tensor]
     denoise: Callable[[Tensor, Tensor], Tensor]
+    parts: Callable[[Tensor], Parts]
 
 
 @dataclass
@@ -50,19 +56,32 @@ class Sampler(ABC):
         calls: network calls of one step, that for D(S_t, t) included; the last time takes one more. What a sample took is
             counted (`Counted`): a first step may need more, and guidance doubles it.
         memory: how many earlier estimates a step wants to see.
+        adaptive: it chooses its steps itself, and of a grid needs the ends alone.
+        deterministic: noise enters at the start alone.
     """
 
     calls: int = 1
     memory: int = 0
+    adaptive: bool = False
+    deterministic: bool = False
 
     @abstractmethod
     def step(self, x_t: Tensor, context: StepContext) -> Tensor:
         """S_s from S_t."""
 
+    def between(self, x_t: Tensor, context: StepContext) -> Iterator[Moment]:
+        """What the path shows after t, the last at s."""
+        x_s = self.step(x_t, context)
+        yield Moment(context.s, x_s, context.denoise(x_s, context.s))
+
+    def moments(self, grid: Tensor) -> int | None:
+        """How many a path has; None where that shows on the way."""
+        return grid.numel()
+
     @torch.no_grad()
     def iterate(
         self,
-        denoiser,
+        denoiser: Denoiser | Steered,
         operator: LaplacianOperator,
         grid: Tensor,
         noise: Callable[[], Tensor],
@@ -85,34 +104,42 @@ class Sampler(ABC):
             raise ValueError(f"temperature must be finite and >= 0, got {temperature}")
 
         def draw() -> Tensor:
-            return denoiser.project(operator, operator.to_work(noise())) * temperature**0.5
+            return denoiser.project(operator, operator.to_work(noise())) * math.sqrt(temperature)
 
         def denoise(w: Tensor, t: Tensor) -> Tensor:
             return denoiser.denoise(operator, w, t, context)
 
         grid = grid.to(operator.device, operator.dtype)
         x = denoiser.start(operator, grid[0], draw)
+        moment = Moment(grid[0], x, denoise(x, grid[0]))
+        yield moment
         previous: list[tuple[Tensor, Tensor]] = []
-        for k, t in enumerate(grid):
-            moment = Moment(t, x, denoise(x, t))
-            yield moment
-            if k + 1 < len(grid):
-                step = StepContext(operator, denoiser.sde, grid[k + 1], t, moment.denoised, previous, draw, denoise)
-                x = self.step(x, step)
-            previous = [(t, moment.denoised), *previous][: self.memory]
+        for t, s in pairwise(grid):
+            x, d = moment.signal, moment.denoised
+            step = StepContext(operator, denoiser.sde, s, t, d, previous, draw, denoise, denoiser.parts)
+            for moment in self.between(x, step):
+                yield moment
+            previous = [(t, d), *previous][: self.memory]
 
     def sample(
         self,
-        denoiser,
+        denoiser: Denoiser | Steered,
         operator: LaplacianOperator,
         grid: Tensor,
         noise: Callable[[], Tensor],
         context: Any = None,
         temperature: float = 1.0,
+        watch: Callable[[Moment], object] | None = None,
     ) -> Tensor:
-        """Ŝ_0 `[num_nodes, C]`, the last D of `iterate` (see there), by `calls` × steps + 1 network calls."""
+        """Ŝ_0 `[num_nodes, C]`, the last D of `iterate` (see there), by `calls` × steps + 1 network calls.
+
+        Args:
+            watch: is shown every moment of the path, such as `trajectory.Recorder`.
+        """
         last = None
         for moment in self.iterate(denoiser, operator, grid, noise, context, temperature):
             last = moment.denoised
+            if watch is not None:
+                watch(moment)
         assert last is not None  # the grid has at least one time
         return operator.from_work(last)

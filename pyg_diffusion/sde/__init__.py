@@ -1,6 +1,25 @@
 """Linear diffusion processes whose coefficients are functions of a Laplacian eigenvalue."""
 
 from .linear import LinearSDE
-from .schedule import ConstantRate, GeometricTime, LinearRate, Schedule
+from .schedule import (
+    SCHEDULES,
+    ConstantRate,
+    CosineTime,
+    GeometricTime,
+    LinearRate,
+    Schedule,
+    TabulatedTime,
+    make_schedule,
+)
 
-__all__ = ["ConstantRate", "GeometricTime", "LinearRate", "LinearSDE", "Schedule"]
+__all__ = [
+    "SCHEDULES",
+    "ConstantRate",
+    "CosineTime",
+    "GeometricTime",
+    "LinearRate",
+    "LinearSDE",
+    "Schedule",
+    "TabulatedTime",
+    "make_schedule",
+]

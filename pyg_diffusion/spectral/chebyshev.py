@@ -34,7 +34,7 @@ class Expansion:
 def chebyshev_coefficients(values: Tensor) -> Tensor:
     """Coefficients of the interpolant through f(cos(πj/M)), j = 0..M, along dimension 1 (DCT-I by FFT)."""
     m = values.size(1) - 1
-    c = torch.fft.rfft(torch.cat([values, values[:, 1:-1].flip(1)], dim=1), dim=1).real / m
+    c: Tensor = torch.fft.rfft(torch.cat([values, values[:, 1:-1].flip(1)], dim=1), dim=1).real / m
     half = torch.ones(m + 1, 1, dtype=c.dtype, device=c.device)
     half[0] = half[-1] = 0.5
     return c * half

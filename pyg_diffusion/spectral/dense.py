@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -188,7 +188,7 @@ class DenseOperator(ExactOperator):
         u = eigenvectors.new_zeros(sizes.numel(), m, m)
         return cls(lam, u.masked_scatter_(exists[:, :, None] & exists[:, None, :], eigenvectors), sizes)
 
-    def to(self, *args, **kwargs) -> Self:
+    def to(self, *args: Any, **kwargs: Any) -> Self:
         """Cast or move the spectrum, as `Tensor.to`."""
         other = copy.copy(self)
         u = other.eigenvectors = self.eigenvectors.to(*args, **kwargs)

@@ -21,6 +21,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from .autograd import call
 from .operator import ExactOperator, Kernel
 
 # Up to this length an axis is multiplied by its basis as a matrix, O(n) per node; longer ones go through the FFT. The time
@@ -162,7 +163,7 @@ class _Transform(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
-        return _Transform.apply(grads[0], ctx.operator, not ctx.inverse), None, None
+        return call(_Transform, grads[0], ctx.operator, not ctx.inverse), None, None
 
 
 class GridOperator(ExactOperator):
@@ -241,7 +242,7 @@ class GridOperator(ExactOperator):
         tensors = [self.sizes, *self.axis_eigenvalues, *(v for axis in self._axes for v in vars(axis).values())]
         return sum(v.numel() * v.element_size() for v in tensors if isinstance(v, Tensor))
 
-    def to(self, *args, **kwargs) -> Self:
+    def to(self, *args: Any, **kwargs: Any) -> Self:
         """Cast to float32 or float64, or move, as `Tensor.to`."""
         lam = self.axis_eigenvalues[0].to(*args, **kwargs)
         other = type(self)(self.shape, self.kinds, self.spacing, self.num_graphs, lam.dtype, lam.device)
@@ -249,10 +250,10 @@ class GridOperator(ExactOperator):
         return other
 
     def to_modes(self, x: Tensor) -> Tensor:
-        return _Transform.apply(x, self, False).mT
+        return call(_Transform, x, self, False).mT
 
     def from_modes(self, modes: Tensor) -> Tensor:
-        return _Transform.apply(modes.mT, self, True)
+        return call(_Transform, modes.mT, self, True)
 
     def apply(self, kernel: Kernel, x: Tensor) -> Tensor:
         modes = self.to_work(x)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from .autograd import call
 from .laplacian import Laplacian
 from .operator import Kernel, Term, with_channels
 from .sparse import SparseOperator
@@ -201,7 +202,7 @@ class LanczosOperator(SparseOperator):
             )
         coefficients = [self._coefficients(kernel, krylov)[0] for kernel in kernels]
         if torch.is_grad_enabled() and (w.requires_grad or any(c.requires_grad for c in coefficients)):
-            sums = [_KrylovSum.apply(w, c, self, krylov, f) for c, f in zip(coefficients, kernels, strict=True)]
+            sums = [call(_KrylovSum, w, c, self, krylov, f) for c, f in zip(coefficients, kernels, strict=True)]
         else:
             sums = self._basis_sum(w, krylov, coefficients)
         null = self.null_part(w)

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable, Sequence
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -35,14 +35,16 @@ def _iterate(matrix: csr_array, null: np.ndarray, bound: float, k: int) -> np.nd
         fixed = np.concatenate([null, found], 1)
 
         def project(x: np.ndarray) -> np.ndarray:
-            return x - fixed @ (fixed.T @ x)
+            rest: np.ndarray = x - fixed @ (fixed.T @ x)
+            return rest
 
         projected = LinearOperator((n, n), matvec=lambda x: project(f(project(x.reshape(n)))), dtype=np.float64)
         # ARPACK draws a new vector where the Krylov space is exhausted (equal fragments); not from the system's entropy
         return project(eigsh(projected, count, which="LA", v0=project(start), tol=tol, rng=np.random.default_rng(0))[1])
 
     def flipped(x: np.ndarray) -> np.ndarray:
-        return bound * x - matrix @ x
+        turned: np.ndarray = bound * x - matrix @ x
+        return turned
 
     lowest, f = ask(1, flipped, tol=1e-3), flipped
     if (lowest.T @ (matrix @ lowest)).item() <= 1e-3 * bound:
@@ -143,7 +145,7 @@ class LowRankOperator(LaplacianOperator):
     def dtype(self) -> torch.dtype:
         return self.eigenvectors.dtype
 
-    def to(self, *args, **kwargs) -> Self:
+    def to(self, *args: Any, **kwargs: Any) -> Self:
         """Cast or move, as `Tensor.to`."""
         other = copy.copy(self)
         u = other.eigenvectors = self.eigenvectors.to(*args, **kwargs)
@@ -174,7 +176,8 @@ class LowRankOperator(LaplacianOperator):
 
     def _blocks(self) -> tuple[Tensor, ...]:
         """U_k of each graph. Products are made graph by graph: each is a large one, and sizes may differ by far."""
-        return self.eigenvectors.split(self._lengths)
+        blocks: tuple[Tensor, ...] = self.eigenvectors.split(self._lengths)
+        return blocks
 
     def _project(self, x: Tensor) -> Tensor:
         """U_kᵀ x, `[num_graphs, K, C]`."""
@@ -189,7 +192,8 @@ class LowRankOperator(LaplacianOperator):
     def combine(self, *terms: Term) -> Tensor:
         if not terms:
             raise ValueError("combine needs at least one term")
-        modes = self._project(torch.cat([w for _, w in terms], 1)).split([w.size(1) for _, w in terms], 2)
+        joined = self._project(torch.cat([w for _, w in terms], 1))
+        modes: tuple[Tensor, ...] = joined.split([w.size(1) for _, w in terms], 2)
         low = high = modes[0].new_zeros(())
         for (kernel, w), part in zip(terms, modes, strict=True):
             values, middle, _ = self._values(kernel)

@@ -12,7 +12,7 @@ them.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -81,7 +81,7 @@ class LaplacianOperator(ABC):
         return self.sizes.device
 
     @abstractmethod
-    def to(self, *args, **kwargs) -> Self:
+    def to(self, *args: Any, **kwargs: Any) -> Self:
         """Cast to float32 or float64, or move, as `Tensor.to`."""
 
     @abstractmethod

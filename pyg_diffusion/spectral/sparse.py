@@ -6,6 +6,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from .autograd import call
 from .cg import conjugate_gradients
 from .laplacian import Laplacian
 from .operator import Kernel, LaplacianOperator, with_channels
@@ -21,7 +22,7 @@ class _Product(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        return _Product.apply(grads[0], ctx.matrix), None
+        return call(_Product, grads[0], ctx.matrix), None
 
 
 class _AffineInverse(torch.autograd.Function):
@@ -37,7 +38,7 @@ class _AffineInverse(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         (y, rise, shift), operator = ctx.saved_tensors, ctx.operator
-        z = _AffineInverse.apply(grads[0], rise, shift, operator)
+        z = call(_AffineInverse, grads[0], rise, shift, operator)
         on_shift = -operator.graph_sum(z * y)
         on_rise = -operator.graph_sum(z * (operator.product(y) + y)) / 2
         return z, on_rise.sum_to_size(rise.shape), on_shift.sum_to_size(shift.shape), None
@@ -78,7 +79,7 @@ class SparseOperator(LaplacianOperator):
     def tol(self) -> float:
         return self._tol or (1e-12 if self.dtype == torch.float64 else 1e-6)
 
-    def to(self, *args, **kwargs) -> Self:
+    def to(self, *args: Any, **kwargs: Any) -> Self:
         """Cast or move, as `Tensor.to`."""
         other = copy.copy(self)
         other.null, other.matrix = self.null.to(*args, **kwargs), self.matrix.to(*args, **kwargs)
@@ -94,7 +95,7 @@ class SparseOperator(LaplacianOperator):
 
     def product(self, x: Tensor) -> Tensor:
         """L̃ x, differentiable."""
-        return _Product.apply(x, self.matrix)
+        return call(_Product, x, self.matrix)
 
     def null_part(self, x: Tensor) -> Tensor:
         """P₀ x, the orthogonal projection on the null space: Σ over components of n nᵀ x."""
@@ -121,7 +122,7 @@ class SparseOperator(LaplacianOperator):
             return super().solve(kernel, x)
         if bool((scale == 0).any()) or bool(((shift < 0) | (shift + rise <= 0)).any()):
             raise ValueError("cannot solve f(L) y = x: f = γλ + λ₀ must be >= 0 at λ = 0 and > 0 at λ_max")
-        return _AffineInverse.apply(x, rise, shift, self)
+        return call(_AffineInverse, x, rise, shift, self)
 
     def _affine(self, rise: Tensor, shift: Tensor, x: Tensor) -> Tensor:
         """(rise (L̃ + 1)/2 + shift) x with `[num_graphs, 1 or C]` coefficients."""

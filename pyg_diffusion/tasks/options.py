@@ -111,6 +111,24 @@ def add_drawing(group: Options, steps: int, sampler: str) -> None:
     )  # fmt: skip
     group.add_argument("--eta", type=share, default=0.0, help="of the ddim sampler")
     group.add_argument(
+        "--tolerance",
+        type=positive,
+        default=None,
+        metavar="ERROR",
+        help="of the ode sampler, which chooses its steps by it; 1e-3 if not given",
+    )
+    group.add_argument(
+        "--grid",
+        action=Named,
+        registry="sample.registry:GRIDS",
+        default=None,
+        metavar="NAME",
+        help="the times of a draw, one of %(names)s, options behind a colon as in tau:3.5; even in t if not given",
+    )
+    group.add_argument(
+        "--temperature", type=at_least_zero, default=1.0, metavar="T", help="noise is scaled by its root; below 1: likelier"
+    )
+    group.add_argument(
         "--compile", action="store_true", help="torch.compile the network: a minute or two once, for large jobs"
     )
     group.add_argument(
@@ -125,22 +143,45 @@ def add_drawing(group: Options, steps: int, sampler: str) -> None:
     )  # fmt: skip
 
 
+def add_recording(group: Options, what: str) -> None:
+    """The options of what can show how it was drawn."""
+    group.add_argument("--trajectory", default=None, metavar="PATH", help=f"write how each was drawn, S_t and D: {what}")
+    group.add_argument(
+        "--frames",
+        type=int,
+        default=None,
+        metavar="N",
+        help="frames of a trajectory, even in steps; every step if not given",
+    )
+
+
 def sampler_of(args: argparse.Namespace) -> "Sampler | None":
     """The sampler that the options name; None for the generator's own.
 
     Raises:
-        UsageError: it has no such option, or --eta goes with another.
+        UsageError: it has no such option, or one is given that belongs to another or has no effect on it.
     """
     if args.eta and args.sampler != "ddim":
         raise UsageError("--eta belongs to --sampler ddim")
+    if args.tolerance is not None and args.sampler != "ode":
+        raise UsageError("--tolerance belongs to --sampler ode")
     if args.sampler is None:
         return None
-    from ..sample.registry import parse_sampler
+    from ..sample.registry import parse_grid, parse_sampler
 
+    option = args.eta or args.tolerance
     try:
-        return parse_sampler(args.sampler + (f":{args.eta}" if args.eta else ""))
+        sampler = parse_sampler(args.sampler + (f":{option}" if option else ""))
     except ValueError as error:
-        raise UsageError(f"--{error}") from error
+        raise UsageError(f"--sampler {args.sampler}: {error}") from error
+    if sampler.adaptive and args.steps is not None:
+        raise UsageError(f"--steps has no effect on --sampler {args.sampler}, which chooses its steps: give --tolerance")
+    if args.grid is not None:
+        try:
+            parse_grid(args.grid, sampler)
+        except ValueError as error:
+            raise UsageError(f"--grid {args.grid}: {error}") from error
+    return sampler
 
 
 def drawing_options(args: argparse.Namespace, card: "Card") -> dict[str, Any]:
@@ -154,7 +195,14 @@ def drawing_options(args: argparse.Namespace, card: "Card") -> dict[str, Any]:
         raise UsageError("--guidance goes with --ask")
     if unknown := sorted(set(asked) - set(card.model.get("conditions", ()))):
         raise UsageError(f"--ask {unknown[0]}: these weights were not trained with it (model.conditions in the recipe)")
-    return {"sampler": sampler_of(args), "steps": args.steps, "device": args.device, "compile": args.compile}
+    return {
+        "sampler": sampler_of(args),
+        "steps": args.steps,
+        "device": args.device,
+        "compile": args.compile,
+        "grid": args.grid,
+        "temperature": args.temperature,
+    }
 
 
 def guides(args: argparse.Namespace, known: Sequence[str]) -> Mapping[str, float]:

@@ -23,6 +23,8 @@ def run_recipe(recipe: "Recipe", output: str, resume: bool, quiet: bool, again: 
     if not result.main:
         return 130 if result.interrupted else 0
     say(f"{result.weights}: {result.steps} steps, {result.minutes:.1f} min, validation loss {result.val_loss:.4f}")
+    if result.best_loss < result.val_loss:
+        say(f"{result.weights.parent}:best: validation loss {result.best_loss:.4f}")
     if result.interrupted:
         command = ["pyg-diffusion", *again, "-o", output, "--resume", *["--quiet"] * quiet]
         say(f"interrupted; to continue:\n{shlex.join(command)}")

@@ -1,6 +1,7 @@
 """The LightningModule: one loss, one optimizer, one schedule."""
 
 import math
+from copy import copy
 from typing import Any
 
 import lightning as L
@@ -12,7 +13,8 @@ from torch_geometric.data import Batch
 from ..denoise import Denoiser
 from ..loss import denoising_losses
 from ..mining import MINERS
-from ..terms import bind
+from ..sde import make_schedule
+from ..terms import bind_each
 from .datamodule import Draws, SignalDataModule
 from .optimizer import MuonAdamW, split_parameters
 from .recipe import Recipe
@@ -34,6 +36,7 @@ class NoiseLevels:
         train, process = recipe.train, recipe.process
         self.kind, self.mean, self.std = train.time_sampling, train.log_tau_mean, train.log_tau_std
         self.low, self.high = math.log(process.tau_min), math.log(process.tau_max)
+        self.schedule = make_schedule(process.schedule, process.tau_min, process.tau_max)
         self.moments = moments
 
     def draw(self, draws: Draws, learned: bool = True) -> tuple[Tensor, Tensor]:
@@ -43,6 +46,8 @@ class NoiseLevels:
             return log_tau.clamp(self.low, self.high), torch.ones_like(log_tau)
         u = draws.graph_uniform(1)
         weight = torch.ones_like(u)
+        if self.kind == "schedule":
+            return self.schedule.tau(u).log(), weight
         moment, seen = self.moments
         if self.kind == "importance" and learned and bool((seen >= self.least).all()):
             share = moment.sqrt() / moment.sqrt().sum().clamp_min(1e-30)
@@ -101,8 +106,11 @@ class DenoiserModule(L.LightningModule):
         log_tau, weight = NoiseLevels(self.recipe, self.time_moments).draw(draws, training)
         t = self.denoiser.sde.schedule.t(log_tau.exp())
         noise = draws.node_normal(x_0.size(1))
-        penalty = bind(train.regularizers, operator, batch, x_0) if train.regularizers and training else None
-        losses, sampled = denoising_losses(
+        penalties = {}
+        if train.regularizers and training:
+            seen = copy(batch).update(context)  # the batch, in the orientation that it is shown in
+            penalties = bind_each(train.regularizers, operator, seen, x_0)
+        losses, sampled, terms = denoising_losses(
             self.denoiser,
             operator,
             x_0,
@@ -112,7 +120,7 @@ class DenoiserModule(L.LightningModule):
             train.stage_weight if training else 0.0,
             train.objectives or {self.denoiser.predicts: 1.0},
             train.time_weight,
-            penalty,
+            penalties,
             self.data.candidates(operator, x_0, context),
         )
         if training and train.log_floor:
@@ -123,9 +131,14 @@ class DenoiserModule(L.LightningModule):
             if self.trainer.world_size > 1:
                 own = self._draws(batch, self.global_step, 1 + self.global_rank).generator
             mined = miner(self.denoiser, operator, x_0, noise, t, context, own)
-            losses = losses + train.miner_weight * (mined.loss.log1p() if train.log_floor else mined.loss)
+            negatives = train.miner_weight * (mined.loss.log1p() if train.log_floor else mined.loss)
+            losses, terms["miner"] = losses + negatives, negatives.detach()
             for name, value in mined.log().items():
                 self.log(f"mining/{name}", value, batch_size=batch.num_graphs)
+        if training and len(terms) > 1:
+            share = weight.squeeze(1) * self.trainer.world_size / draws.total[0]  # as `training_step` weighs the losses
+            for name, term in terms.items():
+                self.log(f"train/term_{name}", (share * term).sum(), batch_size=batch.num_graphs, sync_dist=True)
         return losses, sampled, log_tau.squeeze(1), weight.squeeze(1)
 
     def _draws(self, batch: Batch, *key: int, shared: bool = False) -> Draws:

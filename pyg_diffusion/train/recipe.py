@@ -14,8 +14,11 @@ from pydantic.json_schema import models_json_schema
 from ..loss import OBJECTIVES, TIME_WEIGHTS
 from ..mining import MINERS
 from ..nn.registry import NETWORKS, NetworkOptions
+from ..registry import own
+from ..sde import SCHEDULES, TabulatedTime, make_schedule
 from ..sections import OneOf, RecipeError, Section, no_such_key, validated
 from ..terms import TARGET
+from ..weights_io import ProcessArguments
 
 if TYPE_CHECKING:
     from .datamodule import SignalDataModule
@@ -57,6 +60,35 @@ class Process(Section):
     """the smallest τ"""
     tau_max: Positive = 40.0
     """the largest τ"""
+    schedule: Annotated[str, OneOf(SCHEDULES, own=True)] = "geometric"
+    """τ as a function of t in [0, 1], from tau_min to tau_max (`sde.make_schedule`): geometric; linear, β from 1e-4 to .02
+    as in DDPM; constant β; cosine; or a function τ(t, tau_min, tau_max) of your own. The process is the same whatever the
+    schedule: only where time is spent changes, in samplers and with train.time_sampling=schedule"""
+
+    @model_validator(mode="after")
+    def _time_increases(self) -> "Process":
+        if self.tau_min >= self.tau_max:
+            raise ValueError(f"tau_min: must be < tau_max, got {self.tau_min} and {self.tau_max}")
+        try:
+            make_schedule(self.schedule, self.tau_min, self.tau_max)
+        except ValueError as error:
+            raise ValueError(f"schedule: {error}") from error
+        return self
+
+    def facts(self) -> ProcessArguments:
+        """What a card says of it: with a function of one's own, its values, so that loading weights runs no code."""
+        schedule = make_schedule(self.schedule, self.tau_min, self.tau_max)
+        facts = ProcessArguments(
+            gamma=self.gamma,
+            lambda0=self.lambda0,
+            noise=self.noise,
+            tau_min=self.tau_min,
+            tau_max=self.tau_max,
+            schedule=self.schedule,
+        )
+        if isinstance(schedule, TabulatedTime):
+            facts["knots"] = list(schedule.knots)
+        return facts
 
 
 class Optimizer(Section):
@@ -87,19 +119,21 @@ class Train(Section):
     """steps of the optimizer"""
     max_minutes: AtLeast0 = 0.0
     """training time, resumed pieces added up; 0: however long"""
-    time_sampling: Literal["lognormal", "uniform", "importance"] = "lognormal"
-    """lognormal, log τ of a sample ~ N(log_tau_mean, log_tau_std²), clipped to the process; uniform in log τ; importance, by
-    the loss seen at each noise level so far"""
+    time_sampling: Literal["lognormal", "uniform", "schedule", "importance"] = "lognormal"
+    """lognormal, log τ of a sample ~ N(log_tau_mean, log_tau_std²), clipped to the process; uniform in log τ; schedule,
+    uniform in t of process.schedule; importance, by the loss seen at each noise level so far"""
     log_tau_mean: float = -1.0
     """of lognormal"""
     log_tau_std: Positive = 2.0
     """of lognormal"""
     objectives: dict[str, float] = Field({})
     """weights of F, eps, score, x0 in the loss (`loss.denoising_losses`); without, that of what the network predicts"""
-    time_weight: Annotated[str, OneOf(TIME_WEIGHTS)] = "none"
-    """of noise levels in the loss (`loss.time_weight`)"""
+    time_weight: Annotated[str, OneOf(TIME_WEIGHTS, own=True)] = "none"
+    """of noise levels in the loss (`loss.time_weight`): min_snr, with objective eps, of Hang et al. 2023; edm, with x0;
+    likelihood, with score; or a function of your own of (denoiser, t, parts)"""
     regularizers: dict[str, float] = Field({})
-    """weights of terms (`terms`) on the estimate; energy and alignment compare it with the truth"""
+    """weights of terms (`terms`) on the estimate; energy and alignment compare it with the truth, reference with a
+    reference, weighted by masses. The log has every term of the loss"""
     stage_weight: float = 0.25
     """of intermediate estimates"""
     log_floor: AtLeast0 = 0.0
@@ -130,6 +164,8 @@ class Train(Section):
     """how often the resume state is written"""
     val_every: Counted = 500
     """steps between validations"""
+    patience: Annotated[int, Field(ge=0)] = 0
+    """validations in a row without a smaller loss that end the run; 0: never"""
     accelerator: str = "auto"
     """as Lightning's Trainer"""
     devices: Counted = 1
@@ -145,6 +181,13 @@ class Train(Section):
         if set(values) - set(OBJECTIVES) or min(values.values(), default=1) < 0:
             raise ValueError(f"weights >= 0 of {', '.join(OBJECTIVES)}, got {values}")
         return values
+
+    @field_validator("time_weight")
+    @classmethod
+    def _callable(cls, name: str) -> str:
+        if name not in TIME_WEIGHTS:
+            own(TIME_WEIGHTS, name)
+        return name
 
     @model_validator(mode="after")
     def _miner_takes_its_options(self) -> "Train":

@@ -4,6 +4,7 @@ import logging
 import sys
 import warnings
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,16 @@ from ..denoise import Denoiser
 from ..files import replacing
 from ..spectral import PowerSpectrum
 from ..weights_io import Card, build_denoiser, continue_from, load_pretrained, save_pretrained, union_of_domains
-from .callbacks import RunControl, checkpoints, weight_average
+from ..weights_path import BEST
+from ..weights_path import LAST as WEIGHTS
+from .callbacks import BestWeights, RunControl, WeightAverage, checkpoints, stale_in
 from .checkpoint import LAST, PREVIOUS, AtomicCheckpointIO, resume_state
 from .datamodule import SignalDataModule
 from .module import DenoiserModule
 from .recipe import Recipe, RecipeError, read_yaml, recipe_from
 
-RECIPE, WEIGHTS = "config.yaml", "weights.safetensors"
+RECIPE = "config.yaml"
+FREE = ("levels", "schedule", "knots")  # what may differ from the weights that a run begins with: networks know τ, not t
 HARMLESS = (
     ".*does not have many workers.*",
     ".*exists and is not empty.*",
@@ -38,14 +42,15 @@ HARMLESS = (
 
 @dataclass
 class TrainResult:
-    """Where a run ended: its weights file, whether it was interrupted, steps, minutes, last validation loss; and whether
-    this is the process that speaks for all."""
+    """Where a run ended: its weights file, whether it was interrupted, steps, minutes, last validation loss; the smallest,
+    of the best weights beside; and whether this is the process that speaks for all."""
 
     weights: Path
     interrupted: bool
     steps: int
     minutes: float
     val_loss: float
+    best_loss: float
     main: bool = True
 
 
@@ -87,11 +92,13 @@ def _check_resume(recipe: Recipe, run_dir: Path) -> _Resumed:
         print(remark, file=sys.stderr)
     step, minutes = int(state["global_step"]), float(state["minutes"])
     ended = step >= recipe.train.max_steps or 0 < recipe.train.max_minutes <= minutes
+    ended = ended or 0 < recipe.train.patience <= stale_in(state)
     weights = run_dir / WEIGHTS
     exported = weights.exists() and weights.stat().st_mtime >= path.stat().st_mtime
     if ended and exported:
         raise RecipeError(
-            f"{run_dir} has ended ({step} steps, {minutes:.1f} min); raise train.max_steps or train.max_minutes to go on"
+            f"{run_dir} has ended ({step} steps, {minutes:.1f} min); "
+            "raise train.max_steps, train.max_minutes or train.patience to go on"
         )
     return _Resumed(path, step, state if ended else None)
 
@@ -139,6 +146,7 @@ def _begin(recipe: Recipe, run_dir: Path) -> None:
     """The run's folder, with the recipe in it."""
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
+        (run_dir / BEST).unlink(missing_ok=True)  # of a run that was killed before it could be resumed
         with replacing(run_dir / RECIPE) as temporary:
             temporary.write_text(yaml.safe_dump(recipe.to_dict(), sort_keys=False))
     except OSError as error:
@@ -149,7 +157,7 @@ def _model(recipe: Recipe, data: SignalDataModule, source: tuple[Denoiser, Card]
     """The denoiser to train, untrained or with the weights of another, and its card."""
     values = recipe.to_dict()
     card = Card(
-        process=values["process"],
+        process=recipe.process.facts(),
         model=values["model"] | data.model_facts(),
         bf16=recipe.train.bf16,
         centered=data.centered,
@@ -160,7 +168,7 @@ def _model(recipe: Recipe, data: SignalDataModule, source: tuple[Denoiser, Card]
     before, theirs = source
     for name, have, want in (("process", theirs.process, card.process), ("model", theirs.model, card.model)):
         known = dict(want)
-        wrong = {k: v for k, v in have.items() if k != "levels" and v != known.get(k)}
+        wrong = {k: v for k, v in have.items() if k not in FREE and v != known.get(k)}
         if wrong:
             raise RecipeError(f"{recipe.train.init_from} has another {name}: {wrong}; begin with the same")
     card.elements = sorted({*card.elements, *theirs.elements})
@@ -173,6 +181,20 @@ def _model(recipe: Recipe, data: SignalDataModule, source: tuple[Denoiser, Card]
         raise RecipeError(f"{recipe.train.init_from}: {error}") from error
     denoiser.second = before.second.train() if before.second is not None else None
     return denoiser, card
+
+
+def _export(path: Path, card: Card, trainer: L.Trainer, module: DenoiserModule, step: int) -> None:
+    """Write the module's weights, with a card of the last validation, as of a step."""
+    data, metrics = module.data, trainer.callback_metrics
+    training = {
+        "sources": data.sources,
+        "signals": len(data.sizes(data.train)),
+        "steps": step,
+        "minutes": round(module.minutes, 1),
+        "recipe": module.recipe.to_dict(),
+    }
+    found = {k: float(v) for k, v in metrics.items() if k.startswith("val/")}
+    save_pretrained(path, module.denoiser, card.model_copy(update={"metrics": found, "training": training}))
 
 
 def _fit(trainer: L.Trainer, module: DenoiserModule, resumed: _Resumed | None) -> None:
@@ -222,25 +244,18 @@ def train(recipe: Recipe, run_dir: str | Path, resume: bool = False, progress: b
     module = task.module(recipe)(recipe, denoiser, data)
     if options.compile:
         denoiser.net.compile()
-    control = RunControl(last)
-    callbacks = [weight_average(recipe.optimizer.ema), checkpoints(run_dir, options.checkpoint_minutes)]
-    callbacks += [LearningRateMonitor("step"), control, *([TQDMProgressBar(refresh_rate=10)] if progress else [])]
+    average, start = WeightAverage(recipe.optimizer.ema), 0 if resumed is None else resumed.step
+    best = BestWeights(run_dir / BEST, average, options.patience, partial(_export, run_dir / BEST, card), start)
+    control = RunControl(last, best)
+    callbacks = [average, checkpoints(run_dir, options.checkpoint_minutes), LearningRateMonitor("step"), best, control]
+    callbacks += [TQDMProgressBar(refresh_rate=10)] if progress else []
     files = AtomicCheckpointIO(whole=resumed is None or resumed.path == last)
-    start = 0 if resumed is None else resumed.step
     trainer = _trainer(recipe, run_dir, f"from_step_{start:07d}", callbacks, files, progress)
     _fit(trainer, module, resumed)
 
-    steps = start if resumed is not None and resumed.ended is not None else trainer.global_step
-    card.metrics = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
-    card.training = {
-        "sources": data.sources,
-        "signals": len(data.sizes(data.train)),
-        "steps": steps,
-        "minutes": round(module.minutes, 1),
-        "recipe": recipe.to_dict(),
-    }
-    weights = run_dir / WEIGHTS
+    steps, weights = max(start, trainer.global_step), run_dir / WEIGHTS
     if trainer.is_global_zero:
-        save_pretrained(weights, module.denoiser, card)
-    val_loss = card.metrics.get("val/loss", float("nan"))
-    return TrainResult(weights, control.interrupted, steps, module.minutes, val_loss, trainer.is_global_zero)
+        _export(weights, card, trainer, module, steps)
+    val_loss = float(trainer.callback_metrics.get("val/loss", float("nan")))
+    minutes = module.minutes
+    return TrainResult(weights, control.interrupted, steps, minutes, val_loss, best.written, trainer.is_global_zero)

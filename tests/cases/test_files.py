@@ -65,8 +65,8 @@ def test_cut_files_give_what_is_whole(tmp_path, packer):
         ("a.smi", "2\n\nO 0.0 0.0 0.0\nC 0.0 0.0 1.1\n", "an XYZ file, which is not read"),
         ("a.dat", "nothing of the kind\n", "of no kind that is read; what is: SDF"),
         ("a.smi", "<!DOCTYPE html><html>\n", "an HTML page"),
-        ("a.smi", "\n  \n", "empty file"),
-        ("a.sdf", "", "empty file"),
+        ("a.smi", "\n  \n", "the file is empty"),
+        ("a.sdf", "", "the file is empty"),
     ],
 )
 def test_another_kind_is_named_in_one_sentence(tmp_path, name, text, message):

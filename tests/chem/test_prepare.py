@@ -298,7 +298,7 @@ def test_inputs_are_checked_before_any_work(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "parse_chunk", lambda chunk, task: pytest.fail("work began"))
     (tmp_path / "empty.sdf").write_text("")
     (tmp_path / "text.sdf").write_text("some\ntext\n")
-    for name, message in [("absent.sdf", "no such file"), ("empty.sdf", "empty file"), ("text.sdf", "not an SDF")]:
+    for name, message in [("absent.sdf", "no such file"), ("empty.sdf", "the file is empty"), ("text.sdf", "not an SDF")]:
         with pytest.raises(RecordError, match=f"{name}: {message}"):
             run([ENSEMBLES, str(tmp_path / name)], tmp_path / "a.h5")
     with pytest.raises(RecordError, match="it is a folder"):

@@ -239,9 +239,9 @@ def test_a_truncated_gzip_gives_its_whole_records_and_says_where_it_ends(sdf, tm
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "empty file"),
-        (b"\n\n  \n", "empty file"),
-        (gzip.compress(b""), "empty file"),
+        (b"", "the file is empty"),
+        (b"\n\n  \n", "the file is empty"),
+        (gzip.compress(b""), "the file is empty"),
         (b"just a text\nof two lines\n", "not an SDF"),
         (bytes(range(256)) * 20, "a binary file"),
     ],
@@ -291,7 +291,7 @@ def test_damaged_and_empty_smiles_files_are_refused(tmp_path):
     with pytest.raises(RecordError, match="cannot be read"):
         list(read_smiles(str(path)))
     path.write_bytes(b"# only a comment\n")
-    with pytest.raises(RecordError, match="empty file"):
+    with pytest.raises(RecordError, match="the file is empty"):
         list(read_smiles(str(path)))
 
 

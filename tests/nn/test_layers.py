@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch_geometric.data import Batch, Data
+from torch_geometric.utils import to_torch_coo_tensor
 
 from pyg_diffusion.data import grid_graph, laplacian_operator
 from pyg_diffusion.datasets.field_laws import difference
@@ -150,8 +151,25 @@ def test_heat_conv_is_the_heat_kernel():
     unit = torch.full((1, 1), 2.5, dtype=torch.float64)
     for c, s in enumerate((0.25, 8.0, 256.0)):  # geometric
         torch.testing.assert_close(
-            conv(x, operator, unit)[:, c], torch.linalg.matrix_exp(-s / 2.5 * laplacian) @ y[:, c], rtol=1e-5, atol=1e-6
+            conv(x, operator, unit=unit)[:, c], torch.linalg.matrix_exp(-s / 2.5 * laplacian) @ y[:, c], rtol=1e-5, atol=1e-6
         )
+
+
+@pytest.mark.parametrize("nodes", [9, 600])
+def test_heat_conv_takes_edges_as_other_layers_do(nodes):
+    """With weights and a batch, sparse or not: what an operator of the same edges gives; large graphs by Chebyshev."""
+    batch = Batch.from_data_list([graph(nodes, 2, 4 / nodes), graph(5)])
+    conv, x = HeatConv(2, 3), torch.randn(nodes + 5, 2)
+    operator = DenseOperator.from_edges(batch.edge_index, nodes + 5, batch.edge_weight, batch.batch).to(torch.float32)
+    wanted = conv(x, operator)
+    made = conv(x, batch.edge_index, batch.edge_weight, batch.batch)
+    torch.testing.assert_close(made, wanted, rtol=1e-3, atol=2e-4)
+    adjacency = to_torch_coo_tensor(batch.edge_index, batch.edge_weight, nodes + 5)
+    torch.testing.assert_close(conv(x, adjacency, batch=batch.batch), made, rtol=1e-3, atol=2e-4)
+    unweighted = conv(x, batch.edge_index)
+    assert not torch.allclose(unweighted, made, atol=1e-2)
+    with pytest.raises(ValueError, match="an operator has its edge weights and its batch in it"):
+        conv(x, operator, batch.edge_weight)
 
 
 def test_sparse_adjacency_equals_edge_index(case):

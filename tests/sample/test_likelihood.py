@@ -119,7 +119,7 @@ def test_corrector_bias_is_the_formula(size):
 
     def corrected(x, noise):
         context = StepContext(
-            OPERATOR, WHITE, t, t, None, [], lambda: noise, lambda w, at: denoiser.denoise(OPERATOR, w, at)
+            OPERATOR, WHITE, t, t, None, [], lambda: noise, lambda w, at: denoiser.denoise(OPERATOR, w, at), denoiser.parts
         )
         return sampler.step(x, context)
 

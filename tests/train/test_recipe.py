@@ -57,7 +57,7 @@ def test_values_are_read_as_yaml_has_them():
         ({"train": {"condition_dropout": 1}}, "train.condition_dropout must lie in [0, 1), got 1.0"),
         (
             {"train": {"time_sampling": "even"}},
-            "train.time_sampling must be one of lognormal, uniform, importance, got 'even'",
+            "train.time_sampling must be one of lognormal, uniform, schedule, importance, got 'even'",
         ),
         ({"train": {"regularizers": {"bond": 1}}}, "train.regularizers: molecules have smoothness, "),
         ({"optimizer": None}, "optimizer: expected a mapping, got None"),

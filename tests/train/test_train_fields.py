@@ -208,7 +208,7 @@ def test_field_files_are_checked(tmp_path):
         ({"data": {"kind": "field"}}, "molecules, fields"),
         ({"data": {"kind": "fields"}, "model": {"kind": "conformer"}}, "fields take one of graph"),
         ({"data": {"kind": "fields"}, "model": {"depths": [1]}}, "model.depths: no such key"),
-        ({"train": {"time_sampling": "often"}}, "lognormal, uniform, importance"),
+        ({"train": {"time_sampling": "often"}}, "lognormal, uniform, schedule, importance"),
         ({"train": {"objectives": {"mse": 1.0}}}, "F, eps, score, x0"),
         ({"train": {"time_weight": "snr"}}, "min_snr"),
         ({"data": {"kind": "fields"}, "train": {"regularizers": {"bonds": 1.0}}}, "fields have smoothness"),

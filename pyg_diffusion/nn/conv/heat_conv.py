@@ -3,8 +3,12 @@
 import torch
 from torch import Tensor, nn
 from torch_geometric.nn.dense.linear import Linear
+from torch_geometric.typing import Adj
+from torch_geometric.utils import is_sparse, to_edge_index
 
-from ...spectral import LaplacianOperator
+from ...spectral import ChebyshevOperator, DenseOperator, Laplacian, LaplacianOperator
+
+DENSE_NODES = 512  # of the largest graph, as in data.laplacian_operator, up to which its spectrum is worth having
 
 
 class HeatConv(nn.Module):
@@ -21,10 +25,21 @@ class HeatConv(nn.Module):
         out_channels: size of each output sample.
         low, high: first and last of the initial times s_c u.
 
+    It takes edges as PyG's layers do, of an undirected graph, both directions of each, and makes an operator of them at each
+    call; where one is at hand, as for a graph that many calls have in common, it goes in their place.
+
     Shapes:
-        - input: node features `[N, in_channels]`, its `LaplacianOperator`, and u `[num_graphs, 1]` (optional, 1), the
-          unit of λ in each graph, such as its mean degree, which makes the layer blind to the scale of edge weights
+        - input: node features `[N, in_channels]`; edges `[2, E]` or a sparse adjacency, with weights `[E]` >= 0 and each
+          node's graph `[N]` (both optional), or a `LaplacianOperator`; and u `[num_graphs, 1]` (optional, 1), the unit of λ
+          in each graph, such as its mean degree, which makes the layer blind to the scale of edge weights
         - output: `[N, out_channels]`
+
+    Example:
+        >>> import torch
+        >>> from pyg_diffusion import HeatConv
+        >>> edges = torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]])
+        >>> HeatConv(4, 8)(torch.randn(3, 4), edges).shape
+        torch.Size([3, 8])
     """
 
     def __init__(self, in_channels: int, out_channels: int, low: float = 0.25, high: float = 256.0):
@@ -39,7 +54,19 @@ class HeatConv(nn.Module):
         share = torch.linspace(0, 1, self.out_channels)
         self.log_time.data.copy_(torch.tensor(self.low).log() * (1 - share) + torch.tensor(self.high).log() * share)
 
-    def forward(self, x: Tensor, operator: LaplacianOperator, unit: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        edge_index: Adj | LaplacianOperator,
+        edge_weight: Tensor | None = None,
+        batch: Tensor | None = None,
+        unit: Tensor | None = None,
+    ) -> Tensor:
+        operator = edge_index
+        if not isinstance(operator, LaplacianOperator):
+            operator = _operator(operator, x, edge_weight, batch)
+        elif edge_weight is not None or batch is not None:
+            raise ValueError("an operator has its edge weights and its batch in it; give them with edge_index")
         time = self.log_time.exp().to(operator.dtype)
 
         def heat(lam: Tensor) -> Tensor:
@@ -50,3 +77,13 @@ class HeatConv(nn.Module):
 
     def __repr__(self) -> str:
         return f"{self.__class__.__name__}({self.in_channels}, {self.out_channels})"
+
+
+def _operator(edges: Adj, x: Tensor, edge_weight: Tensor | None, batch: Tensor | None) -> LaplacianOperator:
+    """Of the Laplacian of these edges, exact up to `DENSE_NODES`."""
+    if is_sparse(edges):
+        edges, edge_weight = to_edge_index(edges)
+    laplacian = Laplacian.from_edges(edges, x.size(0), edge_weight, batch)
+    dense = int(laplacian.sizes.max()) <= DENSE_NODES
+    operator = DenseOperator.from_laplacian(laplacian) if dense else ChebyshevOperator(laplacian)
+    return operator.to(x.device, x.dtype if x.dtype == torch.float64 else torch.float32)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..base import Options, Task
-from ..options import add_drawing, at_least
+from ..options import add_drawing, add_recording, at_least
 
 if TYPE_CHECKING:
     from ...denoise import Denoiser
@@ -53,6 +53,7 @@ class Fields(Task):
             options.add_argument("-n", type=at_least(1), default=10, metavar="N", help="fields, 10 if not given")
             add_drawing(options, 50, "exponential2")
             options.add_argument("--keep", metavar="FIELD.npy", help="known values, NaN where free")
+            add_recording(options, "HDF5")
         if command == "evaluate":
             options.add_argument("--baselines", action="store_true", help="score simple generators beside it")
 
@@ -67,17 +68,25 @@ class Fields(Task):
         return evaluate(args)
 
     def plot(self, args: argparse.Namespace, target: Path) -> None:
-        from .plot import plot_evaluation, plot_fields
+        from ..trajectories import kind_in
+        from .plot import plot_evaluation, plot_fields, plot_trajectory
 
         source = Path(args.source)
-        (plot_fields if source.suffix in SUFFIXES else plot_evaluation)(source, target)
+        if source.suffix not in SUFFIXES:
+            plot_evaluation(source, target)
+        else:
+            (plot_trajectory if kind_in(source) else plot_fields)(source, target)
 
     def owns(self, path: Path) -> bool:
         if path.suffix == ".json":
             from ...files import json_of
 
             return json_of(path).get("kind") == self.name
-        return path.suffix in SUFFIXES
+        if path.suffix not in SUFFIXES:
+            return False
+        from ..trajectories import kind_in
+
+        return kind_in(path) in (None, self.name)
 
 
 TASK = Fields()

@@ -9,7 +9,7 @@ from torch import Tensor
 from ...data.field_file import grid_of
 from ...denoise import Denoiser
 from ...generate import DrawsSignals, Energy, GraphGenerator, Job, Steering
-from ...sample import Exponential
+from ...sample import Exponential, Recording, Trajectory
 from ...weights_io import Card
 
 
@@ -17,13 +17,14 @@ class FieldGenerator(GraphGenerator[Job]):
     """Samples fields on the grid that the weights were trained on.
 
     Args:
-        denoiser, card, sampler, steps, device, compile: as for `GraphGenerator`; 50 steps by `Exponential(2)`: there
-            ancestral sampling loses a quarter of the variance of a Gaussian field, taking D for S_0 over long steps, the
-            exponential integrator 2 %.
+        denoiser, card, sampler, steps, device, compile, grid, temperature: as for `GraphGenerator`; 50 steps by
+            `Exponential(2)`: there ancestral sampling loses a quarter of the variance of a Gaussian field, taking D for S_0
+            over long steps, the exponential integrator 2 %.
         max_nodes: a batch holds no more than this many nodes; bounds the memory.
 
     Attributes:
         evaluations: network evaluations that every field of the latest `sample` took.
+        trajectories: of the fields of the latest `sample`, where it was told to record them.
 
     Example:
         >>> from pyg_diffusion import FieldGenerator
@@ -52,8 +53,11 @@ class FieldGenerator(GraphGenerator[Job]):
         device: str | None = None,
         max_nodes: int = 65_536,
         compile: bool = False,
+        grid: str | None = None,
+        temperature: float = 1.0,
     ):
-        super().__init__(denoiser, card, sampler, steps, device, max_nodes, compile)
+        super().__init__(denoiser, card, sampler, steps, device, max_nodes, compile, grid, temperature)
+        self.trajectories: list[Trajectory] = []
 
     def default_sampler(self) -> DrawsSignals:
         return Exponential(2)
@@ -68,6 +72,7 @@ class FieldGenerator(GraphGenerator[Job]):
         energy_limit: float = 0.5,
         fixed: np.ndarray | Tensor | None = None,
         progress: Callable[[int], object] | None = None,
+        record: Recording | None = None,
     ) -> Tensor:
         """n fields `[n, N, C]` on the CPU. The noise of a field depends on (seed, its number) alone, not on the batching.
 
@@ -78,9 +83,11 @@ class FieldGenerator(GraphGenerator[Job]):
             energy_limit: largest change of a node by the energy per evaluation.
             fixed: a field `[N, C]` or `[*shape, C]` of known values, NaN at nodes to generate (`sample.Inpainted`).
             progress: called with the number of fields finished.
+            record: keep how they were drawn, in `trajectories`.
 
         Raises:
-            ValueError: an argument is out of range, or the model was not conditioned on what is asked.
+            ValueError: an argument is out of range, the model was not conditioned on what is asked, or there is no room for
+                so many trajectories.
             RuntimeError: not even one field fits into the memory, or what is to be kept cannot be.
         """
         if n < 1 or seed < 0:
@@ -98,6 +105,7 @@ class FieldGenerator(GraphGenerator[Job]):
         if asked is not None:
             grid.condition = asked
         jobs = [Job(data=grid, key=(k,)) for k in range(n)]
-        self.draw_all(jobs, channels, seed, Steering(guidance, energy, energy_limit), progress)
+        self.draw_all(jobs, channels, seed, Steering(guidance, energy, energy_limit), progress, record)
         self.evaluations = max(job.evaluations for job in jobs)
+        self.trajectories = [job.trajectory for job in jobs if job.trajectory is not None]
         return torch.from_numpy(np.stack([job.signal for job in jobs if job.signal is not None]))

@@ -6,9 +6,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 
-from ...data.field_file import read_fields
+from ...data import laplacian_operator
+from ...data.field_file import grid_of, read_fields
 from ...files import json_of
 from ...plot import REFERENCE
+from ..trajectories import read_trajectories
+from ..trajectory_plot import draw_trajectories
 from .evaluate import ERRORS, FLOOR, draw_fields
 
 
@@ -46,7 +49,9 @@ def _draw_field(axis: Axes, field: np.ndarray, spacing: float, limit: float) -> 
         axis.set_ylim(-limit, limit)
         return
     length = np.linalg.norm(field, axis=-1) if field.shape[-1] > 1 else field[..., 0]
-    axis.imshow(length, cmap="viridis" if field.shape[-1] > 1 else "coolwarm", vmin=None, vmax=limit)
+    colours = "viridis" if field.shape[-1] > 1 else "coolwarm"
+    lowest = None if field.shape[-1] > 1 else -limit
+    axis.imshow(length, cmap=colours, vmin=lowest, vmax=limit, interpolation="nearest")
     if field.shape[-1] > 1:
         step = max(1, len(field) // 16)
         i, j = (a[::step, ::step] for a in np.mgrid[: field.shape[0], : field.shape[1]])
@@ -69,3 +74,19 @@ def plot_fields(source: Path, target: Path, count: int = 6) -> None:
         line[0].set_title(name, fontsize=9, loc="left")
     figure.savefig(target, dpi=120)
     plt.close(figure)
+
+
+def plot_trajectory(source: Path, target: Path) -> None:
+    """Frames of the first field, and of all the distance to the end and the smoothness of D."""
+    found, data = read_trajectories(source)
+    operator = laplacian_operator(grid_of(data))
+    limit = float(found[0].denoised[-1].norm(dim=-1).max())
+    smoothness = []
+    for path in found:  # tr DᵀLD / |D|²
+        energy = [float((d * operator.apply(lambda lam: lam, d)).sum() / d.square().sum()) for d in path.denoised]
+        smoothness.append(np.array(energy))
+
+    def drawing(axis: Axes, x: np.ndarray) -> None:
+        _draw_field(axis, x.reshape(*data["shape"], -1), float(np.mean(data["spacing"])), limit)
+
+    draw_trajectories(found, target, drawing, "", along=("smoothness of D, tr DᵀLD / |D|²", smoothness))

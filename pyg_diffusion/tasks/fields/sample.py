@@ -16,6 +16,8 @@ from ...denoise import Denoiser
 from ...terms import bind
 from ...weights_io import Card
 from ..options import drawing_options, guides
+from ..trajectories import recording_of, write_trajectories
+from . import SUFFIXES
 from .generator import FieldGenerator
 
 
@@ -33,6 +35,7 @@ def sample(args: argparse.Namespace, denoiser: Denoiser, card: Card, terms: Sequ
         except (OSError, ValueError) as error:
             raise UsageError(f"--keep {args.keep}: not a .npy array ({error})") from error
     Output(args.output)  # can it be written?
+    record = recording_of(args, SUFFIXES)
     report = Output(args.report) if args.report else None
     generator = FieldGenerator(denoiser, card, **drawing_options(args, card))
     start = time.perf_counter()
@@ -45,9 +48,13 @@ def sample(args: argparse.Namespace, denoiser: Denoiser, card: Card, terms: Sequ
             partial(bind, guiding) if guiding else None,
             fixed=fixed,
             progress=bar.update,
+            record=record,
         )
     seconds, spent = time.perf_counter() - start, generator.evaluations
     write_fields(args.output, x, card.data)
+    if record is not None:
+        write_trajectories(args.trajectory, generator.trajectories, card.data)
+        say(f"{args.trajectory}: {args.n} trajectories of {len(generator.trajectories[0].t)} frames")
     if report is not None:
         with report:
             report.write(json.dumps({"fields": args.n, "seconds": seconds, "evaluations": spent}, indent=1) + "\n")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..base import Options, Task
-from ..options import at_least
+from ..options import add_recording, at_least
 
 if TYPE_CHECKING:
     from ...denoise import Denoiser
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .generator import MatrixInverter
 
 LANDSCAPES, STEPS = 10, 10
+SUFFIXES = (".h5", ".hdf5")  # of trajectories
 
 
 class Matrices(Task):
@@ -50,6 +51,7 @@ class Matrices(Task):
                 "--landscapes", type=at_least(2), default=LANDSCAPES, metavar="K", help="times from noise to signal"
             )
             options.add_argument("--descents", type=at_least(1), default=STEPS, metavar="K", help="steps on each landscape")
+            add_recording(options, "HDF5")
 
     def sample(self, args: argparse.Namespace, denoiser: Denoiser, card: Card) -> int:
         from .sample import sample
@@ -62,16 +64,20 @@ class Matrices(Task):
         return evaluate(args)
 
     def plot(self, args: argparse.Namespace, target: Path) -> None:
-        from .plot import plot_evaluation, plot_matrices
+        from .plot import plot_evaluation, plot_matrices, plot_trajectory
 
         source = Path(args.source)
-        (plot_matrices if source.suffix == ".npy" else plot_evaluation)(source, target)
+        {".npy": plot_matrices, ".json": plot_evaluation}.get(source.suffix, plot_trajectory)(source, target)
 
     def owns(self, path: Path) -> bool:
         if path.suffix == ".json":
             from ...files import json_of
 
             return json_of(path).get("kind") == self.name
+        if path.suffix in SUFFIXES:
+            from ..trajectories import kind_in
+
+            return kind_in(path) == self.name
         return path.suffix == ".npy"
 
 

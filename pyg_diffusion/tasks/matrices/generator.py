@@ -9,7 +9,7 @@ from torch_geometric.data import Batch, Data
 
 from ...denoise import Denoiser
 from ...generate import GraphGenerator, Job
-from ...sample import LandscapeDescent
+from ...sample import LandscapeDescent, Recording, Trajectory
 from ...spectral import GridOperator
 from ...weights_io import Card
 from . import LANDSCAPES, STEPS
@@ -26,6 +26,7 @@ class MatrixInverter(GraphGenerator[Job]):
 
     Attributes:
         evaluations: network evaluations that every matrix of the latest `invert` took.
+        trajectories: of the latest `invert`, where it was told to record them, one frame a step.
 
     Example:
         >>> import torch
@@ -58,18 +59,24 @@ class MatrixInverter(GraphGenerator[Job]):
         if landscapes < 2:
             raise ValueError(f"landscapes must be at least 2, got {landscapes}")
         super().__init__(denoiser, card, LandscapeDescent(steps), landscapes, device, max_entries)
+        self.trajectories: list[Trajectory] = []
 
     def operator(self, batch: Batch) -> GridOperator:
         n = round((batch.num_nodes / batch.num_graphs) ** 0.5)
         return GridOperator((n, n), "complete", num_graphs=batch.num_graphs, device=batch.matrix.device)
 
     def invert(
-        self, matrices: np.ndarray | Tensor, seed: int = 0, progress: Callable[[int], object] | None = None
+        self,
+        matrices: np.ndarray | Tensor,
+        seed: int = 0,
+        progress: Callable[[int], object] | None = None,
+        record: Recording | None = None,
     ) -> Tensor:
         """Estimates of A⁻¹, float32 `[S, n, n]` for `[S, n, n]`, `[n, n]` for one. Noise depends on (seed, number) alone.
 
         Raises:
-            ValueError: not square, not finite, or (nearly) singular in float32: there is no inverse to estimate.
+            ValueError: not square, not finite, or (nearly) singular in float32: there is no inverse to estimate; or no room
+                for so many trajectories.
             RuntimeError: not even one matrix fits into the memory.
         """
         a = torch.as_tensor(np.asarray(matrices), dtype=torch.float32)
@@ -82,7 +89,8 @@ class MatrixInverter(GraphGenerator[Job]):
             if float(torch.linalg.cond(matrix.double())) > 1 / torch.finfo(torch.float32).eps:
                 raise ValueError(f"matrix {k} is singular to float32: it has no inverse")
         jobs = [Job(data=Data(matrix=m.reshape(-1, 1), num_nodes=m.numel()), key=(k,)) for k, m in enumerate(batch)]
-        self.draw_all(jobs, 1, seed, progress=progress)
+        self.draw_all(jobs, 1, seed, progress=progress, record=record)
         self.evaluations = max((job.evaluations for job in jobs), default=0)
+        self.trajectories = [job.trajectory for job in jobs if job.trajectory is not None]
         out = [torch.from_numpy(job.signal).view(batch.shape[1:]) for job in jobs if job.signal is not None]
         return batch if not out else out[0] if a.dim() == 2 else torch.stack(out)

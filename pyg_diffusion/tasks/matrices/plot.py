@@ -4,8 +4,11 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
 
 from ...files import json_of
+from ..trajectories import read_trajectories
+from ..trajectory_plot import draw_trajectories
 from .evaluate import MEASURES, OURS
 from .files import read_matrices
 
@@ -42,3 +45,15 @@ def plot_evaluation(source: Path, target: Path) -> None:
         axis.legend(fontsize=8)
     figure.savefig(target, dpi=120)
     plt.close(figure)
+
+
+def plot_trajectory(source: Path, target: Path) -> None:
+    """Frames of the first descent, and of all the distance to the end."""
+    found, _ = read_trajectories(source)
+    limit = float(found[0].denoised[-1].abs().max())
+
+    def drawing(axis: Axes, x: np.ndarray) -> None:
+        axis.imshow(x.reshape(round(len(x) ** 0.5), -1), cmap="RdBu", vmin=-limit, vmax=limit)
+        axis.axis("off")
+
+    draw_trajectories(found, target, drawing, "")

@@ -11,6 +11,8 @@ from tqdm import tqdm
 from ...console import Output, UsageError, say
 from ...denoise import Denoiser
 from ...weights_io import Card
+from ..trajectories import recording_of, write_trajectories
+from . import SUFFIXES
 from .files import read_matrices
 from .generator import MatrixInverter
 
@@ -22,14 +24,18 @@ def sample(args: argparse.Namespace, denoiser: Denoiser, card: Card) -> int:
     matrices = read_matrices(args.inputs[0])
     single = np.load(args.inputs[0], allow_pickle=False, mmap_mode="r").ndim == 2
     Output(args.output, args.inputs)  # can it be written?
+    record = recording_of(args, SUFFIXES)
     report = Output(args.report) if args.report else None
     inverter = MatrixInverter(denoiser, card, args.landscapes, args.descents, device=args.device)
     start = time.perf_counter()
     with tqdm(desc="matrices", total=len(matrices), disable=args.quiet, file=sys.stderr, dynamic_ncols=True) as bar:
-        out = inverter.invert(matrices, args.seed, bar.update).numpy()
+        out = inverter.invert(matrices, args.seed, bar.update, record).numpy()
     seconds, spent = time.perf_counter() - start, inverter.evaluations
     with open(args.output, "wb") as stream:
         np.save(stream, out[0] if single else out)
+    if record is not None:
+        write_trajectories(args.trajectory, inverter.trajectories, card.data)
+        say(f"{args.trajectory}: {len(matrices)} trajectories of {len(inverter.trajectories[0].t)} frames")
     if report is not None:
         with report:
             text = {"matrices": len(matrices), "seconds": seconds, "evaluations": spent}

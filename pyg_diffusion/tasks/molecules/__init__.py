@@ -100,13 +100,20 @@ class Molecules(Task):
     def plot(self, args: argparse.Namespace, target: Path) -> None:
         from .plot import plot_evaluation
 
+        if args.source.lower().endswith((".sdf", ".xyz")):
+            from .trajectory_plot import plot_trajectory
+
+            if args.generated or args.reference:
+                raise UsageError("--generated and --reference are for an evaluation")
+            plot_trajectory(Path(args.source), target)
+            return
         if bool(args.generated) != bool(args.reference):
             raise UsageError("--generated and --reference go together")
         plot_evaluation(Path(args.source), target, args.generated, args.reference)
 
     def owns(self, path: Path) -> bool:
         name = path.name.lower().removesuffix(".gz").removesuffix(".bz2").removesuffix(".xz")
-        return name.endswith((".sdf", ".sd", ".mol"))
+        return name.endswith((".sdf", ".sd", ".mol", ".xyz"))
 
 
 TASK = Molecules()

@@ -92,6 +92,8 @@ def _join(
             number = len(own.positions) // copies
             reason = own.problem or "no sound conformer of right stereo"
             result.problem = reason if not _many(parts) else f"fragment {part.name}: {reason}"
+        if not _many(parts):
+            result.trajectories = own.trajectories[:number]
         if own.confidence is not None:
             least = own.confidence[: number * copies].reshape(number, copies).min(1)
             confidence = np.minimum(confidence[:number], least)

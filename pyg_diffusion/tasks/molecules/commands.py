@@ -3,6 +3,7 @@
 import argparse
 import json
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 
@@ -93,9 +94,11 @@ def sample(args: argparse.Namespace, denoiser: Denoiser, card: Card, terms: Sequ
 
     from ...chem.finish import Finish
     from ...chem.formats import writer_of
+    from ..trajectories import recording_of
     from .embed import OVERSAMPLE
     from .generator import ConformerGenerator
     from .sample import sample_records
+    from .trajectory import SUFFIXES, TrajectoryFile
 
     if args.max_isomers and args.stereo == "sample":
         raise UsageError("--max-isomers goes with --stereo enumerate")
@@ -107,12 +110,17 @@ def sample(args: argparse.Namespace, denoiser: Denoiser, card: Card, terms: Sequ
     except ValueError as error:
         raise UsageError(str(error)) from error
     guiding, finish = guides(args, terms), Finish(args.relax, args.energies, args.prune)
+    record = recording_of(args, SUFFIXES)
     options = drawing_options(args, card) | {"confidence": not args.no_confidence, "unsound": args.unsound}
     generator = ConformerGenerator(denoiser, card, **options)
     skipped = Skipped()
     n, per_record = args.n
     report = Output(args.report) if args.report else None
-    with Output(args.output, args.inputs) as out:
+    with ExitStack() as stack:
+        out = stack.enter_context(Output(args.output, args.inputs))
+        trace = None if record is None else TrajectoryFile(args.trajectory, record)
+        if trace is not None:
+            stack.enter_context(trace.out)
         tally = sample_records(
             generator,
             args.inputs,
@@ -134,6 +142,7 @@ def sample(args: argparse.Namespace, denoiser: Denoiser, card: Card, terms: Sequ
             finish=finish,
             max_isomers=(args.max_isomers or 32) if args.stereo == "enumerate" else None,
             write=write,
+            trace=trace,
         )
     if report is not None:
         with report:
@@ -141,6 +150,8 @@ def sample(args: argparse.Namespace, denoiser: Denoiser, card: Card, terms: Sequ
     skipped.summary(tally.molecules, "molecules")
     for line in tally.lines():
         say(line)
+    if trace is not None:
+        say(f"{args.trajectory}: {trace.written} trajectories")
     return status(tally.conformers > 0, bool(skipped.rows), args.strict)
 
 

@@ -12,6 +12,7 @@ from ...chem.acceptance import Acceptance
 from ...chem.ideal import Ideal
 from ...chem.mend import mend
 from ...generate import Job
+from ...sample import Trajectory
 from .two_stages import SecondStage
 
 NEAR, HOPELESS = 0.1, 1.0  # steps of `chem.soundness` per atom: what is mended at once, and what never is
@@ -37,6 +38,8 @@ class Conformers:
         notes: warnings about the molecule, such as elements the model never saw.
         problem: why there is none, where there is none.
         faults: what is unsound about each, "" for sound ones; only a generator that keeps unsound conformers has others.
+        trajectories: how each was drawn, about its centre, where that was asked for; of two stages the first, so of the
+            skeleton's atoms.
         confidence: of each, in (0, 1], a rank: 1 / (1 + c / .1 Å) with c as in `sample.confidence`, over heavy atoms, over
             all where there is one heavy atom or none; at most .1 for unsound ones; None where it was not asked for.
     """
@@ -52,6 +55,7 @@ class Conformers:
     problem: str = ""
     confidence: np.ndarray | None = None
     faults: list[str] = field(default_factory=list)
+    trajectories: list[Trajectory] = field(default_factory=list)
 
     @classmethod
     def none(cls, atoms: int, asked: int, notes: Sequence[str] = (), problem: str = "") -> "Conformers":
@@ -63,6 +67,7 @@ class Conformers:
         self.positions = self.positions[list(chosen)]
         self.confidence = None if self.confidence is None else self.confidence[list(chosen)]
         self.faults = [self.faults[k] for k in chosen]
+        self.trajectories = [self.trajectories[k] for k in chosen] if self.trajectories else []
 
 
 @dataclass(kw_only=True)
@@ -75,7 +80,7 @@ class ConformerJob(Job):
         second: what completes a skeleton.
         confidence: that it has.
         excess: of `signal` beyond the bounds of soundness; 0 where it is sound.
-        miss: the nearest to soundness of the draws that were not.
+        miss: the nearest to soundness of the draws that were not; how it was drawn is `path_of_miss`.
         incurable: whether mending that did not help.
     """
 
@@ -85,6 +90,7 @@ class ConformerJob(Job):
     confidence: float = math.nan
     excess: float = math.inf
     miss: np.ndarray | None = None
+    path_of_miss: Trajectory | None = None
     incurable: bool = False
 
     @property
@@ -124,6 +130,7 @@ class Judges:
             for job, fits, good, beyond in zip(own, right, sound, excess, strict=True):
                 if fits and beyond < job.excess:
                     job.excess, job.miss, job.incurable = float(beyond), job.signal, False
+                    job.path_of_miss = job.trajectory
                 if not good:
                     job.signal = None
 
@@ -138,7 +145,7 @@ class Judges:
             for job, position, good in zip(own, healed, sound, strict=True):
                 job.incurable = not good
                 if good:
-                    job.signal, job.excess = position, 0.0
+                    job.signal, job.trajectory, job.excess = position, job.path_of_miss, 0.0
                     self.results[k].mended += 1
 
     def left(self, jobs: Sequence[ConformerJob], late: bool) -> list[ConformerJob]:
@@ -154,6 +161,7 @@ class Judges:
         made = [(job, job.signal) for job in jobs if job.signal is not None]
         result.positions = np.stack([signal for _, signal in made])
         result.faults = [judge.words(signal) if job.excess else "" for job, signal in made]
+        result.trajectories = [job.trajectory for job, _ in made if job.trajectory is not None]
         if rated:
             confidence = np.array([job.confidence for job, _ in made])
             result.confidence = doubted(confidence, np.array([job.excess for job, _ in made]))

@@ -32,10 +32,14 @@ class ConformerItems(Dataset):
     in `exact`, `label_index [P·N]`, the permutations of `automorphisms` one after the other, and `label_batch [P]`, 0 that
     becomes the number of the graph in a batch; with "ensemble", `ensemble_pos [K·N, 3]` and `ensemble_batch [K]`, all
     conformers of the molecule at its level in the store.
+
+    Attributes:
+        lowest: items also hold `reference [N, 3]`, the conformer of the lowest energy at this level in the store.
     """
 
     def __init__(self, stores: list[MoleculeStore], index: np.ndarray, skeletons: bool = False, exact: Sequence[str] = ()):
         self.stores, self.index, self.skeletons, self.exact = stores, index, skeletons, tuple(exact)
+        self.lowest = False
         self._labels: dict[tuple[int, int], Tensor] = {}  # found once per molecule and process
 
     def __len__(self) -> int:
@@ -44,10 +48,11 @@ class ConformerItems(Dataset):
     def __getitem__(self, k: int) -> MoleculeData:
         store, molecule, conformer = self.index[k].tolist()
         chosen = [conformer]
-        if "ensemble" in self.exact:
+        if "ensemble" in self.exact or self.lowest:
             levels = self.stores[store].levels_of(molecule)
             chosen = [k for k, level in enumerate(levels) if level == levels[conformer]]
         found = self.stores[store].molecule(molecule, chosen)
+        energies = found.energies
         if self.skeletons:
             found = skeleton(found).molecule
         data = found.data(chosen.index(conformer))
@@ -59,6 +64,10 @@ class ConformerItems(Dataset):
         if "ensemble" in self.exact:
             data.ensemble_pos = torch.from_numpy(np.concatenate(found.pos))
             data.ensemble_batch = torch.zeros(len(chosen), dtype=torch.long)
+        if self.lowest:
+            known = [k for k, energy in enumerate(energies) if np.isfinite(energy)]
+            best = min(known, key=energies.__getitem__, default=chosen.index(conformer))
+            data.reference = torch.from_numpy(found.pos[best])
         return data
 
     def sizes(self) -> np.ndarray:
@@ -131,6 +140,7 @@ class ConformerDataModule(SignalDataModule):
             raise RecipeError(f"{config.val_store}: no conformers to validate on")
         repeat = np.array(config.repeat or [1] * len(self.stores))
         self.train = self.items(self.stores, np.repeat(index, repeat[index[:, 0]], axis=0), second, exact)
+        self.train.lowest = config.reference == "lowest"
 
     def elements(self) -> list[int]:
         """Atomic numbers in the training conformers, sorted."""
@@ -179,6 +189,8 @@ class ConformerDataModule(SignalDataModule):
             length = batch.ptr.diff()[batch.ensemble_batch]
             rows = hand.repeat_interleave(length, output_size=batch.ensemble_pos.size(0))
             told.ensemble_pos = batch.ensemble_pos * rows[:, None]
+        if "reference" in batch:
+            told.reference = batch.reference * torch.where(mirror, -1.0, 1.0)[batch.batch, None]
         if self.conditioned:
             told.condition = properties(self.conditioned, *to_dense_batch(pos, batch.batch))
         return laplacian_operator(batch, DenseOperator.from_laplacian), pos, told

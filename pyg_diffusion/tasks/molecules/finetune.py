@@ -34,7 +34,7 @@ def finetune_recipe(
             "val_fraction": 0.1,
             "hydrogens": card.data.get("hydrogens", "first"),
         },
-        "process": card.process,
+        "process": {k: v for k, v in card.process.items() if k != "knots"},
         "model": model,
         "optimizer": {"lr": 3e-4, "muon_lr": 3e-3, "warmup": 20, "ema": 0.99},
         "train": {"init_from": source, "max_minutes": minutes, "val_every": 100},

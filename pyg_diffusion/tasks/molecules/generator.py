@@ -13,7 +13,6 @@ from torch import Tensor
 from torch_geometric.data import Batch
 
 from ...chem.acceptance import Acceptance
-from ...chem.conformers import coincident
 from ...chem.fragments import fragments
 from ...chem.ideal import Ideal
 from ...chem.parts import not_drawn, parts_of
@@ -23,12 +22,13 @@ from ...denoise import Denoiser
 from ...generate import DrawsSignals, Energy, GraphGenerator, Steering
 from ...nn import HydrogenNet
 from ...nn.hydrogen_net import DRAWS
-from ...sample import Counted, Inpainted, ParticleGuided, Steered, steer, time_grid
+from ...sample import Counted, Inpainted, ParticleGuided, Recording, Steered, steer
 from ...sample.confidence import uncertainty
 from ...spectral import DenseOperator, LaplacianOperator
 from ...weights_io import SHIPPED, Card, load_pretrained
 from .apart import sample_apart
 from .conformers import HOPELESS, NEAR, Choice, ConformerJob, Conformers, Judges
+from .kept import known_atoms
 from .two_stages import SecondStage, complete
 
 CONFIDENCE_SCALE = 0.1  # Å; a conformer that denoising moves by this has confidence 1/2
@@ -54,6 +54,7 @@ class Asked:
     steering: Repelled
     level: str
     progress: Callable[[int], object] | None
+    record: Recording | None
 
 
 class ConformerGenerator(GraphGenerator[ConformerJob]):
@@ -63,8 +64,8 @@ class ConformerGenerator(GraphGenerator[ConformerJob]):
     gives each draw its hydrogens; otherwise all atoms are drawn at once.
 
     Args:
-        denoiser, card, sampler, steps, device, compile: as for `GraphGenerator`; 8 steps, ancestral by default, the best in
-            precision by benchmarks/conformers.py.
+        denoiser, card, sampler, steps, device, compile, grid, temperature: as for `GraphGenerator`; 8 steps, ancestral by
+            default, the best in precision by benchmarks/conformers.py.
         max_pairs: a batch holds no more than this many padded atom pairs; bounds the memory (about 2 kB each).
         confidence: give each conformer one, for two network evaluations more.
         unsound: what becomes of a conformer that is unsound after all attempts: "refuse" leaves it out, "keep" gives its
@@ -99,10 +100,12 @@ class ConformerGenerator(GraphGenerator[ConformerJob]):
         compile: bool = False,
         confidence: bool = True,
         unsound: str = "refuse",
+        grid: str | None = None,
+        temperature: float = 1.0,
     ):
         if unsound not in UNSOUND:
             raise ValueError(f"unsound must be one of {', '.join(UNSOUND)}, got {unsound!r}")
-        super().__init__(denoiser, card, sampler, steps, device, max_pairs, compile)
+        super().__init__(denoiser, card, sampler, steps, device, max_pairs, compile, grid, temperature)
         self.confidence, self.unsound = confidence, unsound
         self.two_stages = card.data.get("hydrogens") == "second"
         if self.two_stages and self.denoiser.second is None:
@@ -142,6 +145,7 @@ class ConformerGenerator(GraphGenerator[ConformerJob]):
         level: str | None = None,
         diversity: float = 0.0,
         choose: Choice | None = None,
+        record: Recording | None = None,
     ) -> list[Conformers]:
         """n sound conformers of every molecule, each of the stereo its graph asks for.
 
@@ -178,21 +182,23 @@ class ConformerGenerator(GraphGenerator[ConformerJob]):
                 again is drawn independently. Added to `energy`; `energy_limit` holds for the sum.
             choose: called with the index of each molecule, its conformers, `[k, N, 3]`, k <= n, and their
                 confidences `[k]` or None; returns which of them to keep.
+            record: keep how each conformer was drawn, in `Conformers.trajectories`: the draw that it is, or was mended from.
+                Molecules of several fragments, and of one atom or two, have none.
         """
         counts = [int(n)] * len(molecules) if isinstance(n, Integral) else [int(k) for k in n]  # type: ignore[union-attr]
         streams = range(int(first), int(first) + len(molecules)) if isinstance(first, Integral) else list(first)  # type: ignore[arg-type]
         wanted = self._checked(molecules, counts, seed, condition, guidance, diversity, level)
-        known, origins = _known(fixed, molecules)
+        known, origins = known_atoms(fixed, molecules)
         wholes = [parts_of(m, f) for m, f in zip(molecules, fixed or [None] * len(molecules), strict=True)]
         if any(len(parts) > 1 or len(parts[0].copies) > 1 or parts[0].closed for parts in wholes):
             draw = partial(
                 self.sample, seed=seed, max_attempts=max_attempts, guidance=guidance, energy=energy,
-                energy_limit=energy_limit, level=level, diversity=diversity,
+                energy_limit=energy_limit, level=level, diversity=diversity, record=record,
             )  # fmt: skip
             each = [condition] * len(molecules) if isinstance(condition, Mapping) else condition
             return sample_apart(self, draw, molecules, wholes, counts, seed, streams, progress, each, choose)
         steering = Repelled(guidance, energy, energy_limit, diversity)
-        asked = Asked(seed, streams, max_attempts, steering, level or next(iter(self.levels), ""), progress)
+        asked = Asked(seed, streams, max_attempts, steering, level or next(iter(self.levels), ""), progress, record)
         results = [Conformers.none(len(m.z), k, self.remarks(m)) for m, k in zip(molecules, counts, strict=True)]
         kept = None if known is None else [torch.isfinite(pos).all(1).numpy() for pos in known]
         judges = Judges([Acceptance(m) for m in molecules], results, kept)
@@ -200,6 +206,7 @@ class ConformerGenerator(GraphGenerator[ConformerJob]):
             job for k, count in enumerate(counts)
             for job in self._jobs(k, molecules[k], count, asked, wanted, None if known is None else known[k])
         ]  # fmt: skip
+        self.check(record, jobs, 3)
         tried = self._attempt(jobs, judges, asked)
         if self.confidence:
             for batch in self.batches([job for job in jobs if job.signal is not None]):
@@ -278,7 +285,7 @@ class ConformerGenerator(GraphGenerator[ConformerJob]):
                 tried[job.molecule] = attempt + 1
             if attempt:  # right stereo comes first, which a repulsion does not know of
                 steering = replace(steering, diversity=0.0)
-            draw = partial(self._draw, seed=asked.seed, attempt=attempt, steering=steering)
+            draw = partial(self._draw, seed=asked.seed, attempt=attempt, steering=steering, record=asked.record)
             for batch in self.batches(waiting, (lambda job: job.molecule) if steering.diversity else id):
                 for job in self.in_parts(batch, draw):
                     results[job.molecule].problem = job.problem
@@ -293,7 +300,7 @@ class ConformerGenerator(GraphGenerator[ConformerJob]):
             told(0 if last else before - len(waiting))  # the last were counted as given up
         for job in jobs if self.unsound == "keep" else ():
             if job.signal is None and not results[job.molecule].problem:
-                job.signal = job.miss
+                job.signal, job.trajectory = job.miss, job.path_of_miss
         return tried
 
     # The engine's parts that are otherwise for molecules
@@ -306,9 +313,9 @@ class ConformerGenerator(GraphGenerator[ConformerJob]):
         assert isinstance(operator, DenseOperator)
         return operator
 
-    def times(self) -> Tensor:
+    def span(self) -> tuple[float, float]:
         end, start = self.denoiser.sde.schedule.t(torch.tensor(TAU_RANGE)).clamp(0, 1).tolist()
-        return time_grid(self.steps - 1, start, end) if start > end else time_grid(self.steps - 1)
+        return (start, end) if start > end else (1.0, 0.0)
 
     def steered(
         self,
@@ -332,9 +339,9 @@ class ConformerGenerator(GraphGenerator[ConformerJob]):
     def settled(self, denoiser: Denoiser | Steered, operator: LaplacianOperator, x: Tensor) -> Tensor:
         return denoiser.place(operator, x) if isinstance(denoiser, Inpainted) else x
 
-    def _draw(self, jobs: list[ConformerJob], seed: int, attempt: int, steering: Repelled) -> None:
+    def _draw(self, jobs: list[ConformerJob], seed: int, attempt: int, steering: Repelled, record: Recording | None) -> None:
         """Draw all atoms of the jobs' conformers in place."""
-        self.draw(jobs, 3, seed, (attempt,), steering)
+        self.draw(jobs, 3, seed, (attempt,), steering, record)
         drawn = [job.signal for job in jobs if job.signal is not None]
         if self.two_stages:
             drawn = self._completed(jobs, drawn, attempt, seed)
@@ -368,34 +375,3 @@ class ConformerGenerator(GraphGenerator[ConformerJob]):
         for job, value in zip(jobs, (1 / (1 + move / CONFIDENCE_SCALE)).tolist(), strict=True):
             job.confidence = value
             job.evaluations += counted.evaluations
-
-
-def _known(
-    fixed: Sequence[np.ndarray | None] | None, molecules: Sequence[Molecule]
-) -> tuple[list[Tensor] | None, list[np.ndarray | float]]:
-    """Positions of kept atoms about their centre, `[N, 3]` each, NaN at the others; and the centres.
-
-    Centred before it is cast: single precision has too few digits for a shape far from the origin.
-    """
-    origins: list[np.ndarray | float] = [0.0] * len(molecules)
-    if fixed is None:
-        return None, origins
-    if len(fixed) != len(molecules):
-        raise ValueError(f"{len(fixed)} fixed for {len(molecules)} molecules; give None for those without any")
-    known = []
-    for k, (molecule, positions) in enumerate(zip(molecules, fixed, strict=True)):
-        shape = len(molecule.z), 3
-        values = np.full(shape, np.nan) if positions is None else np.array(positions, dtype=float)
-        if values.shape != shape:
-            raise ValueError(f"{molecule.name or molecule.smiles!r}: fixed must be {shape}, got {values.shape}")
-        kept = np.isfinite(values).all(1)
-        if kept.any():
-            if pair := coincident(values[kept]):
-                one, other = np.flatnonzero(kept)[list(pair)]
-                raise ValueError(
-                    f"{molecule.name or molecule.smiles!r}: atoms {one + 1} and {other + 1} to keep lie in one place"
-                )
-            origins[k] = values[kept].mean(0)
-            values -= origins[k]
-        known.append(torch.from_numpy(values).float())
-    return known, origins

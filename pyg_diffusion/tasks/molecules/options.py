@@ -1,7 +1,7 @@
 """What the command line takes of molecules."""
 
 from ..base import Options
-from ..options import add_drawing, at_least, at_least_one, at_least_zero, positive
+from ..options import add_drawing, add_recording, at_least, at_least_one, at_least_zero, positive
 
 SURFACES = ["MMFF94s", "MMFF94s(eps=4)", "GFN2-xTB"]
 KINDS_OF_SPLIT = ["inchikey", "scaffold"]
@@ -50,6 +50,7 @@ def add_sample(p: Options) -> None:
         help="conformers per molecule, 10 if not given; 2x: twice the records that the input has of a molecule",
     )
     add_drawing(p, 8, "ancestral")
+    add_recording(p, "SDF or XYZ")
     p.add_argument("--keep", metavar="SMARTS", help="leave the atoms of the first match where the input has them")
     p.add_argument("--level", default=None, metavar="NAME", help="level of theory; the model's first if not given")
     p.add_argument(

@@ -27,6 +27,9 @@ class MoleculesData(DataSection):
     hydrogens: Literal["first", "second"] = "first"
     """first, with the atoms they are bound to, or second, drawn when those are known, so that the graph is the skeleton
     (`chem.skeleton`)"""
+    reference: Literal["drawn", "lowest"] = "drawn"
+    """of train.regularizers.reference: the conformer drawn, or that of the molecule with the lowest energy at its level in
+    the store, which is superposed (the one drawn where no energies are known)"""
     max_pairs: Counted = 80_000
     """a batch holds no more than this many padded atom pairs"""
 
@@ -58,6 +61,8 @@ def check(recipe: Recipe) -> None:
         )
     if unknown := sorted(set(model.conditions) - set(PROPERTIES)):
         raise RecipeError(f"model.conditions: no property {unknown[0]!r}; there are {', '.join(PROPERTIES)}")
+    if data.reference != "drawn" and "reference" not in train.regularizers:
+        raise RecipeError(f"data.reference: {data.reference} is for train.regularizers.reference, which is not asked for")
     where = f"train.exact_targets: {', '.join(asked)}:"
     if asked and "rotations" not in asked:
         raise RecipeError(f"{where} conformers are shown in random orientation, so name rotations as well")

@@ -26,6 +26,7 @@ from .conformers import Conformers
 from .embed import OVERSAMPLE
 from .generator import ConformerGenerator
 from .inputs import Entry, as_drawn, enumerated, input_records, unique_molecules, with_kept
+from .trajectory import TrajectoryFile
 
 CHUNK = 64  # molecules sampled together; results are written after each chunk
 
@@ -139,6 +140,7 @@ def sample_records(
     finish: Finish | None = None,
     max_isomers: int | None = None,
     write: RecordWriter = sdf_text,
+    trace: TrajectoryFile | None = None,
 ) -> Tally:
     """Sample every molecule of the inputs and write records in input order, chunk by chunk.
 
@@ -155,6 +157,7 @@ def sample_records(
         max_isomers: make at most so many stereoisomers of a molecule with unspecified stereo, n conformers of each; if
             None, n conformers of any stereo there.
         write: of the format that `out` is to have (`chem.formats.Format.write`).
+        trace: where to write how conformers were drawn.
     """
     entries: Iterable[Entry] = unique_molecules(input_records(inputs, say), skip, say)
     if keep is not None:
@@ -162,6 +165,8 @@ def sample_records(
     if per_record:
         entries = list(entries)  # the copies of a molecule are known at the end of the input
     entries = as_drawn(entries, say) if max_isomers is None else enumerated(entries, max_isomers, skip, say)
+    if trace is not None:
+        entries = trace.checked(entries, lambda e: n * e.copies if per_record else n)
     energy = partial(bind, terms) if terms else None
     tally = Tally(threads=torch.get_num_threads())
     start = time.perf_counter()
@@ -176,6 +181,7 @@ def sample_records(
             energy=energy,
             level=level,
             diversity=diversity,
+            record=None if trace is None else trace.record,
         )
         draw([], [])  # wrong options are no molecule's fault
         for first, chunk in _chunks(entries):
@@ -184,6 +190,8 @@ def sample_records(
             results = _drawn(draw, chunk, counts, first, oversample, keep is not None)
             for entry, count, result in zip(chunk, counts, results, strict=True):
                 tally.add(result, count)
+                if trace is not None:
+                    trace(entry, result)
                 texts = _finished(entry, count, result, finish or Finish(), write, attempts, tally, skip, say)
                 for text in texts:
                     out.write(text)
