@@ -26,7 +26,8 @@ from pyg_diffusion.chem.environment import MEASURES, Environment, near_pairs, ou
 from pyg_diffusion.chem.soundness import BOUNDS, FAMILIES
 from pyg_diffusion.data import Molecule, MoleculeStore
 
-TRIM = {"bond": 3e-3, "angle": 2e-4, "height": 5e-4, "twist": 7e-4, "acyl": 8e-3, "ring": 1e-3, "contact": 1e-4}
+TRIM = {"bond": 3e-3, "angle": 2e-4, "height": 5e-4, "twist": 7e-4, "ring": 1e-3, "contact": 1e-4}
+TRIM |= {"acyl": 4e-3, "amide": 8e-3}  # of twists; amides are planar, acyl imines and esters turn
 TRIM_ONE = 200  # of so many molecules one may be, whatever the share
 LEAST = 15  # molecules of a class
 TIGHTER = {**dict.fromkeys(FAMILIES, 0.1), "bond": 0.04}  # than the class above it by this share of its width, to be kept
@@ -119,7 +120,8 @@ def bounds(found: Extremes, parents: dict[str, dict[str, str]]) -> dict[str, dic
             if count < LEAST:
                 continue
             lows, highs = np.sort(np.array(values), axis=0).T
-            share = TRIM["acyl" if family == "twist" and "~" in name else family]
+            acyl = "amide" if "~N3" in name else "acyl"
+            share = TRIM[acyl if family == "twist" and "~" in name else family]
             dropped = max(int(share * count), int(count >= TRIM_ONE))
             low, high, middle = lows[dropped], highs[count - 1 - dropped], float(np.median(lows + highs)) / 2
             hydrogen = family == "angle" and re.search(r"[ /][-~=:]?H", name) is not None
