@@ -3,9 +3,9 @@
     E(x) = Σ_terms max(|v(x) - middle| - .15 half width, 0)² / step² + .02 Σ_atoms |x - x_0|²,   by damped Gauss-Newton steps
 
 over the terms that the gate (`soundness`) looks at, with its bounds. What has only an upper bound and keeps it, such as a
-height above a plane, may stay as it was: the atoms of a cage cannot be flat, and would draw it together. Mending heals a draw
-that is broken in a few places of many, as of chains longer than training has seen; a geometry that its graph does not allow
-stays unsound.
+height above a plane, may stay as it was: the atoms of a cage cannot be flat, and would draw it together. Mending heals a
+draw that is broken in a few places of many, as of chains longer than training has seen; a geometry that its graph does not
+allow stays unsound.
 """
 
 from collections.abc import Callable
