@@ -189,8 +189,8 @@ def posebusters_failures(mols: list[Chem.Mol], energy: bool = True) -> tuple[int
         parameters) does not fail the conformer; it is counted as "not run: name". PoseBusters raising on a conformer
         fails it, counted as "error".
 
-    Slow with the energy: it embeds 50 conformers per molecule (about 3 s for a drug-like one, once per process), repeats that
-    for every conformer where its embedding fails, and does not end for some strained rings, such as cyclononyne.
+    Slow with the energy: it embeds 50 conformers per molecule (3 s for a drug-like one, once per process), repeats that for
+    every conformer where its embedding fails, and does not end for some strained rings, such as cyclononyne.
     """
     from posebusters import PoseBusters  # slow to import (pandas), and optional
 
