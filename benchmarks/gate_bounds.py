@@ -26,16 +26,18 @@ from pyg_diffusion.chem.environment import MEASURES, Environment, near_pairs, ou
 from pyg_diffusion.chem.soundness import BOUNDS, FAMILIES
 from pyg_diffusion.data import Molecule, MoleculeStore
 
-TRIM = {"bond": 3e-3, "angle": 2e-4, "height": 5e-4, "twist": 7e-4, "acyl": 8e-3, "ring": 1e-3, "contact": 1e-4}
+TRIM = {"bond": 3e-3, "angle": 2e-4, "height": 5e-4, "twist": 7e-4, "ring": 1e-3, "contact": 1e-4}
+TRIM |= {"acyl": 4e-3, "amide": 8e-3}  # of twists; amides are planar, acyl imines and esters turn
 TRIM_ONE = 200  # of so many molecules one may be, whatever the share
 LEAST = 15  # molecules of a class
 TIGHTER = {**dict.fromkeys(FAMILIES, 0.1), "bond": 0.04}  # than the class above it by this share of its width, to be kept
 # Å, degrees: what an X-ray model may be off by more than a calculation, and how far another level of theory may lie.
 SCATTER = {"bond": 0.03, "angle": 9.5, "height": 0.08, "twist": 13.0, "ring": 0.06, "contact": 0.35}
-# Of the middle of a class of bonds of this kind: so far a length may be off in any case, less than the 15 % of a fault,
-# and less where a bond is stiff. X-ray models have hydrogens up to .1 Å too near, hydrogen bonds draw those of N and O as
-# far away.
-OFF = {"H": 0.1, "-": 0.13, "~": 0.135, ":": 0.115, "=": 0.12, "#": 0.085, "?": 0.13}
+# Of the middle of a class of bonds of this kind: so far below and above it a length may lie in any case, less than the 15 %
+# of a fault; less below, where forces grow faster, and where a bond is stiff. X-ray models have hydrogens up to .1 Å too
+# near, hydrogen bonds draw those of N and O as far away.
+BELOW = {"H": 0.1, "-": 0.115, "~": 0.11, ":": 0.1, "=": 0.085, "#": 0.065, "?": 0.115}
+ABOVE = {"H": 0.1, "-": 0.125, "~": 0.13, ":": 0.115, "=": 0.12, "#": 0.085, "?": 0.125}
 # Degrees: angles at hydrogens may in any case be as programs put them that add hydrogens to an X-ray model, by this much.
 MODELLED = 1.5
 DIGITS = {"bond": 3, "angle": 1, "height": 2, "twist": 1, "ring": 2, "contact": 2}
@@ -104,9 +106,9 @@ def _off(name: str) -> tuple[float, float]:
     """So far below and above the middle of its class a length may lie in any case."""
     ends = re.split("[-~=#:?]", name)
     if any(re.match("H1?( |$)", end) for end in ends):
-        return OFF["H"], OFF["H"] / (2 if any(end.startswith("C") for end in ends) else 1)
-    off = OFF[next(k for k in name[1:] if k in OFF)]
-    return off, off
+        return BELOW["H"], ABOVE["H"] / (2 if any(end.startswith("C") for end in ends) else 1)
+    kind = next(k for k in name[1:] if k in BELOW)
+    return BELOW[kind], ABOVE[kind]
 
 
 def bounds(found: Extremes, parents: dict[str, dict[str, str]]) -> dict[str, dict[str, list[float]]]:
@@ -119,7 +121,8 @@ def bounds(found: Extremes, parents: dict[str, dict[str, str]]) -> dict[str, dic
             if count < LEAST:
                 continue
             lows, highs = np.sort(np.array(values), axis=0).T
-            share = TRIM["acyl" if family == "twist" and "~" in name else family]
+            acyl = "amide" if "~N3" in name else "acyl"
+            share = TRIM[acyl if family == "twist" and "~" in name else family]
             dropped = max(int(share * count), int(count >= TRIM_ONE))
             low, high, middle = lows[dropped], highs[count - 1 - dropped], float(np.median(lows + highs)) / 2
             hydrogen = family == "angle" and re.search(r"[ /][-~=:]?H", name) is not None

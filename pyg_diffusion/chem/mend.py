@@ -1,9 +1,11 @@
 """Mending: the nearest geometry whose lengths, angles, planes and contacts are those of their classes.
 
-    E(x) = Σ_terms max(|v(x) - middle| - .3 half width, 0)² / step² + .02 Σ_atoms |x - x_0|²,   by damped Gauss-Newton steps
+    E(x) = Σ_terms max(|v(x) - middle| - .15 half width, 0)² / step² + .02 Σ_atoms |x - x_0|²,   by damped Gauss-Newton steps
 
-over the terms that the gate (`soundness`) looks at, with its bounds. It heals a draw that is broken in a few places of many,
-as of chains longer than training has seen; a geometry that its graph does not allow stays unsound.
+over the terms that the gate (`soundness`) looks at, with its bounds. What has only an upper bound and keeps it, such as a
+height above a plane, may stay as it was: the atoms of a cage cannot be flat, and would draw it together. Mending heals a
+draw that is broken in a few places of many, as of chains longer than training has seen; a geometry that its graph does not
+allow stays unsound.
 """
 
 from collections.abc import Callable
@@ -18,7 +20,7 @@ from torch import Tensor
 
 from .soundness import Check, Soundness
 
-INNER = 0.3  # of the way from the middle of a class to its bounds is free
+INNER = 0.15  # of the way from the middle of a class to its bounds is free
 RESTRAINT = 0.02  # per Å²
 DAMPING = 0.05  # per Å²
 ROUNDS, STRIDE = 25, 0.3  # Å that a coordinate moves at most in one round
@@ -65,7 +67,7 @@ MEASURES: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 class _Aim(NamedTuple):
-    """A check, and where its values should come to lie."""
+    """A check, and where its values should come to lie, `[K, T]`."""
 
     check: Check
     low: np.ndarray
@@ -90,9 +92,9 @@ def mend(gate: Soundness, pos: np.ndarray, fixed: np.ndarray | None = None) -> n
     start = np.array(pos, dtype=float)
     x, moving = start.copy(), np.arange(len(start))
     free = np.repeat(1.0 - (np.zeros(start.shape[1]) if fixed is None else np.asarray(fixed, float)), 3)
-    aims = [_aim(check) for check in gate.checks if check.family in MEASURES]
+    aims = [_aim(check, start) for check in gate.checks if check.family in MEASURES]
     for _ in range(ROUNDS):
-        rows = [_rows(aim, x[moving]) for aim in aims]
+        rows = [_rows(aim, x, moving) for aim in aims]
         steps = [_step(k, rows, x[m] - start[m], free) for k, m in enumerate(moving)]
         largest = np.array([np.abs(step).max(initial=0.0) for step in steps])
         for m, step, most in zip(moving, steps, largest, strict=True):
@@ -103,23 +105,25 @@ def mend(gate: Soundness, pos: np.ndarray, fixed: np.ndarray | None = None) -> n
     return x
 
 
-def _aim(check: Check) -> _Aim:
+def _aim(check: Check, start: np.ndarray) -> _Aim:
     low, high, middle = check.low, check.high, check.middle
+    shape = len(start), len(low)
     if check.family == "contact":
-        return _Aim(check, low + check.step / 2, high)
-    # What has no lower bound, such as the height above a plane, should be 0.
+        return _Aim(check, np.broadcast_to(low + check.step / 2, shape), np.broadcast_to(high, shape))
     inner_low = np.where(low > 0, middle - INNER * (middle - low), low)
     inner_high = np.where(low > 0, middle + INNER * (high - middle), INNER * high)
-    return _Aim(check, inner_low, inner_high)
+    values = check.measure(start)
+    unharmed = (low == 0) & (values <= high)
+    return _Aim(check, np.broadcast_to(inner_low, shape), np.where(unharmed, np.maximum(values, inner_high), inner_high))
 
 
-def _rows(aim: _Aim, x: np.ndarray) -> _Rows:
+def _rows(aim: _Aim, x: np.ndarray, moving: np.ndarray) -> _Rows:
     """All terms, but of contacts those that a step may bring beyond: what is inside holds its place."""
-    values = aim.check.measure(x)
-    off = np.minimum(values - aim.low, 0.0) + np.maximum(values - aim.high, 0.0)
-    member, term = np.nonzero(values < aim.low + REACH if aim.check.family == "contact" else np.isfinite(values))
+    low, high, values = aim.low[moving], aim.high[moving], aim.check.measure(x[moving])
+    off = np.minimum(values - low, 0.0) + np.maximum(values - high, 0.0)
+    member, term = np.nonzero(values < low + REACH if aim.check.family == "contact" else np.isfinite(values))
     atoms = aim.check.atoms[term]
-    points = torch.from_numpy(x[member[:, None], atoms]).requires_grad_()
+    points = torch.from_numpy(x[moving[member][:, None], atoms]).requires_grad_()
     (slope,) = torch.autograd.grad(MEASURES[aim.check.family](points).sum(), points)
     return _Rows(member, atoms, off[member, term] / aim.check.step, slope.numpy() / aim.check.step)
 

@@ -178,16 +178,19 @@ def geometry(mol: Chem.Mol, reference: np.ndarray, generated: np.ndarray) -> Geo
     )
 
 
-def posebusters_failures(mols: list[Chem.Mol]) -> tuple[int, Counter[str]]:
+def posebusters_failures(mols: list[Chem.Mol], energy: bool = True) -> tuple[int, Counter[str]]:
     """Run PoseBusters' `mol` checks on single-fragment molecules with one conformer each.
+
+    Args:
+        energy: also the ratio of the energy to that of conformers that it embeds.
 
     Returns:
         How many pass every check, and how often each check fails. A check that PoseBusters cannot evaluate (no UFF
         parameters) does not fail the conformer; it is counted as "not run: name". PoseBusters raising on a conformer
         fails it, counted as "error".
 
-    Slow: it embeds 50 conformers per molecule for its energy check (about 3 s for a drug-like molecule, once per process),
-    and repeats that for every conformer where its embedding fails.
+    Slow with the energy: it embeds 50 conformers per molecule (3 s for a drug-like one, once per process), repeats that for
+    every conformer where its embedding fails, and does not end for some strained rings, such as cyclononyne.
     """
     from posebusters import PoseBusters  # slow to import (pandas), and optional
 
@@ -195,7 +198,7 @@ def posebusters_failures(mols: list[Chem.Mol]) -> tuple[int, Counter[str]]:
     # PoseBusters leaves RDKit's logger on the stderr of its last call. Where that has been closed since (as captured streams
     # are), its InChI check fails on every molecule. Assigned, since setStream would flush the closed one.
     rdkit.log_handler.stream = sys.stderr
-    buster = PoseBusters(config="mol")
+    buster = PoseBusters(config="mol" if energy else "mol_fast")
     # What it cannot run is counted below; its warning for each would bury everything else.
     logging.getLogger("posebusters").setLevel(logging.ERROR)
     for mol in mols:
