@@ -136,7 +136,9 @@ def standing(card: Card) -> str:
         'step 400'
     """
     steps, loss = card.training.get("steps"), card.metrics.get("val/loss")
-    known = [f"step {steps}"] * (steps is not None) + [f"validation loss {loss:.4f}"] * isinstance(loss, float)
+    known = [] if steps is None else [f"step {steps}"]
+    if isinstance(loss, float):
+        known.append(f"validation loss {loss:.4f}")
     return ", ".join(known)
 
 
