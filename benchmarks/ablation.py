@@ -161,6 +161,55 @@ def show(variants: dict[str, Any]) -> None:
         )
 
 
+class Runs:
+    """What has been run so far, kept in a file, and what is run next while there is time."""
+
+    def __init__(self, args: argparse.Namespace, judge: Judge, result: dict[str, Any]):
+        self.args, self.judge, self.result = args, judge, result
+        self.end = time.perf_counter() + 60 * args.minutes
+        self.variants, self.search = result["variants"], result["search"]
+
+    @property
+    def in_time(self) -> bool:
+        return time.perf_counter() < self.end
+
+    def write(self) -> None:
+        self.args.output.write_text(json.dumps(self.result, indent=1, ensure_ascii=False) + "\n")
+
+    def complete(self, variant: str, changes: dict[str, Any], seed: int) -> None:
+        """Runs a variant with a seed, unless it has been run or the time is up."""
+        runs = self.variants.get(variant, {"runs": []})["runs"]
+        if len(runs) == seed and self.in_time:
+            runs = [*runs, self.judge.score(changes, seed, 1)]
+            base = runs if variant == BASE_NAME else self.variants[BASE_NAME]["runs"]
+            self.variants[variant] = summary(runs, base)
+            self.write()
+            print(f"{variant}: {runs[-1]['score']:.2f}", flush=True)
+
+    def objective(self, trial: optuna.Trial) -> float:
+        changes = suggest(trial)
+        if trial.number == len(self.search):  # else a trial of before: TPE has a seed and suggests the same again
+            score = self.judge.score(changes, 100 + trial.number, 0)["score"]
+            self.search.append({"score": score, **trial.params})
+            self.write()
+        return self.search[trial.number]["score"]
+
+    def find(self) -> None:
+        """The search, and what it finds as one more variant."""
+        study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=0))
+        for _ in range(self.args.trials):
+            if len(study.trials) < len(self.search) or self.in_time:
+                study.optimize(self.objective, n_trials=1)
+        if study.trials:
+            best = self.result["best"] = suggest(optuna.trial.FixedTrial(study.best_params))
+            print("found:", {k: v for k, v in best.items() if BASE.get(k) != v})
+            for seed in range(self.args.seeds):
+                self.complete(f"found by {len(self.search)} trials", best, seed)
+        if len(study.trials) > 1:
+            importance = self.result["importance"] = optuna.importance.get_param_importances(study)
+            print("importance:", ", ".join(f"{k} {v:.2f}" for k, v in list(importance.items())[:6]))
+
+
 def main() -> None:
     """Run what is not in the results yet, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -175,59 +224,21 @@ def main() -> None:
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     torch.set_num_threads(1)
-    result: dict[str, Any] = {
-        "machine": machine(),
-        "options": {"steps": args.steps, "samples": args.samples, "base": BASE},
-        "variants": {},
-        "search": [],
-    }
+    chosen = {"steps": args.steps, "samples": args.samples, "base": BASE}
+    result: dict[str, Any] = {"machine": machine(), "options": chosen, "variants": {}, "search": []}
     if args.resume and args.output.is_file():
         before = json.loads(args.output.read_text())
         if before["options"] != result["options"]:
             parser.error(f"{args.output} was made with {before['options']}; give the same, or no --resume")
         result = before
-    end = time.perf_counter() + 60 * args.minutes
-    variants, search = result["variants"], result["search"]
-
-    def add(name: str, runs: list[dict[str, float]]) -> None:
-        base = runs if name == BASE_NAME else variants[BASE_NAME]["runs"]
-        variants[name] = summary(runs, base)
-        args.output.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
-        print(f"{name}: {runs[-1]['score']:.2f}", flush=True)
-
     with tempfile.TemporaryDirectory() as root:
-        judge = Judge(root, args.samples, args.steps)
-
-        def complete(variant: str, changes: dict[str, Any], seed: int) -> None:
-            runs = variants.get(variant, {"runs": []})["runs"]
-            if len(runs) == seed and time.perf_counter() < end:
-                add(variant, [*runs, judge.score(changes, seed, 1)])
-
+        runs = Runs(args, Judge(root, args.samples, args.steps), result)
         for seed in range(args.seeds):  # all variants before the next seed: whatever the time allows is a fair table
             for name, changes in VARIANTS.items():
-                complete(name, changes, seed)
-
-        def objective(trial: optuna.Trial) -> float:
-            changes = suggest(trial)
-            if trial.number == len(search):  # else a trial of before: TPE has a seed and suggests the same again
-                search.append({"score": judge.score(changes, 100 + trial.number, 0)["score"], **trial.params})
-                args.output.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
-            return search[trial.number]["score"]
-
-        study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=0))
-        for _ in range(args.trials):
-            if len(study.trials) < len(search) or time.perf_counter() < end:
-                study.optimize(objective, n_trials=1)
-        if study.trials:
-            best = result["best"] = suggest(optuna.trial.FixedTrial(study.best_params))
-            print("found:", {k: v for k, v in best.items() if BASE.get(k) != v})
-            for seed in range(args.seeds):
-                complete(f"found by {len(search)} trials", best, seed)
-        if len(study.trials) > 1:
-            importance = result["importance"] = optuna.importance.get_param_importances(study)
-            print("importance:", ", ".join(f"{k} {v:.2f}" for k, v in list(importance.items())[:6]))
-    args.output.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
-    show(variants)
+                runs.complete(name, changes, seed)
+        runs.find()
+    runs.write()
+    show(result["variants"])
     draw(result, args.output.with_suffix(".png"))
 
 

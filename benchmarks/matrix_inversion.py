@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from machine import machine
+from matrix_inversion_tables import plot, show, show_mining
 from scipy.stats import ttest_1samp
 from torch import Tensor
 
@@ -230,33 +231,6 @@ def cg(a: Tensor, steps: int) -> Tensor:
     return y
 
 
-def spread(values: list[float]) -> str:
-    low, high = min(values), max(values)
-    return f"{np.exp(np.mean(np.log(values))):.1e} ({low:.1e} to {high:.1e})" if len(values) > 1 else f"{values[0]:.1e}"
-
-
-def plot(record: dict, path: Path) -> None:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(1, 2, figsize=(12, 4.2), layout="constrained")
-    for name, (same, harder) in record["rows"].items():
-        ours = name.startswith("ours")
-        axes[0].plot(same, harder, "o" if ours else "x", color="C3" if ours else "0.4")
-        axes[0].annotate(name, (same, harder), fontsize=6, xytext=(3, 2), textcoords="offset points")
-    axes[0].set(xscale="log", yscale="log", xlabel="MSE, same", ylabel="MSE, harder", title="n = 20, 500 matrices")
-    for k, name in enumerate(("same", "harder")):
-        points = [(r["landscapes"] * r["steps"], r[name]) for r in record["steps"]]
-        axes[1].plot(*zip(*sorted(points), strict=True), "o", color=f"C{k}", label=name)
-    axes[1].set(xscale="log", yscale="log", xlabel="steps in all", ylabel="MSE", title="accuracy against descent steps")
-    axes[1].legend()
-    for axis in axes:
-        axis.grid(alpha=0.3)
-    figure.savefig(path, dpi=150)
-
-
 class ExactFeatures(NetworkBase):
     """σ^{-1/2} (S_t - φ S_0), given S_0 as context: E is the energy that training aims at."""
 
@@ -315,6 +289,37 @@ def ablation(args: argparse.Namespace, tests: Tests) -> list[dict]:
     return rows
 
 
+def stored(root: Path, n: int) -> Tests:
+    """The test sets of n x n matrices."""
+    sets = {k: MatrixInverse(root, n, c, 500, split="test") for k, c in (("same", C_SAME), ("harder", C_HARDER))}
+    return {name: (data.matrices, data.inverses) for name, data in sets.items()}
+
+
+def by_steps(denoisers: list[Denoiser], tests: Tests) -> list[dict]:
+    """How many landscapes and steps the descent needs: medians over seeds."""
+    steps = []
+    for landscapes, each in ((10, 1), (20, 1), (40, 1), (10, 4), (10, 10), (10, 40)):
+        results = [scores(denoiser, tests, landscapes, each) for denoiser in denoisers]
+        medians = {k: float(np.median([r[k] for r in results])) for k in results[0]}
+        steps.append({"landscapes": landscapes, "steps": each, **medians})
+        cells = f"{medians['same']:.1e} {medians['harder']:.1e}, {medians['same_ms_per_matrix']:.2f} ms a matrix"
+        print(f"{landscapes:>3} landscapes x {each:>2} steps: {cells}")
+    return steps
+
+
+def by_size(args: argparse.Namespace, full: Denoiser) -> list[dict]:
+    """Other sizes of matrices, by networks trained at that size and by the one trained at n = 20 in `full`."""
+    sizes = []
+    for n in (10, 20, 40):
+        own = train(Run(n=n, steps=args.size_steps, batch=32 if n <= 20 else 8), args.runs)[0]
+        for trained, denoiser, steps in ((n, own, args.size_steps), (20, full, args.steps)):
+            result = scores(denoiser, stored(args.data, n))
+            sizes.append({"trained_n": trained, "steps": steps, "n": n, **result})
+            cells = f"{result['same']:.1e} {result['harder']:.1e}"
+            print(f"trained at n = {trained:>2} ({steps} steps), tested at {n:>2}: {cells}")
+    return sizes
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--runs", type=Path, default=Path("runs/inversion"), help="where trained networks are kept")
@@ -326,12 +331,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--out", type=Path, default=HERE / "results" / "matrix_inversion.json")
     args = parser.parse_args()
-
-    def stored(n: int) -> Tests:
-        sets = {k: MatrixInverse(args.data, n, c, 500, split="test") for k, c in (("same", C_SAME), ("harder", C_HARDER))}
-        return {name: (data.matrices, data.inverses) for name, data in sets.items()}
-
-    tests = stored(20)
+    tests = stored(args.data, 20)
     rows: dict[str, tuple] = {**functions_of_a(tests, 20), **PUBLISHED}
     ours = [train(Run(seed=seed, steps=args.steps), args.runs) for seed in range(args.seeds)]
     hybrid = [train(Run("hybrid", steps=args.steps // 2), args.runs)]
@@ -340,49 +340,13 @@ def main() -> None:
         results = [scores(denoiser, tests) for denoiser, _ in runs]
         seeds[name] = {"results": results, "training": [r for _, r in runs]}
         rows[name] = tuple(float(np.median([r[k] for r in results])) for k in tests)
-    print(f"{'MSE per entry, n = 20':48} {'same':>9} {'harder':>9}")
-    for name, (same, harder) in rows.items():
-        print(f"{name:48} {same:>9.2g} {harder:>9.2g}")
-    for name, values in seeds.items():
-        same, harder = (spread([r[k] for r in values["results"]]) for k in tests)
-        print(f"{name}, geometric mean and range of seeds: same {same}, harder {harder}")
-
-    steps = []
-    for landscapes, each in ((10, 1), (20, 1), (40, 1), (10, 4), (10, 10), (10, 40)):
-        results = [scores(denoiser, tests, landscapes, each) for denoiser, _ in ours]
-        medians = {k: float(np.median([r[k] for r in results])) for k in results[0]}
-        steps.append({"landscapes": landscapes, "steps": each, **medians})
-        cells = f"{medians['same']:.1e} {medians['harder']:.1e}, {medians['same_ms_per_matrix']:.2f} ms a matrix"
-        print(f"{landscapes:>3} landscapes x {each:>2} steps: {cells}")
-
-    sizes = []
-    for n in (10, 20, 40):
-        own = train(Run(n=n, steps=args.size_steps, batch=32 if n <= 20 else 8), args.runs)[0]
-        for trained, denoiser in ((n, own), (20, ours[0][0])):
-            result = scores(denoiser, stored(n))
-            full = denoiser is ours[0][0]
-            trained_for = args.steps if full else args.size_steps
-            sizes.append({"trained_n": trained, "steps": trained_for, "n": n, **result})
-            cells = f"{result['same']:.1e} {result['harder']:.1e}"
-            print(f"trained at n = {trained:>2} ({trained_for} steps), tested at {n:>2}: {cells}")
-
-    mined = ablation(args, tests)
-    head = " ".join(f"{k:>32} {'ratio':>6} {'p':>5}" for k in tests)
-    print(f"{'net':>6} {'negatives':>12} {'ms/step':>8} {head} false kept")
-    for r in mined:
-        cells = []
-        for k in tests:
-            p = r[f"{k}_p"]
-            cells.append(f"{spread(r[k]):>32} {r[f'{k}_ratio']:>6.2f} {'-' if p is None else f'{p:.2f}':>5}")
-        share = r["mining"]
-        tail = f"{share['false_negatives']:.2f} {share['kept']:.2f}" if share else ""
-        print(f"{r['net']:>6} {r['miner']:>12} {r['ms_per_step']:>8.1f} {cells[0]} {cells[1]} {tail}")
-    exact = on_exact_energy(20)
-    for miner, shares in exact.items():
-        cells = " ".join(f"{share:.2f}" for share in shares.values())
-        print(f"false negatives on the exact energy at σ = {', '.join(shares)}: {miner:>12} {cells}")
-    record = {"machine": machine(), "rows": rows, "seeds": seeds, "steps": steps, "sizes": sizes, "mining": mined}
-    record["false_negatives_on_exact_energy"] = exact
+    show(rows, seeds, tests)
+    record = {"machine": machine(), "rows": rows, "seeds": seeds}
+    record["steps"] = by_steps([denoiser for denoiser, _ in ours], tests)
+    record["sizes"] = by_size(args, ours[0][0])
+    record["mining"] = ablation(args, tests)
+    record["false_negatives_on_exact_energy"] = on_exact_energy(20)
+    show_mining(record["mining"], record["false_negatives_on_exact_energy"], tests)
     args.out.parent.mkdir(exist_ok=True)
     plot(record, args.out.with_suffix(".png"))
     args.out.write_text(json.dumps(record, indent=2) + "\n")

@@ -21,7 +21,6 @@ import json
 import logging
 import math
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -35,6 +34,7 @@ import scipy.sparse
 import scipy.sparse.linalg
 import torch
 from machine import machine
+from operators_common import best, copies, devices, random_edges, scipy_laplacian, sparse_graphs
 from torch import Tensor
 
 from pyg_diffusion.data import grid_graph
@@ -46,61 +46,6 @@ SDE = LinearSDE(ConstantRate(1.0), gamma=1.0, lambda0=0.1)
 SIGMA = SDE.std(torch.tensor(1.0))  # the kernel that noises: no cheaper than any other
 GRIDS = {"1000x1000": (1000, 1000), "100x100x100": (100, 100, 100)}
 HEAT_TIME = 1.0
-
-
-def best(work: Callable[[], object], seconds: float = 2.0, device: str = "cpu") -> float:
-    """Least time of repeats that fill `seconds`, at least 3."""
-    times: list[float] = []
-    work()
-    while len(times) < 3 or sum(times) < seconds:
-        if device == "cuda":
-            torch.cuda.synchronize()
-        start = time.perf_counter()
-        work()
-        if device == "cuda":
-            torch.cuda.synchronize()
-        times.append(time.perf_counter() - start)
-        if len(times) >= 200:
-            break
-    return min(times)
-
-
-def devices() -> list[str]:
-    return ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
-
-
-def random_edges(n: int, degree: int = 6, seed: int = 0) -> Tensor:
-    """n·degree/2 random pairs, both directions: no locality at all, the hard case for a cache."""
-    pairs = torch.from_numpy(np.random.default_rng(seed).integers(0, n, (2, n * degree // 2)))
-    return torch.cat([pairs, pairs.flip(0)], 1)
-
-
-def sparse_graphs(n: int) -> dict[str, Tensor]:
-    side = round(n ** (1 / 3))
-    return {"torus": grid_graph((side,) * 3, "cycle").edge_index, "random": random_edges(side**3)}
-
-
-def scipy_laplacian(edges: Tensor, n: int, dtype: type) -> scipy.sparse.csr_array:
-    row, col = edges.numpy()
-    w = scipy.sparse.coo_array((np.ones(row.size), (row.astype(np.int32), col.astype(np.int32))), shape=(n, n)).tocsr()
-    w.setdiag(0)
-    w.eliminate_zeros()
-    return (scipy.sparse.diags_array(w.sum(1)).tocsr() - w).tocsr().astype(dtype)
-
-
-def copies(x: Tensor, device: str) -> tuple[float, float]:
-    """Seconds of one `copy_` of x into a buffer of its own: both in cache if they fit, and streamed through memory."""
-    target = torch.empty_like(x)
-    hot = best(lambda: target.copy_(x), 0.5, device)
-    pool = [torch.empty_like(x) for _ in range(max(4, int(4e8 / (x.numel() * x.element_size()))))]
-
-    def stream() -> None:
-        for a, b in zip(pool[::2], pool[1::2], strict=False):
-            b.copy_(a)
-
-    for p in pool:
-        p.fill_(1.0)
-    return hot, best(stream, 1.0, device) / (len(pool) // 2)
 
 
 def bench_grid(nodes: int) -> list[dict]:
@@ -349,50 +294,11 @@ def bench_growth(largest: float) -> list[dict]:
     return rows
 
 
-def peak_bytes() -> int:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
-
-
-def memory_work(case: str, n: int) -> dict:
-    """Growth of the peak during one f(L)x, after a warm-up on a small graph and with graph and x in memory."""
-    side2, side3 = round(n ** (1 / 2)), round(n ** (1 / 3))
-
-    def operator(small: bool):
-        if case == "grid 2D":
-            return GridOperator((8, 8) if small else (side2, side2))
-        if case == "grid 3D":
-            return GridOperator((4, 4, 4) if small else (side3,) * 3)
-        nodes = 64 if small else n
-        laplacian = Laplacian.from_edges(random_edges(nodes), nodes)
-        if case == "Lanczos":
-            return LanczosOperator(laplacian, max_steps=32).to(torch.float32)
-        return ChebyshevOperator(laplacian).to(torch.float32)
-
-    warnings.simplefilter("ignore")
-    little = operator(True)
-    little.apply(heat(4.0), torch.randn(little.num_nodes, 3))
-    big = operator(False)
-    x = torch.randn(big.num_nodes, 3)
-    gc.collect()
-    # The high-water mark may lie above what is in use now: fill the gap, so that all growth is counted.
-    status = Path("/proc/self/status").read_text()
-    resident = next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmRSS"))
-    ballast = np.ones(max(0, peak_bytes() - resident) // 8 + 1_000_000)
-    before = peak_bytes()
-    y = big.apply(heat(4.0), x)
-    grown = peak_bytes() - before
-    assert ballast.size and y.shape == x.shape
-    return {"case": case, "nodes": big.num_nodes, "bytes": grown, "over_x": grown / (x.numel() * x.element_size())}
-
-
 def bench_memory(n: int) -> list[dict]:
     rows = []
     for case in ("grid 2D", "grid 3D", "Chebyshev", "Lanczos"):
-        command = [sys.executable, str(Path(__file__).resolve()), "--work", case, "--nodes", str(n)]
-        done = subprocess.run(
-            [*command, "--threads", str(torch.get_num_threads())], capture_output=True, text=True, check=True
-        )
+        command = [sys.executable, str(HERE.resolve() / "operators_memory.py"), case, str(n), str(torch.get_num_threads())]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
         rows.append(json.loads(done.stdout.splitlines()[-1]))
     print("\npeak extra memory of f(L)x, result included, over the bytes of x (3 channels, float32)")
     for r in rows:
@@ -441,14 +347,9 @@ def main() -> None:
     parser.add_argument("--molecules", type=int, default=10_000)
     parser.add_argument("--only", nargs="+", choices=parts, default=parts)
     parser.add_argument("--out", type=Path, default=HERE / "results" / "operators.json")
-    parser.add_argument("--work", help=argparse.SUPPRESS)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
-    if args.work:
-        print(json.dumps(memory_work(args.work, args.nodes)))
-        return
-
     record: dict = {"machine": machine(), "load_before": round(os.getloadavg()[0], 2), "nodes": args.nodes}
     print(", ".join(f"{k}: {v}" for k, v in record["machine"].items()))
     work: dict[str, Callable[[], object]] = {

@@ -113,6 +113,123 @@ def _assert_close(actual: Tensor, expected: Tensor, tol: float, law: str) -> Non
     torch.testing.assert_close(actual, expected, rtol=tol, atol=tol, msg=lambda m: f"law broken: {law}\n{m}")
 
 
+class _Laws:
+    """An operator, the Laplacians that it should be of, and signals to try it on."""
+
+    heat = staticmethod(spectral_heat(0.3))
+
+    def __init__(self, operator: LaplacianOperator, laplacians: Sequence[Tensor], tol: float, seed: int):
+        self.operator, self.laplacians, self.tol = operator, laplacians, tol
+        self.generator = torch.Generator().manual_seed(seed)
+        self.sizes = [lap.size(0) for lap in laplacians]
+        self.x, self.other = torch.randn(2, sum(self.sizes), 3, generator=self.generator, dtype=torch.float64)
+        self.rate = torch.rand(len(self.sizes), 1, generator=self.generator, dtype=torch.float64) + 0.1
+
+    @staticmethod
+    def rational(lam: Tensor) -> Tensor:
+        return 2 / (1 + 0.5 * lam)
+
+    def exact(self, kernel: Kernel) -> Tensor:
+        pieces = zip(self.laplacians, self.x.split(self.sizes), strict=True)
+        return torch.cat([matrix_function(lap, kernel) @ x_g for lap, x_g in pieces])
+
+    def close(self, actual: Tensor, expected: Tensor, law: str, slack: float = 1.0) -> None:
+        _assert_close(actual, expected, self.tol * slack, law)
+
+    def values(self) -> None:
+        operator, x, rate = self.operator, self.x, self.rate
+        for kernel in (self.heat, self.rational):
+            self.close(operator.apply(kernel, x), self.exact(kernel), "f(L) x = U f(Λ) Uᵀ x")
+        parts = zip(self.laplacians, rate, x.split(self.sizes), strict=True)
+        pieces = [torch.linalg.matrix_exp(-s * lap) @ x_g for lap, s, x_g in parts]
+        per_graph = operator.apply(lambda lam: torch.exp(-rate * lam), x)
+        self.close(per_graph, torch.cat(pieces), "a parameter per graph [num_graphs, 1] broadcasts against λ")
+        channel = torch.tensor([0.1, 0.5, 1.0], dtype=torch.float64)
+        self.close(
+            operator.apply(lambda lam: torch.exp(-channel * lam.unsqueeze(-1)), x),
+            torch.cat([operator.apply(spectral_heat(float(s)), x[:, [c]]) for c, s in enumerate(channel)], 1),
+            "a response per channel [num_graphs, M, C]",
+        )
+        self.close(operator.apply(torch.ones_like, x), x, "f = 1 is the identity")
+
+    def combinations(self) -> None:
+        operator, x, heat, rational = self.operator, self.x, self.heat, self.rational
+        self.close(
+            operator.apply(lambda lam: heat(lam) * rational(lam), x),
+            operator.apply(heat, operator.apply(rational, x)),
+            "f·g is f after g",
+        )
+        w, v = operator.to_work(x), operator.to_work(self.other)
+        self.close(operator.from_work(w), x, "from_work inverts to_work")
+        self.close(
+            operator.from_work(operator.combine((heat, w), (rational, v))),
+            operator.apply(heat, x) + operator.apply(rational, self.other),
+            "combine adds f(L) x + g(L) y",
+        )
+        for kernel, y in zip((rational, heat), operator.apply_many([rational, heat], x), strict=True):
+            self.close(y, self.exact(kernel), "apply_many is apply, kernel by kernel")
+        squares = torch.stack([piece.square().sum() for piece in x.split(self.sizes)])
+        self.close(operator.square_sum(w), squares, "Parseval: working coordinates keep the length of a signal")
+
+    def null_space(self) -> None:
+        operator, x = self.operator, self.x
+        if not operator.constant_null:
+            return
+        one = torch.ones(len(x), 1, dtype=torch.float64)
+        self.close(operator.apply(lambda lam: lam, one), 0 * one, "L 1 = 0", slack=10)
+        self.close(operator.apply(self.rational, one), 2 * one, "f(L) 1 = f(0) 1")
+        centered = torch.cat([piece - piece.mean(0) for piece in x.split(self.sizes)])
+        found = operator.from_work(operator.center(operator.to_work(x)))
+        self.close(found, centered, "center takes each graph's mean away")
+
+    def inverses(self) -> None:
+        operator, x = self.operator, self.x
+
+        def affine(lam: Tensor) -> Tensor:
+            return self.rate * lam + 0.2
+
+        self.close(operator.solve(self.rational, operator.apply(self.rational, x)), x, "solve inverts apply")
+        self.close(operator.solve(affine, operator.apply(affine, x)), x, "solve inverts γL + λ₀")
+
+    def gradients(self, order: int) -> None:
+        operator, x = self.operator, self.x.clone().requires_grad_()
+        s = torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
+
+        def filtered(x: Tensor, s: Tensor) -> tuple[Tensor, ...]:
+            parts = operator.apply_many([lambda lam: torch.exp(-s * lam) / (1 + s * lam), lambda lam: s * lam], x)
+            w = operator.to_work(x)
+            return (*parts, operator.from_work(operator.combine((spectral_heat(s), w), (lambda lam: s + lam, w.sin()))))
+
+        def solved(x: Tensor, s: Tensor) -> Tensor:
+            return operator.solve(lambda lam: s * lam + s**2, x)
+
+        torch.autograd.gradcheck(filtered, (x, s), fast_mode=True)
+        if order > 1:
+            torch.autograd.gradgradcheck(filtered, (x, s), fast_mode=True)
+        torch.autograd.gradcheck(solved, (x, s), fast_mode=True)
+        torch.autograd.gradgradcheck(solved, (x, s), fast_mode=True)
+
+    def eigenbasis(self) -> None:
+        operator = self.operator
+        if not isinstance(operator, ExactOperator):
+            return
+        modes, sizes = operator.to_modes(self.x), torch.tensor(self.sizes, device=self.x.device)
+        assert bool((operator.mode_mask.sum(1) == sizes).all()), "N modes for N nodes"
+        assert bool((modes[~operator.mode_mask] == 0).all()), "modes that do not exist must be exactly 0"
+        assert bool(torch.isfinite(operator.eigenvalues).all() & (operator.eigenvalues >= 0).all()), "0 <= λ < ∞"
+
+    def batches(self, build: Callable[[Sequence[Tensor]], LaplacianOperator]) -> None:
+        operator, x, heat = self.operator, self.x, self.heat
+        if len(self.sizes) > 1:
+            pieces = zip(self.laplacians, x.split(self.sizes), strict=True)
+            loop = [build([lap]).apply(heat, piece) for lap, piece in pieces]
+            self.close(operator.apply(heat, x), torch.cat(loop), "a batch equals the loop over its graphs")
+        orders = [torch.randperm(n, generator=self.generator) for n in self.sizes]
+        flat = torch.cat([order + start for order, start in zip(orders, [0, *accumulate(self.sizes)], strict=False)])
+        permuted = build([lap[order][:, order] for lap, order in zip(self.laplacians, orders, strict=True)])
+        self.close(permuted.apply(heat, x[flat]), operator.apply(heat, x)[flat], "f(PLPᵀ) P x = P f(L) x")
+
+
 def assert_operator(
     operator: LaplacianOperator,
     laplacians: Sequence[Tensor],
@@ -135,101 +252,18 @@ def assert_operator(
         gradients: how many derivatives to check, 0, 1 or 2 (slow where there are many nodes).
         seed: of the random signals.
     """
-    generator = torch.Generator().manual_seed(seed)
-    sizes = [lap.size(0) for lap in laplacians]
-    num_nodes = sum(sizes)
-    assert operator.num_graphs == len(sizes) and operator.num_nodes == num_nodes and operator.sizes.tolist() == sizes
-    x, other = torch.randn(2, num_nodes, 3, generator=generator, dtype=torch.float64)
-    rate = torch.rand(len(sizes), 1, generator=generator, dtype=torch.float64) + 0.1
-
-    def exact(kernel: Kernel) -> Tensor:
-        pieces = zip(laplacians, x.split(sizes), strict=True)
-        return torch.cat([matrix_function(lap, kernel) @ x_g for lap, x_g in pieces])
-
-    heat = spectral_heat(0.3)
-
-    def rational(lam: Tensor) -> Tensor:
-        return 2 / (1 + 0.5 * lam)
-
-    for kernel in (heat, rational):
-        _assert_close(operator.apply(kernel, x), exact(kernel), tol, "f(L) x = U f(Λ) Uᵀ x")
-    pieces = [torch.linalg.matrix_exp(-s * lap) @ x_g for lap, s, x_g in zip(laplacians, rate, x.split(sizes), strict=True)]
-    per_graph = operator.apply(lambda lam: torch.exp(-rate * lam), x)
-    _assert_close(per_graph, torch.cat(pieces), tol, "a parameter per graph [num_graphs, 1] broadcasts against λ")
-    channel = torch.tensor([0.1, 0.5, 1.0], dtype=torch.float64)
-    _assert_close(
-        operator.apply(lambda lam: torch.exp(-channel * lam.unsqueeze(-1)), x),
-        torch.cat([operator.apply(spectral_heat(float(s)), x[:, [c]]) for c, s in enumerate(channel)], 1),
-        tol,
-        "a response per channel [num_graphs, M, C]",
-    )
-    _assert_close(operator.apply(torch.ones_like, x), x, tol, "f = 1 is the identity")
-    _assert_close(
-        operator.apply(lambda lam: heat(lam) * rational(lam), x),
-        operator.apply(heat, operator.apply(rational, x)),
-        tol,
-        "f·g is f after g",
-    )
-    w, v = operator.to_work(x), operator.to_work(other)
-    _assert_close(operator.from_work(w), x, tol, "from_work inverts to_work")
-    _assert_close(
-        operator.from_work(operator.combine((heat, w), (rational, v))),
-        operator.apply(heat, x) + operator.apply(rational, other),
-        tol,
-        "combine adds f(L) x + g(L) y",
-    )
-    for kernel, y in zip((rational, heat), operator.apply_many([rational, heat], x), strict=True):
-        _assert_close(y, exact(kernel), tol, "apply_many is apply, kernel by kernel")
-    squares = torch.stack([piece.square().sum() for piece in x.split(sizes)])
-    _assert_close(operator.square_sum(w), squares, tol, "Parseval: working coordinates keep the length of a signal")
-    if operator.constant_null:
-        one = torch.ones(num_nodes, 1, dtype=torch.float64)
-        _assert_close(operator.apply(lambda lam: lam, one), 0 * one, tol * 10, "L 1 = 0")
-        _assert_close(operator.apply(rational, one), 2 * one, tol, "f(L) 1 = f(0) 1")
-        centered = torch.cat([piece - piece.mean(0) for piece in x.split(sizes)])
-        _assert_close(operator.from_work(operator.center(w)), centered, tol, "center takes each graph's mean away")
-    _assert_close(operator.solve(rational, operator.apply(rational, x)), x, tol, "solve inverts apply")
-
-    def affine(lam: Tensor) -> Tensor:
-        return rate * lam + 0.2
-
-    _assert_close(operator.solve(affine, operator.apply(affine, x)), x, tol, "solve inverts γL + λ₀")
-
-    if gradients and num_nodes:
-        s = torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
-
-        def filtered(x: Tensor, s: Tensor) -> tuple[Tensor, ...]:
-            parts = operator.apply_many([lambda lam: torch.exp(-s * lam) / (1 + s * lam), lambda lam: s * lam], x)
-            w = operator.to_work(x)
-            return (*parts, operator.from_work(operator.combine((spectral_heat(s), w), (lambda lam: s + lam, w.sin()))))
-
-        inputs = (x.requires_grad_(), s)
-        torch.autograd.gradcheck(filtered, inputs, fast_mode=True)
-        if gradients > 1:
-            torch.autograd.gradgradcheck(filtered, inputs, fast_mode=True)
-
-        def solved(x: Tensor, s: Tensor) -> Tensor:
-            return operator.solve(lambda lam: s * lam + s**2, x)
-
-        torch.autograd.gradcheck(solved, inputs, fast_mode=True)
-        torch.autograd.gradgradcheck(solved, inputs, fast_mode=True)
-        x = x.detach()
-
-    if isinstance(operator, ExactOperator):
-        modes = operator.to_modes(x)
-        assert bool((operator.mode_mask.sum(1) == torch.tensor(sizes, device=x.device)).all()), "N modes for N nodes"
-        assert bool((modes[~operator.mode_mask] == 0).all()), "modes that do not exist must be exactly 0"
-        assert bool(torch.isfinite(operator.eigenvalues).all() & (operator.eigenvalues >= 0).all()), "0 <= λ < ∞"
-
-    if build is None:
-        return
-    if len(sizes) > 1:
-        loop = [build([lap]).apply(heat, piece) for lap, piece in zip(laplacians, x.split(sizes), strict=True)]
-        _assert_close(operator.apply(heat, x), torch.cat(loop), tol, "a batch equals the loop over its graphs")
-    orders = [torch.randperm(n, generator=generator) for n in sizes]
-    flat = torch.cat([order + start for order, start in zip(orders, [0, *accumulate(sizes)], strict=False)])
-    permuted = build([lap[order][:, order] for lap, order in zip(laplacians, orders, strict=True)])
-    _assert_close(permuted.apply(heat, x[flat]), operator.apply(heat, x)[flat], tol, "f(PLPᵀ) P x = P f(L) x")
+    laws = _Laws(operator, laplacians, tol, seed)
+    assert operator.num_graphs == len(laplacians) and operator.sizes.tolist() == laws.sizes
+    assert operator.num_nodes == sum(laws.sizes)
+    laws.values()
+    laws.combinations()
+    laws.null_space()
+    laws.inverses()
+    if gradients and operator.num_nodes:
+        laws.gradients(gradients)
+    laws.eigenbasis()
+    if build is not None:
+        laws.batches(build)
 
 
 def assert_equivariant(

@@ -152,9 +152,7 @@ def prepare(
     outputs = [Path(output), held_out_path(output)] if split else [Path(output)]
     _check_inputs(inputs, outputs)
     if ensembles is not None:
-        if level:
-            raise ValueError("level says what the inputs' own conformers are; made ones have that of the ensembles")
-        require([ensembles.level] if ensembles.level in RELAX else [])
+        _check_ensembles(ensembles, level)
     task = ChunkWork(ensembles, level, split)
     parts, resumable = _open_parts(inputs, outputs, task, progress)
     try:
@@ -178,6 +176,12 @@ def prepare(
     shutil.rmtree(parts, ignore_errors=True)
     report.seconds = time.perf_counter() - begin
     return report
+
+
+def _check_ensembles(ensembles: EnsembleOptions, level: str) -> None:
+    if level:
+        raise ValueError("level says what the inputs' own conformers are; made ones have that of the ensembles")
+    require([ensembles.level] if ensembles.level in RELAX else [])
 
 
 def held_out_path(output: str | os.PathLike) -> Path:

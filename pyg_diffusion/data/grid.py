@@ -32,6 +32,29 @@ def num_edges(shape: Sequence[int], kinds: Sequence[str]) -> int:
     return sum(nodes // n * sum(n - abs(k) for k in _steps(kind, n)) for n, kind in zip(shape, kinds, strict=True))
 
 
+def _checked(
+    shape: Sequence[int], kinds: str | Sequence[str], spacing: float | Sequence[float], dtype: torch.dtype
+) -> tuple[list[int], list[str], list[float]]:
+    """Nodes, kind and spacing of each axis."""
+    try:
+        sizes = [operator.index(n) for n in shape]
+    except TypeError:
+        raise ValueError(f"shape must be a sequence of integers, got {shape!r}") from None
+    if not sizes or min(sizes) < 1:
+        raise ValueError(f"shape must be one or more integers >= 1, got {shape!r}")
+    d = len(sizes)
+    names = _per_axis("kinds", kinds, d)
+    for kind in names:
+        if kind not in KINDS:
+            raise ValueError(f"kinds must be of {', '.join(KINDS)}; got {kind!r}")
+    h = [float(x) for x in _per_axis("spacing", spacing, d)]
+    if not all(math.isfinite(x) and x > 0 for x in h):
+        raise ValueError(f"spacing must be finite and > 0, got {spacing!r}")
+    if not dtype.is_floating_point:
+        raise ValueError(f"dtype must be a floating point type, got {dtype}")
+    return sizes, names, h
+
+
 def grid_graph(
     shape: Sequence[int],
     kinds: str | Sequence[str] = "path",
@@ -65,23 +88,8 @@ def grid_graph(
     Raises:
         ValueError: naming the argument that is no shape, kind or spacing.
     """
-    try:
-        sizes = [operator.index(n) for n in shape]
-    except TypeError:
-        raise ValueError(f"shape must be a sequence of integers, got {shape!r}") from None
-    if not sizes or min(sizes) < 1:
-        raise ValueError(f"shape must be one or more integers >= 1, got {shape!r}")
+    sizes, names, h = _checked(shape, kinds, spacing, dtype)
     d = len(sizes)
-    names = _per_axis("kinds", kinds, d)
-    for kind in names:
-        if kind not in KINDS:
-            raise ValueError(f"kinds must be of {', '.join(KINDS)}; got {kind!r}")
-    h = [float(x) for x in _per_axis("spacing", spacing, d)]
-    if not all(math.isfinite(x) and x > 0 for x in h):
-        raise ValueError(f"spacing must be finite and > 0, got {spacing!r}")
-    if not dtype.is_floating_point:
-        raise ValueError(f"dtype must be a floating point type, got {dtype}")
-
     strides = [math.prod(sizes[a + 1 :]) for a in range(d)]
     index = torch.cartesian_prod(*(torch.arange(n) for n in sizes)).view(-1, d)
     # One column per offset to a neighbour, in ascending order: what exists of it, read row by row, is the sorted edge list.

@@ -1,7 +1,7 @@
 """ConformerNet: an attention network over all atom pairs of a molecule that predicts where the atoms belong."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +12,7 @@ from ..data.properties import properties
 from ..data.schema import ATOM_FEATURES, BOND_TYPES
 from ..network import Noisy
 from ..spectral import DenseOperator, LaplacianOperator, heat
+from ..spectral.autograd import call
 from .attention import attention
 from .base import NetworkBase
 from .encodings import Fourier, GaussianBasis, graph_distance
@@ -71,13 +72,14 @@ class Spread(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, values: Tensor, place: Tensor, ends: Tensor) -> Tensor:
+    def forward(ctx: Any, values: Tensor, place: Tensor, ends: Tensor) -> Tensor:
         ctx.save_for_backward(ends)
-        return values.index_select(-1, place.flatten()).unflatten(-1, place.shape)
+        square: Tensor = values.index_select(-1, place.flatten()).unflatten(-1, place.shape)
+        return square
 
     @staticmethod
-    def backward(ctx, grad: Tensor):
-        (ends,) = ctx.saved_tensors
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        (ends,), grad = ctx.saved_tensors, grads[0]
         n = grad.size(-1)
         flat, (i, j) = grad.flatten(-2), ends
         upper, lower = flat.index_select(-1, i * n + j), flat.index_select(-1, j * n + i)
@@ -103,7 +105,8 @@ class _Block(nn.Module):
         y = attention(q, k, v, bias)
         h = h + gate1 * self.out(y.transpose(1, 2).reshape(b, n, w))
         x = F.layer_norm(h, (w,)) * (1 + scale2) + shift2
-        return h + gate2 * self.down(F.relu(self.up(x)).square())
+        result: Tensor = h + gate2 * self.down(F.relu(self.up(x)).square())
+        return result
 
 
 class _Stage(nn.Module):
@@ -153,7 +156,7 @@ class _Stage(nn.Module):
             chis = torch.cat([at_center, at_ends], dim=-1).view(b, n, 2)
         h = h + self.vectors(vectors) + self.chi(chis)
         pair = F.silu(code.pair + self.rbf(self.basis(distance)) + self.time_pair(time)[:, None])
-        bias = Spread.apply(self.pair_bias(pair).mT, code.place, code.ends)  # [B, (depth + 1) heads, N, N]
+        bias = call(Spread, self.pair_bias(pair).mT, code.place, code.ends)  # [B, (depth + 1) heads, N, N]
         bias = bias.view(b, self.depth + 1, self.heads, n, n).transpose(0, 1) + code.mask
         mod = self.modulation(time).view(b, self.depth, 6, w)
         for k, block in enumerate(self.blocks):
@@ -164,7 +167,7 @@ class _Stage(nn.Module):
         push = self.pair_read(F.silu(score).permute(0, 2, 3, 1)).squeeze(-1)
         linear, turn = self.read(y), self.tetra_read(y)
         with torch.autocast(device, enabled=False):
-            push = push.float() * code.exists.mT / (Spread.apply(distance, code.place, code.ends) + 0.5)
+            push = push.float() * code.exists.mT / (call(Spread, distance, code.place, code.ends) + 0.5)
             out = linear.float() + push.sum(-1, keepdim=True) * x - push @ x
             turn = turn.float().reshape(b * n, 1)[code.tetra[0]]
             out = out + torch.zeros_like(parity).index_add(0, ends, (gradient * turn).view(-1, 3)).view(b, n, 3)
@@ -320,9 +323,13 @@ class ConformerNet(NetworkBase):
             return like.new_zeros(b, like.size(-1))
         names = [names or ""] * b if names is None or isinstance(names, str) else names
         number = {name: k for k, name in enumerate(self.levels)}
-        return self.level(torch.tensor([number.get(name, len(self.levels)) for name in names], device=like.device))
+        places = torch.tensor([number.get(name, len(self.levels)) for name in names], device=like.device)
+        level: Tensor = self.level(places)
+        return level
 
-    def trunk(self, code: Encoded, signal: Tensor, skip: Tensor, white: Tensor, c_out: Tensor, u: Tensor, log_tau: Tensor):
+    def trunk(
+        self, code: Encoded, signal: Tensor, skip: Tensor, white: Tensor, c_out: Tensor, u: Tensor, log_tau: Tensor
+    ) -> list[Tensor]:
         """The dense computation, `[B, N, 3]` in, F of every stage out; what `torch.compile` sees."""
         time = self.time(self.fourier(log_tau))
         time = time + code.level.to(time.dtype)

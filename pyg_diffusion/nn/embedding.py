@@ -17,7 +17,7 @@ def batch_vector(operator: LaplacianOperator) -> Tensor:
 
 def positions_of(context: Context, dimensions: int, operator: LaplacianOperator) -> Tensor:
     """`pos [N, dimensions]`. Raises ValueError where the context has no such positions."""
-    pos = getattr(context, "pos", None)
+    pos: Tensor | None = getattr(context, "pos", None)
     if pos is None or pos.shape != (operator.num_nodes, dimensions):
         got = "none" if pos is None else list(pos.shape)
         raise ValueError(

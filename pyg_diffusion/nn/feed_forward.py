@@ -21,4 +21,5 @@ class FeedForward(nn.Module):
         self.down = nn.Linear(expansion * width, width)
 
     def forward(self, h: Tensor, embedding: Tensor, batch: Tensor) -> Tensor:
-        return h + self.down(F.relu(self.up(self.norm(h, embedding, batch))).square())
+        result: Tensor = h + self.down(F.relu(self.up(self.norm(h, embedding, batch))).square())
+        return result

@@ -56,7 +56,8 @@ class _GlobalAttention(nn.Module):
 
     def forward(self, x: Tensor, batch: Tensor, num_graphs: int) -> Tensor:
         if not x.size(0):
-            return self.qkv(x)[:, : x.size(1)]
+            result: Tensor = self.qkv(x)[:, : x.size(1)]
+            return result
         dense, exists = to_dense_batch(self.qkv(x), batch, batch_size=num_graphs)
         q, k, v = dense.unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         mask = None if bool(exists.all()) else torch.where(exists, 0.0, -1e4)[:, None, None, :]
@@ -99,7 +100,8 @@ class _Block(nn.Module):
             seen.append(gradient(warm * (1 + self.heat.log_time.exp()).sqrt().to(warm)))
         if self.globally is not None:
             seen.append(self.globally(x, batch, operator.num_graphs))
-        return self.feed(h + self.out(torch.cat(seen, dim=1)), embedding, batch)
+        result: Tensor = self.feed(h + self.out(torch.cat(seen, dim=1)), embedding, batch)
+        return result
 
 
 class GraphNet(NetworkBase):
@@ -215,7 +217,8 @@ class GraphNet(NetworkBase):
         h, embedding = self.embed(noisy, operator, context, node)
         for block in self.blocks:
             h = block(h, embedding, batch, adjacency, weight, edge, operator, unit, gradient)
-        return self.read(self.norm(h, embedding, batch))
+        result: Tensor = self.read(self.norm(h, embedding, batch))
+        return result
 
     def _signatures(self, operator: LaplacianOperator, edge_index: Tensor, unit: Tensor) -> tuple[Tensor, Tensor]:
         if not isinstance(operator, DenseOperator | GridOperator):

@@ -191,7 +191,8 @@ def near_pairs(a: Tensor, graph_a: Tensor, b: Tensor, graph_b: Tensor, cutoff: f
 
 
 def _unit(x: Tensor) -> Tensor:
-    return x / x.norm(dim=-1, keepdim=True).clamp_min(1e-9)
+    unit: Tensor = x / x.norm(dim=-1, keepdim=True).clamp_min(1e-9)
+    return unit
 
 
 def _across(x: Tensor, axis: Tensor, otherwise: Tensor, least: float) -> Tensor:

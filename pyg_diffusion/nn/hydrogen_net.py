@@ -66,7 +66,8 @@ class _Bonded(nn.Module):
     def forward(self, h: Tensor, index: Tensor, edge: Tensor) -> Tensor:
         message = F.silu(self.source(h)[index[0]] + self.edge(edge))
         total = scatter(message, index[1], 0, dim_size=h.size(0))
-        return h + self.out(torch.cat([h, total], dim=1))
+        result: Tensor = h + self.out(torch.cat([h, total], dim=1))
+        return result
 
 
 class _Seeing(nn.Module):
@@ -84,7 +85,8 @@ class _Seeing(nn.Module):
         message = said[edges.source] + self.target(s)[edges.site] + self.geometry(geometry)
         message = F.silu(message) * self.gate(rbf)
         total = scatter(message, edges.site, 0, dim_size=s.size(0))
-        return s + self.out(torch.cat([F.layer_norm(s, s.shape[1:]), total], dim=1))
+        result: Tensor = s + self.out(torch.cat([F.layer_norm(s, s.shape[1:]), total], dim=1))
+        return result
 
 
 class Placed(NamedTuple):
@@ -167,7 +169,9 @@ class HydrogenNet(NetworkBase):
         count = int(graph.max()) + 1 if len(graph) else 0
         names = [names or ""] * count if names is None or isinstance(names, str) else names
         number = {name: k for k, name in enumerate(self.levels)}
-        return self.level(torch.tensor([number.get(name, len(self.levels)) for name in names], device=graph.device))[graph]
+        places = torch.tensor([number.get(name, len(self.levels)) for name in names], device=graph.device)
+        level: Tensor = self.level(places)[graph]
+        return level
 
     def forward(self, code: Encoded, sites: Sites, frame: Tensor, hidden: Tensor, edges: _Edges) -> Placed:
         """Angles and shifts of all sites in given frames; `hidden [S]`: where the angle is not in the frame yet."""
@@ -269,7 +273,8 @@ class HydrogenNet(NetworkBase):
 
         def mean(value: Tensor, weight: Tensor) -> Tensor:
             total = scatter(value * weight, of, 0, dim_size=count)
-            return total / scatter(weight.to(value), of, 0, dim_size=count).clamp_min(1)
+            result: Tensor = total / scatter(weight.to(value), of, 0, dim_size=count).clamp_min(1)
+            return result
 
         shifts = mean((robust * visible).sum(1) / visible.sum(1).clamp_min(1), ~hidden)
         errors = mean((gap * visible).sum(1) / visible.sum(1).clamp_min(1), ~hidden)
@@ -284,7 +289,8 @@ class HydrogenNet(NetworkBase):
             noise: N(0, 1), `[num_nodes, DRAWS]`; the same noise gives the same hydrogens.
         """
         if not bool(data.second.any()):
-            return data.pos.clone()
+            same: Tensor = data.pos.clone()
+            return same
         sites, graph = find_sites(data), _graph(data)
         uniform = torch.special.ndtr(noise)[sites.atom]
         frame = frames(sites, data.pos, noise[sites.atom, 3:6])
@@ -299,7 +305,8 @@ class HydrogenNet(NetworkBase):
                 hidden = hidden & ~chosen
         everyone = torch.ones_like(hidden)
         said = self(code, sites, frame, hidden, self.see(code, sites, everyone, data.pos, graph, frame, hidden))
-        return data.pos.index_copy(0, sites.hydrogen, self._place(sites, data.pos, frame, said.shift))
+        result: Tensor = data.pos.index_copy(0, sites.hydrogen, self._place(sites, data.pos, frame, said.shift))
+        return result
 
     @staticmethod
     def _foremost(sites: Sites, pos: Tensor, graph: Tensor, hidden: Tensor, priority: Tensor) -> Tensor:
@@ -307,7 +314,7 @@ class HydrogenNet(NetworkBase):
         some = hidden.nonzero().squeeze(1)
         x, of = pos[sites.atom[some]], graph[sites.atom[some]]
         i, j = some[near_pairs(x, of, x, of, CUTOFF)]
-        before = scatter(torch.where(i == j, -1.0, priority[j]), i, 0, dim_size=len(hidden), reduce="max")
+        before: Tensor = scatter(torch.where(i == j, -1.0, priority[j]), i, 0, dim_size=len(hidden), reduce="max")
         return priority > before
 
     @staticmethod

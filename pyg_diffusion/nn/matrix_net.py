@@ -119,7 +119,8 @@ class MatrixNet(NetworkBase):
         zero = torch.zeros_like(a)
 
         def mix(weight: Tensor, h: Tensor) -> Tensor:
-            return (weight @ h.flatten(2)).unflatten(2, h.shape[2:])
+            result: Tensor = (weight @ h.flatten(2)).unflatten(2, h.shape[2:])
+            return result
 
         h = mix(self.read_edge, torch.stack([a, one], 1))
         start = [torch.cat([one, zero], 2), torch.cat([zero, one], 2)]
@@ -180,7 +181,8 @@ class MatrixMLP(NetworkBase):
         time = self.time(noisy.log_tau / 4)
         y = y.reshape(-1, self.n**2)
         out = self.layers(torch.cat([a.reshape(-1, self.n**2) / self.n**0.5, y, time[:, :-1]], 1))
-        return (torch.exp(time[:, -1:] - 0.25 * noisy.log_tau) * (y + out)).reshape(-1, 1)
+        result: Tensor = (torch.exp(time[:, -1:] - 0.25 * noisy.log_tau) * (y + out)).reshape(-1, 1)
+        return result
 
 
 ENERGY, MLP_ENERGY = NetworkKind(MatrixNet, ("n",), energy=True), NetworkKind(MatrixMLP, ("n",), energy=True)

@@ -67,7 +67,8 @@ class MLPNet(NetworkBase):
         (h, embedding), batch = self.embed(noisy, operator, context, pos), batch_vector(operator)
         for layer in self.layers:
             h = layer(h, embedding, batch)
-        return noisy.white + self.read(self.norm(h, embedding, batch))
+        result: Tensor = noisy.white + self.read(self.norm(h, embedding, batch))
+        return result
 
 
 KIND = NetworkKind(MLPNet, ("channels", "positions", "node_conditions"))

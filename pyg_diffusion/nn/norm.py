@@ -39,7 +39,8 @@ class TimeNorm(nn.Module):
         scale, shift = self.lin(embedding).chunk(2, dim=-1)
         if batch is not None:
             scale, shift = scale[batch], shift[batch]
-        return F.layer_norm(x, (self.channels,), eps=self.eps) * (1 + scale) + shift
+        result: Tensor = F.layer_norm(x, (self.channels,), eps=self.eps) * (1 + scale) + shift
+        return result
 
     def __repr__(self) -> str:
         return f"{self.__class__.__name__}({self.channels}, {self.embedding_channels})"

@@ -63,6 +63,25 @@ def _log_determinant(denoiser: Denoiser, operator: LaplacianOperator, parts: Par
     return torch.stack(parts_of).sum(0)
 
 
+def _velocity(
+    denoiser: Denoiser, operator: LaplacianOperator, u: Tensor, t: Tensor, signs: Tensor, context: Any
+) -> tuple[Tensor, Tensor]:
+    """(du/dt, its divergence `[num_graphs]` by the probes)."""
+    parts, speed = denoiser.parts(t), denoiser.sde.schedule.rate(t)
+    rate = _rate(denoiser, parts)
+    with torch.enable_grad():
+        u = u.detach().requires_grad_()
+        f = denoiser.estimate(operator, operator.combine((parts.std, u)), t, parts, context)
+        divergence = u.new_zeros(operator.num_graphs)
+        for sign in signs if f.requires_grad else ():
+            v = denoiser.project(operator, sign)
+            (pulled,) = torch.autograd.grad(f, u, operator.combine((rate, v)), retain_graph=True, allow_unused=True)
+            if pulled is not None:
+                divergence = divergence + operator.inner(pulled, v)
+    moved = denoiser.project(operator, operator.combine((rate, f.detach())))
+    return speed * moved, (speed * divergence).detach()
+
+
 def log_likelihood(
     denoiser: Denoiser,
     operator: LaplacianOperator,
@@ -92,25 +111,11 @@ def log_likelihood(
         raise ValueError(f"need steps >= 1, probes >= 0 and start < end, got {steps}, {probes}, {start}, {end}")
     if not probes and not isinstance(operator, ExactOperator):
         raise ValueError(f"the exact trace needs an exact backend (dense, grid), give probes >= 1 with {operator!r}")
-    sde = denoiser.sde
     s = denoiser.project(operator, operator.to_work(x))
     signs = _probes(operator, s.shape, probes, seed)
 
     def velocity(u: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-        """(du/dt, its divergence `[num_graphs]`)."""
-        parts, speed = denoiser.parts(t), sde.schedule.rate(t)
-        rate = _rate(denoiser, parts)
-        with torch.enable_grad():
-            u = u.detach().requires_grad_()
-            f = denoiser.estimate(operator, operator.combine((parts.std, u)), t, parts, context)
-            divergence = u.new_zeros(operator.num_graphs)
-            for sign in signs if f.requires_grad else ():
-                v = denoiser.project(operator, sign)
-                (pulled,) = torch.autograd.grad(f, u, operator.combine((rate, v)), retain_graph=True, allow_unused=True)
-                if pulled is not None:
-                    divergence = divergence + operator.inner(pulled, v)
-        moved = denoiser.project(operator, operator.combine((rate, f.detach())))
-        return speed * moved, (speed * divergence).detach()
+        return _velocity(denoiser, operator, u, t, signs, context)
 
     grid = torch.linspace(start, end, steps + 1, dtype=torch.float64).to(operator.device, operator.dtype)
     with torch.no_grad():

@@ -49,6 +49,20 @@ def _graph_of_nodes(batch: Tensor | None, num_nodes: int, num_graphs: int | None
     return graph, np.bincount(graph, minlength=num_graphs or 0)
 
 
+def _check_graphs(graph: np.ndarray, row: np.ndarray, col: np.ndarray) -> None:
+    astray = np.flatnonzero(graph[row] != graph[col])
+    if astray.size:
+        raise ValueError(f"edge {row[astray[0]]}-{col[astray[0]]} joins two graphs of the batch")
+
+
+def _bound(degree: np.ndarray, row: np.ndarray, col: np.ndarray, graph: np.ndarray, num_graphs: int) -> np.ndarray:
+    """max over edges of d_i + d_j, of each graph."""
+    bound = np.zeros(num_graphs)
+    np.maximum.at(bound, graph[row], degree[row] + degree[col])
+    bound[bound == 0] = 1.0  # no edges: any interval that starts at 0 will do
+    return bound
+
+
 def _asymmetry(w: csr_array, tol: float) -> float:
     """Largest relative difference of w_ij and w_ji; ValueError naming the edge if it is above `tol`."""
     t = w.T.tocsr()
@@ -128,9 +142,7 @@ class Laplacian:
         graph, sizes = _graph_of_nodes(batch, num_nodes, num_graphs)
         row, col = edge_index.cpu().numpy()
         weight = np.ones(row.size) if edge_weight is None else edge_weight.detach().cpu().double().numpy()
-        astray = np.flatnonzero(graph[row] != graph[col])
-        if astray.size:
-            raise ValueError(f"edge {row[astray[0]]}-{col[astray[0]]} joins two graphs of the batch")
+        _check_graphs(graph, row, col)
         keep = (row != col) & (weight > 0)
         if not keep.all():
             row, col, weight = row[keep], col[keep], weight[keep]
@@ -139,13 +151,7 @@ class Laplacian:
         root = np.where(isolated, 1.0, np.sqrt(degree)) if normalized else np.ones(num_nodes)
         diagonal = np.where(isolated, 0.0, 1.0) if normalized else degree
         values = np.concatenate([diagonal, -weight / (root[row] * root[col])])
-        bound = np.zeros(sizes.size)
-        if normalized:
-            bound[:] = 2.0
-        else:
-            np.maximum.at(bound, graph[row], degree[row] + degree[col])
-            bound[bound == 0] = 1.0  # no edges: any interval that starts at 0 will do
-
+        bound = np.full(sizes.size, 2.0) if normalized else _bound(degree, row, col, graph, sizes.size)
         nodes = np.arange(num_nodes)
         index = np.int32 if values.size < 2**31 else np.int64
         row, col = np.concatenate([nodes, row]).astype(index), np.concatenate([nodes, col]).astype(index)

@@ -162,12 +162,14 @@ def chiral():
     return sorted(found, key=lambda mol: uniform(connectivity(mol)))
 
 
-def test_public_files_become_the_files_that_the_recipes_expect(fetch, chiral, tmp_path, monkeypatch, capsys):
-    held_out, excluded, tested, kept = chiral
+@pytest.fixture
+def mirror(fetch, chiral, tmp_path, monkeypatch):
+    """A folder that holds what the public sources do, small, and the drug-like molecules and the DFT8K record in it."""
+    held_out, _, tested, kept = chiral
     records = [([a.GetSymbol() for a in m.GetAtoms()], m.GetConformer().GetPositions()) for m in [*chiral, kept]]
     records += [(["H", "F"], [(0, 0, 0), (0.92, 0, 0)])]
     records += [(["H"] * 4, [(0, 0, 0), (0.74, 0, 0), (9, 0, 0), (9.74, 0, 0)])]
-    mirror, full = tmp_path / "mirror", tmp_path / "full"
+    mirror = tmp_path / "mirror"
     mirror.mkdir()
     with tarfile.open(mirror / "dsgdb9nsd.xyz.tar.bz2", "w:bz2") as tar:
         for number, record in enumerate(records, 1):
@@ -194,6 +196,12 @@ def test_public_files_become_the_files_that_the_recipes_expect(fetch, chiral, tm
     for constant in ("XYZ", "UNCHARACTERIZED"):
         name = getattr(fetch, constant).name
         monkeypatch.setattr(fetch, constant, source(fetch, (mirror / name).read_bytes(), name))
+    return mirror, zinc, dft8k
+
+
+def test_public_files_become_the_files_that_the_recipes_expect(fetch, chiral, mirror, tmp_path, monkeypatch, capsys):
+    (mirror, zinc, dft8k), full = mirror, tmp_path / "full"
+    held_out, excluded, _, kept = chiral
     u = [uniform(connectivity(mol)) for mol in chiral]
     monkeypatch.setattr(fetch, "HELD_OUT", (u[0] + u[1]) / 2)
     mine = tmp_path / "mine.smi"

@@ -33,4 +33,5 @@ class EdgeGradient:
     def __call__(self, x: Tensor) -> Tensor:
         """∂x, `[N, C] -> [N, d C]`, axis after axis; 0 where no edge has a part along the axis."""
         y = x.repeat(1, self.weight.size(1))
-        return weighted_sum(self.weight, y, self.ptr, self.col) - self.total.repeat_interleave(x.size(1), dim=1) * y
+        own: Tensor = self.total.repeat_interleave(x.size(1), dim=1) * y
+        return weighted_sum(self.weight, y, self.ptr, self.col) - own

@@ -1,6 +1,6 @@
 """LaplacianAttentionConv: graph attention that starts as the random walk of the Laplacian."""
 
-from typing import Optional
+from typing import Any, Optional
 
 import torch
 import torch.nn.functional as F
@@ -54,7 +54,7 @@ class LaplacianAttentionConv(MessagePassing):
         edge_dim: int | None = None,
         negative_slope: float = 0.2,
         bias: bool = True,
-        **kwargs,
+        **kwargs: Any,
     ):
         kwargs.setdefault("aggr", "add")
         super().__init__(node_dim=0, **kwargs)
@@ -96,7 +96,8 @@ class LaplacianAttentionConv(MessagePassing):
         if self.edge is not None:
             seen = self._edge_mean(edges, i, alpha, edge_attr, x.size(0)).view(-1, self.heads, self.edge.size(1))
             out = out + torch.einsum("nhk,hkc->nhc", seen, self.edge).flatten(1)
-        return out if self.bias is None else out + self.bias
+        result: Tensor = out if self.bias is None else out + self.bias
+        return result
 
     def _edge_mean(self, edges: Tensor, i: Tensor, alpha: Tensor, edge_attr: Tensor, num_nodes: int) -> Tensor:
         """Σ_j α_ij e_ij in every head, `[N, heads · edge_dim]`."""
@@ -104,7 +105,8 @@ class LaplacianAttentionConv(MessagePassing):
             own = torch.arange(i.numel(), device=i.device)
             return weighted_sum(alpha, edge_attr.repeat(1, self.heads), edges.crow_indices(), own)
         weighted = (alpha.unsqueeze(2) * edge_attr.unsqueeze(1)).flatten(1)
-        return self.aggr_module(weighted, i, dim_size=num_nodes, dim=0)
+        total: Tensor = self.aggr_module(weighted, i, dim_size=num_nodes, dim=0)
+        return total
 
     def edge_update(
         self,
@@ -123,7 +125,9 @@ class LaplacianAttentionConv(MessagePassing):
             logits = F.leaky_relu(logits + inner, self.negative_slope) + outer
         if prior is not None:
             logits = logits + prior.clamp_min(torch.finfo(prior.dtype).tiny).log().unsqueeze(1).to(logits.dtype)
-        return softmax(logits, index, num_nodes=dim_size)  # by ptr it would have no second derivative, which energies need
+        # by ptr it would have no second derivative, which energies need
+        shares: Tensor = softmax(logits, index, num_nodes=dim_size)
+        return shares
 
     def message(self, x_j: Tensor, alpha: Tensor) -> Tensor:
         return (x_j.view(-1, self.heads, self.out_channels) * alpha.unsqueeze(2)).flatten(1)

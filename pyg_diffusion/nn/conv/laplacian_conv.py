@@ -1,5 +1,7 @@
 """LaplacianConv: a learned polynomial of L for every channel, then one matrix that mixes them."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn import Parameter
@@ -52,7 +54,7 @@ class LaplacianConv(MessagePassing):
         K: int = 4,
         normalization: str | None = "sym",
         bias: bool = True,
-        **kwargs,
+        **kwargs: Any,
     ):
         kwargs.setdefault("aggr", "add")
         super().__init__(**kwargs)
@@ -117,7 +119,8 @@ class LaplacianConv(MessagePassing):
             before, now = now, moved if k == 1 else 2 * moved - before
             out = out + self.theta[k] * now
         out = self.lin(out)
-        return out if self.bias is None else out + self.bias
+        result: Tensor = out if self.bias is None else out + self.bias
+        return result
 
     def message(self, x_j: Tensor, weight: Tensor) -> Tensor:
         return weight * x_j

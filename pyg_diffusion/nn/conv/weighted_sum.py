@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...spectral.autograd import call
+
 
 def csr_index(ptr: Tensor, size: int) -> Tensor:
     """Row of each of the `size` entries of a CSR matrix."""
@@ -52,11 +54,11 @@ class _WeightedSum(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         weight, x, ptr, col = ctx.saved_tensors
-        of_weight = _Inner.apply(grads[0], x, ptr, col, weight.size(1)) if ctx.needs_input_grad[0] else None
+        of_weight = call(_Inner, grads[0], x, ptr, col, weight.size(1)) if ctx.needs_input_grad[0] else None
         of_x = None
         if ctx.needs_input_grad[1]:
             order, ptr, col = _transpose(ptr, col, x.size(0))
-            of_x = _WeightedSum.apply(weight[order], grads[0], ptr, col)
+            of_x = call(_WeightedSum, weight[order], grads[0], ptr, col)
         return of_weight, of_x, None, None
 
 
@@ -71,16 +73,17 @@ class _Inner(torch.autograd.Function):
         right = b.reshape(b.size(0) * heads, -1)
         owner = (row + head * a.size(0)).flatten()
         s = torch.ops.aten._embedding_bag_per_sample_weights_backward(left, right, index, bags[:-1], owner, 0)
-        return s.view(heads, -1).t()
+        by_edge: Tensor = s.view(heads, -1).t()
+        return by_edge
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
         a, b, ptr, col = ctx.saved_tensors
-        of_a = _WeightedSum.apply(grads[0], b, ptr, col) if ctx.needs_input_grad[0] else None
+        of_a = call(_WeightedSum, grads[0], b, ptr, col) if ctx.needs_input_grad[0] else None
         of_b = None
         if ctx.needs_input_grad[1]:
             order, ptr, col = _transpose(ptr, col, b.size(0))
-            of_b = _WeightedSum.apply(grads[0][order], a, ptr, col)
+            of_b = call(_WeightedSum, grads[0][order], a, ptr, col)
         return of_a, of_b, None, None, None
 
 
@@ -96,4 +99,4 @@ def weighted_sum(weight: Tensor, x: Tensor, ptr: Tensor, col: Tensor) -> Tensor:
     if not col.numel() or not x.size(1):
         return x.new_zeros(ptr.numel() - 1, x.size(1)) + 0 * (weight.sum() + x.sum())  # with a gradient, of 0
     dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
-    return _WeightedSum.apply(weight.to(dtype), x.to(dtype), ptr, col).to(x.dtype)
+    return call(_WeightedSum, weight.to(dtype), x.to(dtype), ptr, col).to(x.dtype)
