@@ -89,6 +89,17 @@ class Denoiser(nn.Module):
     Raises:
         TypeError: the network keeps no such contract.
         ValueError: it predicts something else.
+
+    Example:
+        >>> import torch
+        >>> from pyg_diffusion import Denoiser, GridOperator, LinearSDE
+        >>> from pyg_diffusion.sde import GeometricTime
+        >>> from pyg_diffusion.spectral import PowerSpectrum
+        >>> from pyg_diffusion.testing import ZeroNet
+        >>> sde = LinearSDE(GeometricTime(1e-3, 10.0), lambda0=0.1)
+        >>> denoiser = Denoiser(ZeroNet(), sde, PowerSpectrum.harmonic())  # the best linear one
+        >>> denoiser(GridOperator((4, 4)), torch.randn(16, 1), torch.tensor([[0.5]])).shape
+        torch.Size([16, 1])
     """
 
     net: Network

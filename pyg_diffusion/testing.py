@@ -9,8 +9,8 @@ from torch import Tensor
 from .denoise import Denoiser
 from .network import Noisy
 from .nn import NetworkBase
-from .sde import LinearSDE
-from .spectral import ExactOperator, Kernel, LaplacianOperator
+from .sde import GeometricTime, LinearSDE
+from .spectral import ExactOperator, GridOperator, Kernel, LaplacianOperator, PowerSpectrum
 from .spectral import heat as spectral_heat
 
 
@@ -32,6 +32,14 @@ def gaussian_denoiser(sde: LinearSDE, spectrum: Callable[[Tensor], Tensor], cent
         centered: the data has no global translation.
     """
     return Denoiser(ZeroNet(), sde, spectrum, centered=centered)
+
+
+def gaussian_example(nodes: int = 6, channels: int = 2) -> tuple[Denoiser, GridOperator, Callable[[], Tensor]]:
+    """Gaussian fields on a path: their exact denoiser, the operator, and white noise to draw from. For examples."""
+    generator = torch.Generator().manual_seed(0)
+    sde = LinearSDE(GeometricTime(1e-3, 10.0), gamma=1.0, lambda0=0.1)
+    denoiser = gaussian_denoiser(sde, PowerSpectrum.harmonic(low=0.1))
+    return denoiser, GridOperator((nodes,)), lambda: torch.randn(nodes, channels, generator=generator)
 
 
 class GaussianMixture(NetworkBase):

@@ -42,17 +42,30 @@ def _checked(
         raise ValueError(f"shape must be a sequence of integers, got {shape!r}") from None
     if not sizes or min(sizes) < 1:
         raise ValueError(f"shape must be one or more integers >= 1, got {shape!r}")
-    d = len(sizes)
-    names = _per_axis("kinds", kinds, d)
+    names = _per_axis("kinds", kinds, len(sizes))
     for kind in names:
         if kind not in KINDS:
             raise ValueError(f"kinds must be of {', '.join(KINDS)}; got {kind!r}")
-    h = [float(x) for x in _per_axis("spacing", spacing, d)]
+    h = [float(x) for x in _per_axis("spacing", spacing, len(sizes))]
     if not all(math.isfinite(x) and x > 0 for x in h):
         raise ValueError(f"spacing must be finite and > 0, got {spacing!r}")
     if not dtype.is_floating_point:
         raise ValueError(f"dtype must be a floating point type, got {dtype}")
     return sizes, names, h
+
+
+def _edges(index: Tensor, sizes: list[int], kinds: list[str]) -> tuple[Tensor, Tensor]:
+    """Both directions of every edge, sorted, `[2, E]`, and the axis of each, `[E]`, of nodes with that `index [N, d]`."""
+    axes = range(len(sizes))
+    strides = [math.prod(sizes[a + 1 :]) for a in axes]
+    # One column per offset to a neighbour, in ascending order: what exists of it, read row by row, is the sorted edge list.
+    steps = sorted((k * strides[a], a, k) for a in axes for k in _steps(kinds[a], sizes[a]))
+    exists = torch.empty(index.size(0), len(steps), dtype=torch.bool)
+    for column, (_, a, k) in enumerate(steps):
+        exists[:, column] = index[:, a] < sizes[a] - k if k > 0 else index[:, a] >= -k
+    row, step = exists.nonzero().unbind(1)
+    offset, axis = (torch.tensor([s[part] for s in steps], dtype=torch.long) for part in (0, 1))
+    return torch.stack([row, row + offset[step]]), axis[step]
 
 
 def grid_graph(
@@ -87,27 +100,28 @@ def grid_graph(
 
     Raises:
         ValueError: naming the argument that is no shape, kind or spacing.
+
+    Example:
+        >>> from pyg_diffusion import grid_graph, laplacian_operator
+        >>> grid = grid_graph((2, 2), "cycle", spacing=0.5)
+        >>> grid.edge_index
+        tensor([[0, 0, 1, 1, 2, 2, 3, 3],
+                [1, 2, 0, 3, 0, 3, 1, 2]])
+        >>> laplacian_operator(grid).eigenvalues
+        tensor([[ 0., 16., 16., 32.]])
     """
     sizes, names, h = _checked(shape, kinds, spacing, dtype)
-    d = len(sizes)
-    strides = [math.prod(sizes[a + 1 :]) for a in range(d)]
-    index = torch.cartesian_prod(*(torch.arange(n) for n in sizes)).view(-1, d)
-    # One column per offset to a neighbour, in ascending order: what exists of it, read row by row, is the sorted edge list.
-    steps = sorted((k * strides[a], a, k) for a in range(d) for k in _steps(names[a], sizes[a]))
-    exists = torch.empty(index.size(0), len(steps), dtype=torch.bool)
-    for column, (_, a, k) in enumerate(steps):
-        exists[:, column] = index[:, a] < sizes[a] - k if k > 0 else index[:, a] >= -k
-    row, step = exists.nonzero().unbind(1)
-    offset = torch.tensor([s for s, _, _ in steps], dtype=torch.long)
-    doubled = [names[a] == "cycle" and sizes[a] == 2 for a in range(d)]
-    weight = torch.tensor([(1 + doubled[a]) / h[a] ** 2 for _, a, _ in steps], dtype=dtype)
+    index = torch.cartesian_prod(*(torch.arange(n) for n in sizes)).view(-1, len(sizes))
+    edge_index, axis = _edges(index, sizes, names)
+    doubled = [kind == "cycle" and n == 2 for kind, n in zip(names, sizes, strict=True)]
+    weight = torch.tensor([(1 + twice) / x**2 for twice, x in zip(doubled, h, strict=True)], dtype=dtype)
 
     def per_graph(values: list, of: torch.dtype) -> Tensor:
         return torch.tensor([values], dtype=of)
 
     return Data(
-        edge_index=torch.stack([row, row + offset[step]]),
-        edge_weight=weight[step],
+        edge_index=edge_index,
+        edge_weight=weight[axis],
         pos=(index * torch.tensor(h, dtype=torch.float64)).to(dtype),
         grid_shape=per_graph(sizes, torch.long),
         grid_kind=per_graph([KINDS.index(kind) for kind in names], torch.long),

@@ -23,6 +23,14 @@ class MoleculeData(Data):
             `chem.skeleton.whole_data`.
         level: name of the level of theory of `pos`, "" where unknown.
         name, smiles: strings.
+
+    Example:
+        >>> from rdkit import Chem
+        >>> from pyg_diffusion.chem import molecule_from_mol
+        >>> data = molecule_from_mol(Chem.MolFromSmiles("C=O")).data(conformer=None)
+        >>> data.z, data.edge_index, data.smiles
+        (tensor([6, 8]), tensor([[0, 1],
+                [1, 0]]), 'C=O')
     """
 
     def spectrum(self) -> tuple[Tensor, Tensor]:

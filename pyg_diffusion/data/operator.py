@@ -159,6 +159,17 @@ def laplacian_operator(
 
     A PyG batch of graphs of which the first has no weights has none at all: `Batch.from_data_list` drops what the first does
     not have, before anything here could see it. Give all graphs weights, or none.
+
+    Example:
+        >>> import torch
+        >>> from functools import partial
+        >>> from torch_geometric.data import Data
+        >>> from pyg_diffusion import LanczosOperator, laplacian_operator
+        >>> path = Data(edge_index=torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]]), num_nodes=3)
+        >>> laplacian_operator(path).eigenvalues.round(decimals=5)
+        tensor([[0., 1., 3.]])
+        >>> type(laplacian_operator(path, partial(LanczosOperator, tol=1e-3))).__name__
+        'LanczosOperator'
     """
     if backend is not None and not callable(backend):
         raise TypeError(f"backend must be callable, such as LanczosOperator; got {backend!r}")

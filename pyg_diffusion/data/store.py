@@ -22,6 +22,19 @@ class MoleculeStore:
     """Read access to a store; `store[i]` is a `Molecule`, `store.data(i, k)` its conformer k as a PyG `Data`.
 
     The file is opened lazily, once in every process that reads it, read into memory (all of QM9 is 60 MB) and closed.
+
+    Example:
+        >>> import tempfile
+        >>> from rdkit import Chem
+        >>> from pyg_diffusion.chem import molecule_from_mol
+        >>> from pyg_diffusion.data import MoleculeStore, write_store
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     molecules = [molecule_from_mol(Chem.MolFromSmiles(smiles)) for smiles in ("CCO", "C#N")]
+        ...     write_store(f"{folder}/two.h5", molecules)
+        ...     store = MoleculeStore(f"{folder}/two.h5")
+        ...     store.sizes(), store[1].smiles
+        (2, 0)
+        (array([3, 2]), 'C#N')
     """
 
     def __init__(self, path: str | os.PathLike):

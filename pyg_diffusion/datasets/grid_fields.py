@@ -52,6 +52,14 @@ class GridFields(OneGraphDataset):
 
     Raises:
         ValueError: naming the argument that no law or grid has.
+
+    Example:
+        >>> import tempfile
+        >>> from pyg_diffusion.datasets import GridFields
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     fields = GridFields(root, "matern", (8, 8), num_samples=4, amplitude=(0.5, 2.0))
+        ...     len(fields), fields[0].x.shape, fields.condition_names
+        (4, torch.Size([64, 1]), ('amplitude',))
     """
 
     def __init__(

@@ -27,6 +27,12 @@ def matrix_data(matrix: Tensor, inverse: bool = True) -> Data:
 
     Raises:
         ValueError: the matrix is not square, not finite or, where its inverse is asked for, singular to its precision.
+
+    Example:
+        >>> import torch
+        >>> from pyg_diffusion.datasets import matrix_data
+        >>> matrix_data(2 * torch.eye(2)).x.T
+        tensor([[0.5000, 0.0000, 0.0000, 0.5000]])
     """
     if matrix.dim() != 2 or matrix.size(0) != matrix.size(1) or not matrix.numel() or not matrix.is_floating_point():
         raise ValueError(f"a square matrix [n, n] of floating point numbers, n >= 1, is needed; got {list(matrix.shape)}")
@@ -62,6 +68,16 @@ class MatrixInverse(OneGraphDataset):
 
     Raises:
         ValueError: naming the argument.
+
+    Example:
+        >>> import tempfile
+        >>> import torch
+        >>> from pyg_diffusion.datasets import MatrixInverse
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     data = MatrixInverse(root, n=4, num_samples=3)
+        >>> product = data[0].matrix.view(4, 4) @ data[0].x.view(4, 4)
+        >>> torch.allclose(product, torch.eye(4), atol=1e-4)
+        True
     """
 
     def __init__(

@@ -46,8 +46,22 @@ class SDFDataset(Dataset):
 
     A root that was processed before is only read, and may be read-only.
 
-    SkippedRecord records, and notes on others, are warned about once; the former stand in `report.skipped` and
+    Skipped records, and notes on others, are warned about once; the former stand in `report.skipped` and
     `processed/skipped.txt`.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from rdkit import Chem
+        >>> from rdkit.Chem import rdDistGeom
+        >>> from pyg_diffusion.datasets import SDFDataset
+        >>> mol = Chem.AddHs(Chem.MolFromSmiles("CO"))
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     _ = rdDistGeom.EmbedMolecule(mol, randomSeed=1)
+        ...     Chem.MolToMolFile(mol, f"{root}/methanol.sdf")
+        ...     data = SDFDataset(root, f"{root}/methanol.sdf", workers=1, log=False)
+        ...     data[0].smiles, data[0].pos.shape
+        ('CO', torch.Size([6, 3]))
     """
 
     def __init__(

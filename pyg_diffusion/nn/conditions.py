@@ -18,6 +18,18 @@ class Conditions(nn.Module):
         name: the attribute they are read from, for messages.
 
     Buffers `mean` and `std`, `[K]`, standardise; training sets them. `[rows, K] -> [rows, 2K]`, NaN or None: nothing asked.
+
+    Raises:
+        ValueError: values of another shape.
+
+    Example:
+        >>> import torch
+        >>> from pyg_diffusion.nn import Conditions
+        >>> asked = Conditions(1)
+        >>> asked.set(torch.tensor([2.0]), torch.tensor([0.5]))
+        >>> asked(torch.tensor([[3.0], [torch.nan]]), 2)
+        tensor([[2., 1.],
+                [0., 0.]])
     """
 
     def __init__(self, size: int, name: str = "condition"):
@@ -48,7 +60,15 @@ class Conditions(nn.Module):
 
 
 def without_condition(context: Context) -> Context:
-    """The same graphs (a `Data` or `Batch`) with nothing asked of them, for classifier-free guidance. The original stays."""
+    """The same graphs (a `Data` or `Batch`) with nothing asked of them, for classifier-free guidance. The original stays.
+
+    Example:
+        >>> import torch
+        >>> from torch_geometric.data import Data
+        >>> from pyg_diffusion.nn import without_condition
+        >>> without_condition(Data(x=torch.ones(2, 1), condition=torch.ones(1, 3)))
+        Data(x=[2, 1])
+    """
     free = copy(context)
     for name in CONDITIONS:
         if name in free:

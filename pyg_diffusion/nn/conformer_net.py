@@ -196,6 +196,25 @@ class ConformerNet(NetworkBase):
             geometry before it is from what is asked.
         levels: levels of theory that the network tells apart, read by name from `data.level` (a list, one per graph); any
             other name, or no such attribute, is a level unknown.
+
+    Raises:
+        ValueError: a width that is no multiple of `heads`.
+        TypeError: when called: an operator that is no `DenseOperator`.
+
+    Example:
+        >>> import torch
+        >>> from rdkit import Chem
+        >>> from pyg_diffusion.chem import molecule_from_mol
+        >>> from pyg_diffusion.data import laplacian_operator
+        >>> from pyg_diffusion.denoise import Denoiser
+        >>> from pyg_diffusion.nn import ConformerNet
+        >>> from pyg_diffusion.sde import GeometricTime, LinearSDE
+        >>> from pyg_diffusion.spectral import PowerSpectrum
+        >>> data = molecule_from_mol(Chem.AddHs(Chem.MolFromSmiles("CCO"))).data(conformer=None)
+        >>> net = ConformerNet(width=16, depths=(1, 1), heads=2, pair_width=8)
+        >>> denoiser = Denoiser(net, LinearSDE(GeometricTime(1e-3, 40.0)), PowerSpectrum.harmonic(), centered=True)
+        >>> denoiser(laplacian_operator(data), torch.randn(9, 3), torch.tensor([[0.5]]), data).shape
+        torch.Size([9, 3])
     """
 
     def __init__(

@@ -100,6 +100,16 @@ def heat_diagonal(operator: LaplacianOperator, times: Sequence[float] | Tensor) 
 
     Raises:
         TypeError: the operator has no entries at hand.
+
+    Example:
+        >>> import torch
+        >>> from pyg_diffusion.nn import heat_diagonal
+        >>> from pyg_diffusion.spectral import DenseOperator
+        >>> L = DenseOperator.from_edges(torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]]), 3)
+        >>> heat_diagonal(L, [0.0, 100.0]).round(decimals=4)  # at first all of it, in the end a third
+        tensor([[1.0000, 0.3333],
+                [1.0000, 0.3333],
+                [1.0000, 0.3333]], dtype=torch.float64)
     """
     times = _check(operator, times)
     if isinstance(operator, DenseOperator):
@@ -113,7 +123,16 @@ def heat_diagonal(operator: LaplacianOperator, times: Sequence[float] | Tensor) 
 
 
 def heat_edges(operator: LaplacianOperator, edge_index: Tensor, times: Sequence[float] | Tensor) -> Tensor:
-    r"""exp(-sL)_ij on edges (or any pairs of nodes of one graph), `[E, T]`; the rest as `heat_diagonal`."""
+    r"""exp(-sL)_ij on edges (or any pairs of nodes of one graph), `[E, T]`; the rest as `heat_diagonal`.
+
+    Example:
+        >>> import torch
+        >>> from pyg_diffusion.nn import heat_edges
+        >>> from pyg_diffusion.spectral import DenseOperator
+        >>> edges = torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]])
+        >>> heat_edges(DenseOperator.from_edges(edges, 3), edges, [0.0, 100.0]).round(decimals=4)[0]
+        tensor([0.0000, 0.3333], dtype=torch.float64)
+    """
     times = _check(operator, times)
     row, col = edge_index
     if isinstance(operator, DenseOperator):

@@ -17,6 +17,17 @@ class EnergyNet(NetworkBase):
     Args:
         net: f, called as `net(noisy, operator, context)`, returns features `[num_nodes, K]`. It may read the noisy signal
             and its time alone: E is a function of S_t, so `skip` and `white` are S_t itself here, and the kernels are 1.
+
+    Example:
+        >>> import torch
+        >>> from pyg_diffusion.data import laplacian_operator
+        >>> from pyg_diffusion.datasets import matrix_data
+        >>> from pyg_diffusion.nn import EnergyNet, MatrixNet
+        >>> data = matrix_data(2 * torch.eye(3))
+        >>> net, L = EnergyNet(MatrixNet(depth=1)), laplacian_operator(data)
+        >>> energy, slope = net.slope(data.x, torch.zeros(1, 1), L, data.matrix)
+        >>> energy.shape, slope.shape
+        (torch.Size([1]), torch.Size([9, 1]))
     """
 
     predicts = "eps"

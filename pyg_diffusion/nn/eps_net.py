@@ -13,6 +13,19 @@ class EpsNet(GraphNet):
 
     Untrained, D = (1 - σ (φ²p + σ²)^{-1/2}) S_t / φ: S_t where there is little noise, and half the best linear estimate
     where there is little signal.
+
+    Example:
+        >>> import torch
+        >>> from pyg_diffusion.data import grid_graph, laplacian_operator
+        >>> from pyg_diffusion.denoise import Denoiser
+        >>> from pyg_diffusion.nn import EpsNet
+        >>> from pyg_diffusion.sde import GeometricTime, LinearSDE
+        >>> from pyg_diffusion.spectral import PowerSpectrum
+        >>> data = grid_graph((4, 4))
+        >>> sde = LinearSDE(GeometricTime(1e-3, 10.0), lambda0=0.1)
+        >>> denoiser = Denoiser(EpsNet(channels=2, width=8, depth=1, heads=2), sde, PowerSpectrum.harmonic())
+        >>> denoiser(laplacian_operator(data), torch.randn(16, 2), torch.tensor([[0.5]]), data).shape
+        torch.Size([16, 2])
     """
 
     predicts = "eps"

@@ -133,6 +133,19 @@ class GraphNet(NetworkBase):
 
     Raises:
         ValueError: width no multiple of heads; a signal, position or condition of another shape.
+
+    Example:
+        >>> import torch
+        >>> from pyg_diffusion.data import grid_graph, laplacian_operator
+        >>> from pyg_diffusion.denoise import Denoiser
+        >>> from pyg_diffusion.nn import GraphNet
+        >>> from pyg_diffusion.sde import GeometricTime, LinearSDE
+        >>> from pyg_diffusion.spectral import PowerSpectrum
+        >>> data = grid_graph((4, 4))
+        >>> sde = LinearSDE(GeometricTime(1e-3, 10.0), lambda0=0.1)
+        >>> denoiser = Denoiser(GraphNet(channels=2, width=8, depth=1, heads=2, positions=2), sde, PowerSpectrum.harmonic())
+        >>> denoiser(laplacian_operator(data), torch.randn(16, 2), torch.tensor([[0.5]]), data).shape
+        torch.Size([16, 2])
     """
 
     predicts = "F"

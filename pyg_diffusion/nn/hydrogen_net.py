@@ -113,6 +113,23 @@ class HydrogenNet(NetworkBase):
         width: features per atom and site.
         depths: layers over bonds, layers over what a site sees.
         levels: as in `ConformerNet`.
+
+    Example:
+        >>> import torch
+        >>> from rdkit import Chem
+        >>> from rdkit.Chem import rdDistGeom
+        >>> from pyg_diffusion.chem import molecule_from_mol
+        >>> from pyg_diffusion.chem.skeleton import whole_data
+        >>> from pyg_diffusion.nn import HydrogenNet
+        >>> from pyg_diffusion.nn.hydrogen_net import DRAWS
+        >>> mol = Chem.AddHs(Chem.MolFromSmiles("CCO"))
+        >>> _ = rdDistGeom.EmbedMolecule(mol, randomSeed=1)
+        >>> data = whole_data(molecule_from_mol(mol))
+        >>> int(data.second.sum())
+        6
+        >>> pos = HydrogenNet(width=8, depths=(1, 1)).draw(data, torch.randn(9, DRAWS))
+        >>> torch.equal(pos[~data.second], data.pos[~data.second])
+        True
     """
 
     def __init__(self, width: int = 96, depths: tuple[int, ...] = (3, 2), levels: tuple[str, ...] = ()):

@@ -68,6 +68,19 @@ class MatrixNet(NetworkBase):
         channels: C, of edges.
         node_channels: M.
         residual: hand the analytic residual A Y - I to the nodes as a third channel, which makes this a hybrid.
+
+    Raises:
+        ValueError: an option below 1.
+
+    Example:
+        >>> import torch
+        >>> from pyg_diffusion.data import laplacian_operator
+        >>> from pyg_diffusion.datasets import matrix_data
+        >>> from pyg_diffusion.nn import EnergyNet, MatrixNet
+        >>> data = matrix_data(2 * torch.eye(3))
+        >>> net = EnergyNet(MatrixNet(depth=2))
+        >>> net.energy(data.x, torch.zeros(1, 1), laplacian_operator(data), data.matrix).shape
+        torch.Size([1])
     """
 
     def __init__(self, depth: int = 5, channels: int = 8, node_channels: int = 4, residual: bool = False):
@@ -155,6 +168,19 @@ class MatrixMLP(NetworkBase):
         n: rows.
         width: hidden features.
         depth: hidden layers.
+
+    Raises:
+        ValueError: when called: matrices of another size.
+
+    Example:
+        >>> import torch
+        >>> from pyg_diffusion.data import laplacian_operator
+        >>> from pyg_diffusion.datasets import matrix_data
+        >>> from pyg_diffusion.nn import EnergyNet, MatrixMLP
+        >>> data = matrix_data(2 * torch.eye(3))
+        >>> net = EnergyNet(MatrixMLP(n=3, width=8, depth=1))
+        >>> net.energy(data.x, torch.zeros(1, 1), laplacian_operator(data), data.matrix).shape
+        torch.Size([1])
     """
 
     def __init__(self, n: int = 20, width: int = 512, depth: int = 3):

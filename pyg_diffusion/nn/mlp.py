@@ -22,6 +22,19 @@ class MLPNet(NetworkBase):
         depth: number of feed-forward layers.
         positions: d where nodes have positions `pos [N, d]`, read as they are; else 0.
         conditions, node_conditions: numbers of conditions, as `GraphNet` reads them.
+
+    Example:
+        >>> import torch
+        >>> from pyg_diffusion.data import grid_graph, laplacian_operator
+        >>> from pyg_diffusion.denoise import Denoiser
+        >>> from pyg_diffusion.nn import MLPNet
+        >>> from pyg_diffusion.sde import GeometricTime, LinearSDE
+        >>> from pyg_diffusion.spectral import PowerSpectrum
+        >>> data = grid_graph((4, 4))
+        >>> sde = LinearSDE(GeometricTime(1e-3, 10.0), lambda0=0.1)
+        >>> denoiser = Denoiser(MLPNet(channels=2, width=8, depth=1), sde, PowerSpectrum.harmonic())
+        >>> denoiser(laplacian_operator(data), torch.randn(16, 2), torch.tensor([[0.5]]), data).shape
+        torch.Size([16, 2])
     """
 
     predicts = "eps"

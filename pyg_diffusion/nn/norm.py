@@ -23,6 +23,14 @@ class TimeNorm(nn.Module):
         - input: node features `[N, channels]`, z `[num_graphs, embedding_channels]`, batch vector `[N]` (optional: then z
           has one row)
         - output: `[N, channels]`
+
+    Example:
+        >>> import torch
+        >>> from pyg_diffusion.nn import TimeNorm
+        >>> norm = TimeNorm(4, 8)
+        >>> x, z, batch = torch.randn(5, 4), torch.randn(2, 8), torch.tensor([0, 0, 1, 1, 1])
+        >>> torch.equal(norm(x, z, batch), torch.nn.functional.layer_norm(x, (4,)))  # as long as it is untrained
+        True
     """
 
     def __init__(self, channels: int, embedding_channels: int, eps: float = 1e-5):

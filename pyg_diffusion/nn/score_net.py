@@ -10,7 +10,21 @@ from .registry import NetworkKind
 
 
 class ScoreNet(EpsNet):
-    r"""s = -σ(L)^{-1} ε̂ ≈ ∇ log q(S_t), `[num_nodes, C]`, with the ε̂ of an `EpsNet`. Arguments are those of `GraphNet`."""
+    r"""s = -σ(L)^{-1} ε̂ ≈ ∇ log q(S_t), `[num_nodes, C]`, with the ε̂ of an `EpsNet`. Arguments are those of `GraphNet`.
+
+    Example:
+        >>> import torch
+        >>> from pyg_diffusion.data import grid_graph, laplacian_operator
+        >>> from pyg_diffusion.denoise import Denoiser
+        >>> from pyg_diffusion.nn import ScoreNet
+        >>> from pyg_diffusion.sde import GeometricTime, LinearSDE
+        >>> from pyg_diffusion.spectral import PowerSpectrum
+        >>> data = grid_graph((4, 4))
+        >>> sde = LinearSDE(GeometricTime(1e-3, 10.0), lambda0=0.1)
+        >>> denoiser = Denoiser(ScoreNet(channels=2, width=8, depth=1, heads=2), sde, PowerSpectrum.harmonic())
+        >>> denoiser(laplacian_operator(data), torch.randn(16, 2), torch.tensor([[0.5]]), data).shape
+        torch.Size([16, 2])
+    """
 
     predicts = "score"
 

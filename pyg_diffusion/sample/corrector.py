@@ -17,6 +17,17 @@ class PredictorCorrector(Sampler):
         predictor: any other sampler.
         corrections: Langevin steps per time, one network call each.
         size: δ, in (0, 2].
+
+    Raises:
+        ValueError: no corrections, or a size outside of (0, 2].
+
+    Example:
+        >>> from pyg_diffusion.sample import Exponential, PredictorCorrector, time_grid
+        >>> from pyg_diffusion.testing import gaussian_example
+        >>> denoiser, L, noise = gaussian_example()
+        >>> sampler = PredictorCorrector(Exponential(2), corrections=2)
+        >>> sampler.calls, sampler.sample(denoiser, L, time_grid(10), noise).shape
+        (3, torch.Size([6, 2]))
     """
 
     def __init__(self, predictor: Sampler, corrections: int = 1, size: float = 0.2):

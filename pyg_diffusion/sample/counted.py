@@ -15,6 +15,15 @@ class Counted(Steered):
 
     Attributes:
         evaluations: so far; one is of the whole batch, so each of its graphs has had as many.
+
+    Example:
+        >>> from pyg_diffusion.sample import Counted, Exponential, time_grid
+        >>> from pyg_diffusion.testing import gaussian_example
+        >>> denoiser, L, noise = gaussian_example()
+        >>> counted = Counted(denoiser)
+        >>> made = Exponential(3).sample(counted, L, time_grid(10), noise)
+        >>> counted.evaluations  # one for every time, and one more for the first step
+        12
     """
 
     def __init__(self, denoiser: Denoiser | Steered):

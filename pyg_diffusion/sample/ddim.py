@@ -14,6 +14,19 @@ class DDIM(Sampler):
 
     Args:
         eta: share of the posterior's standard deviation that is drawn anew, in [0, 1].
+
+    Raises:
+        ValueError: eta outside of [0, 1].
+
+    Example:
+        >>> import torch
+        >>> from pyg_diffusion.sample import DDIM, Exponential, time_grid
+        >>> from pyg_diffusion.testing import gaussian_example
+        >>> denoiser, L, noise = gaussian_example()
+        >>> start = noise()
+        >>> made = [s.sample(denoiser, L, time_grid(10), lambda: start) for s in (DDIM(0.0), Exponential(1))]
+        >>> torch.allclose(*made)
+        True
     """
 
     def __init__(self, eta: float = 0.0):

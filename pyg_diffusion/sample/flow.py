@@ -15,6 +15,19 @@ class ProbabilityFlow(Sampler):
 
     Args:
         order: 1 or 2.
+
+    Raises:
+        ValueError: another order.
+
+    Example:
+        >>> import torch
+        >>> from pyg_diffusion.sample import Exponential, ProbabilityFlow, time_grid
+        >>> from pyg_diffusion.testing import gaussian_example
+        >>> denoiser, L, noise = gaussian_example()
+        >>> start = noise()
+        >>> made = [s.sample(denoiser, L, time_grid(80), lambda: start) for s in (ProbabilityFlow(2), Exponential(2))]
+        >>> torch.allclose(*made, atol=0.01)
+        True
     """
 
     deterministic = True

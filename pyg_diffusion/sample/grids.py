@@ -15,7 +15,16 @@ from .sampler import Sampler
 
 
 def time_grid(steps: int, start: float = 1.0, end: float = 0.0) -> Tensor:
-    """`steps + 1` times from `start` down to `end`, even in t (so even in log τ under `GeometricTime`)."""
+    """`steps + 1` times from `start` down to `end`, even in t (so even in log τ under `GeometricTime`).
+
+    Raises:
+        ValueError: steps < 1.
+
+    Example:
+        >>> from pyg_diffusion.sample import time_grid
+        >>> time_grid(4)
+        tensor([1.0000, 0.7500, 0.5000, 0.2500, 0.0000])
+    """
     if steps < 1:
         raise ValueError(f"sampling needs at least 1 step, got {steps}")
     return torch.linspace(start, end, steps + 1)
@@ -31,7 +40,18 @@ def geometric_grid(sde: LinearSDE, steps: int, start: float = 1.0, end: float = 
 
 
 def tau_grid(sde: LinearSDE, steps: int, start: float = 1.0, end: float = 0.0, power: float = 1.0) -> Tensor:
-    """Times even in τ^{1/power}: 1 is even in τ; 7 is the choice of Karras et al. 2022 for σ, which is √τ there, so 3.5."""
+    """Times even in τ^{1/power}: 1 is even in τ; 7 is the choice of Karras et al. 2022 for σ, which is √τ there, so 3.5.
+
+    Raises:
+        ValueError: steps < 1 or power <= 0.
+
+    Example:
+        >>> from pyg_diffusion.sample import tau_grid
+        >>> from pyg_diffusion.sde import GeometricTime, LinearSDE
+        >>> sde = LinearSDE(GeometricTime(1e-4, 1.0))
+        >>> [round(tau, 2) for tau in sde.schedule.tau(tau_grid(sde, 4)).tolist()]
+        [1.0, 0.75, 0.5, 0.25, 0.0]
+    """
     if power <= 0:
         raise ValueError(f"power must be > 0, got {power}")
     share = time_grid(steps, 1.0, 0.0).double()
@@ -40,7 +60,18 @@ def tau_grid(sde: LinearSDE, steps: int, start: float = 1.0, end: float = 0.0, p
 
 
 def log_snr_grid(sde: LinearSDE, steps: int, lam: float, start: float = 1.0, end: float = 0.0) -> Tensor:
-    """Times even in the half log-SNR ℓ = log φ - log σ of the mode λ, found by bisection (ℓ falls with t)."""
+    """Times even in the half log-SNR ℓ = log φ - log σ of the mode λ, found by bisection (ℓ falls with t).
+
+    Example:
+        >>> import torch
+        >>> from pyg_diffusion.sample import log_snr_grid
+        >>> from pyg_diffusion.sde import GeometricTime, LinearSDE
+        >>> sde = LinearSDE(GeometricTime(1e-4, 1.0))
+        >>> grid = log_snr_grid(sde, 5, lam=2.0)
+        >>> steps = sde.half_log_snr(grid)(torch.tensor(2.0, dtype=torch.float64)).diff()
+        >>> torch.allclose(steps, steps.mean().expand(5))
+        True
+    """
     wanted_ends = time_grid(steps, 0.0, 1.0).double()
     at = torch.tensor([[lam]], dtype=torch.float64)
 
@@ -80,6 +111,14 @@ def optimised_grid(
         noise: one white draw to start from, `[num_nodes, C]`, of graphs like those to come.
         fine: steps of the path that counts as exact, even in t.
         trials: grids tried, `steps + 1` network calls each.
+
+    Example:
+        >>> from pyg_diffusion.sample import Exponential, optimised_grid
+        >>> from pyg_diffusion.testing import gaussian_example
+        >>> denoiser, L, noise = gaussian_example()
+        >>> grid = optimised_grid(Exponential(2), denoiser, L, 4, noise(), fine=20, trials=5)
+        >>> grid.shape, bool((grid.diff() < 0).all())
+        (torch.Size([5]), True)
     """
 
     def run(grid: Tensor) -> Tensor:

@@ -13,7 +13,18 @@ from ..spectral import LaplacianOperator
 
 
 class Steered:
-    """A denoiser whose estimate is changed; process, preconditioning, projection and start are its own."""
+    """A denoiser whose estimate is changed; process, preconditioning, projection and start are its own.
+
+    Example:
+        >>> from pyg_diffusion.sample import Steered
+        >>> from pyg_diffusion.testing import gaussian_example
+        >>> class Halved(Steered):
+        ...     def denoise(self, operator, w_t, t, context=None):
+        ...         return 0.5 * self.denoiser.denoise(operator, w_t, t, context)
+        >>> denoiser, L, noise = gaussian_example()
+        >>> Halved(denoiser).sde is denoiser.sde
+        True
+    """
 
     def __init__(self, denoiser: "Denoiser | Steered"):
         self.denoiser = denoiser
@@ -55,6 +66,16 @@ class ClassifierFree(Steered):
         denoiser: trained with its condition dropped now and then.
         weight: w.
         unconditional: the context without the condition; the sampler's `context` has it.
+
+    Example:
+        >>> from pyg_diffusion.sample import Ancestral, ClassifierFree, Counted, time_grid
+        >>> from pyg_diffusion.testing import gaussian_example
+        >>> denoiser, L, noise = gaussian_example()
+        >>> counted = Counted(denoiser)
+        >>> guided = ClassifierFree(counted, 2.0, unconditional=None)
+        >>> made = Ancestral().sample(guided, L, time_grid(4), noise, context=None)
+        >>> counted.evaluations
+        10
     """
 
     def __init__(self, denoiser: Denoiser | Steered, weight: float, unconditional: Any):
@@ -81,6 +102,22 @@ class EnergyGuided(Steered):
         denoiser: any.
         energy: E of a flat signal in the data's units, `[num_nodes, C] -> [num_graphs]` or a scalar sum, in units of kT.
         limit: largest change of a node per call, in the data's units, which keeps steep penalties stable.
+
+    Raises:
+        ValueError: limit <= 0; while sampling: a gradient that is not finite.
+
+    Example:
+        >>> from pyg_diffusion.sample import EnergyGuided, Exponential, time_grid
+        >>> from pyg_diffusion.testing import gaussian_example
+        >>> denoiser, L, noise = gaussian_example()
+        >>> start = noise()
+        >>> def wish(x):  # large values
+        ...     return -2.0 * x.sum()
+        >>> plain, guided = (
+        ...     Exponential(2).sample(d, L, time_grid(20), lambda: start) for d in (denoiser, EnergyGuided(denoiser, wish))
+        ... )
+        >>> bool((guided > plain).all())
+        True
     """
 
     def __init__(self, denoiser: Denoiser | Steered, energy: Callable[[Tensor], Tensor], limit: float = float("inf")):

@@ -34,6 +34,20 @@ class Inpainted(Steered):
         values: y `[num_nodes, C]`, read where known.
         error: r, standard deviation of y in the data's units.
         turned: whether D may be turned; only for centered coordinates, C = 3.
+
+    Raises:
+        ValueError: `known` or `values` of another shape, values that are not finite, error < 0.
+
+    Example:
+        >>> import torch
+        >>> from pyg_diffusion.sample import Ancestral, Inpainted, time_grid
+        >>> from pyg_diffusion.testing import gaussian_example
+        >>> denoiser, L, noise = gaussian_example()
+        >>> known = torch.tensor([True, False, False, False, False, True])
+        >>> values = torch.ones(6, 2)
+        >>> made = Ancestral().sample(Inpainted(denoiser, known, values), L, time_grid(20), noise)
+        >>> torch.allclose(made[known], values[known], atol=1e-4)
+        True
     """
 
     max_iterations = 2000

@@ -40,6 +40,24 @@ class LandscapeDescent:
         steps: per landscape, one network call each and one more per landscape.
         size: η at the start.
         grow, shrink: factors of η.
+
+    Raises:
+        ValueError: steps < 1, size <= 0, grow < 1 or shrink outside of (0, 1).
+
+    Example:
+        >>> import torch
+        >>> from pyg_diffusion.data import laplacian_operator
+        >>> from pyg_diffusion.datasets import matrix_data
+        >>> from pyg_diffusion.denoise import Denoiser
+        >>> from pyg_diffusion.nn import EnergyNet, MatrixNet
+        >>> from pyg_diffusion.sample import LandscapeDescent, time_grid
+        >>> from pyg_diffusion.sde import GeometricTime, LinearSDE
+        >>> sde = LinearSDE(GeometricTime(1e-3, 3.0), gamma=0.0, lambda0=1.0, noise="matched")
+        >>> denoiser = Denoiser(EnergyNet(MatrixNet(depth=1)), sde, torch.ones_like)
+        >>> data = matrix_data(torch.eye(3), inverse=False)
+        >>> descent = LandscapeDescent(steps=2)
+        >>> descent.sample(denoiser, laplacian_operator(data), time_grid(3), lambda: torch.randn(9, 1), data.matrix).shape
+        torch.Size([9, 1])
     """
 
     adaptive = False

@@ -39,6 +39,23 @@ class ParticleGuided(Steered):
         width: h, in the data's units.
         tau: the repulsion ends here.
         energy, limit: as for `EnergyGuided`; the limit holds for the sum of both energies.
+
+    Raises:
+        ValueError: a negative strength, a width <= 0, `member` or `weight` of another shape.
+        TypeError: while sampling: an operator that is no `DenseOperator`.
+
+    Example:
+        >>> import torch
+        >>> from pyg_diffusion.sample import Ancestral, ParticleGuided, time_grid
+        >>> from pyg_diffusion.sde import GeometricTime, LinearSDE
+        >>> from pyg_diffusion.spectral import DenseOperator, PowerSpectrum
+        >>> from pyg_diffusion.testing import gaussian_denoiser
+        >>> edges = torch.tensor([[0, 1, 1, 2, 3, 4, 4, 5], [1, 0, 2, 1, 4, 3, 5, 4]])  # a path of 3 nodes, twice
+        >>> L = DenseOperator.from_edges(edges, 6, batch=torch.tensor([0, 0, 0, 1, 1, 1]))
+        >>> denoiser = gaussian_denoiser(LinearSDE(GeometricTime(1e-3, 10.0)), PowerSpectrum.harmonic(), centered=True)
+        >>> apart = ParticleGuided(denoiser, member=torch.tensor([0, 0]), weight=torch.ones(6), strength=10.0)
+        >>> Ancestral().sample(apart, L, time_grid(10), lambda: torch.randn(6, 3, dtype=torch.float64)).shape
+        torch.Size([6, 3])
     """
 
     def __init__(

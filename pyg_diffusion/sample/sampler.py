@@ -27,6 +27,17 @@ class StepContext:
         noise: draws white noise, the global translation projected out where the denoiser does so.
         denoise: D(w, t) for a step that needs the network once more.
         parts: of a time φ, σ, and p, the spectrum of the data, which scales errors.
+
+    Example:
+        >>> from pyg_diffusion.sample import Sampler, time_grid
+        >>> from pyg_diffusion.testing import gaussian_example
+        >>> class Times(Sampler):
+        ...     def step(self, x_t, context):
+        ...         print(f"from {float(context.t)} to {float(context.s)}")
+        ...         return context.operator.combine((context.sde.mean(context.s), context.denoised))
+        >>> made = Times().sample(*gaussian_example()[:2], time_grid(2), gaussian_example()[2])
+        from 1.0 to 0.5
+        from 0.5 to 0.0
     """
 
     operator: LaplacianOperator
@@ -42,7 +53,15 @@ class StepContext:
 
 @dataclass
 class Moment:
-    """Where a sampler stands: the time t, S_t and D(S_t, t), both in the operator's working coordinates."""
+    """Where a sampler stands: the time t, S_t and D(S_t, t), both in the operator's working coordinates.
+
+    Example:
+        >>> from pyg_diffusion.sample import Ancestral, time_grid
+        >>> from pyg_diffusion.testing import gaussian_example
+        >>> denoiser, L, noise = gaussian_example()
+        >>> [float(moment.t) for moment in Ancestral().iterate(denoiser, L, time_grid(4), noise)]
+        [1.0, 0.75, 0.5, 0.25, 0.0]
+    """
 
     t: Tensor
     signal: Tensor
@@ -58,6 +77,19 @@ class Sampler(ABC):
         memory: how many earlier estimates a step wants to see.
         adaptive: it chooses its steps itself, and of a grid needs the ends alone.
         deterministic: noise enters at the start alone.
+
+    Raises:
+        ValueError: `iterate` and `sample` refuse times that do not decrease, and a negative or infinite temperature.
+
+    Example:
+        >>> from pyg_diffusion.sample import Sampler, time_grid
+        >>> from pyg_diffusion.testing import gaussian_example
+        >>> class Mean(Sampler):  # S_s = φ_s D, which forgets S_t
+        ...     def step(self, x_t, context):
+        ...         return context.operator.combine((context.sde.mean(context.s), context.denoised))
+        >>> denoiser, L, noise = gaussian_example()
+        >>> Mean().sample(denoiser, L, time_grid(10), noise).shape
+        torch.Size([6, 2])
     """
 
     calls: int = 1

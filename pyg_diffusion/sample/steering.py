@@ -26,6 +26,15 @@ def steer(
         guidance, unconditional: of `ClassifierFree`; 1 leaves it out.
         energy, limit: of `EnergyGuided`.
         fixed, turned: values `[num_nodes, C]` of the known nodes, NaN at the others; and as for `Inpainted`.
+
+    Example:
+        >>> from pyg_diffusion.sample import steer
+        >>> from pyg_diffusion.testing import gaussian_example
+        >>> denoiser, L, noise = gaussian_example()
+        >>> steer(denoiser) is denoiser
+        True
+        >>> type(steer(denoiser, energy=lambda x: x.square().sum())).__name__
+        'EnergyGuided'
     """
     steered: Denoiser | Steered = denoiser
     if guidance != 1:

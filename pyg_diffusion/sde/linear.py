@@ -43,6 +43,15 @@ class LinearSDE:
             preserving in every mode). Matched noise would never reach a null mode where λ₀ = 0 and is refused there.
 
     Times are tensors that broadcast against λ `[num_graphs, M]`, so `[num_graphs, 1]` or a scalar.
+
+    Example:
+        >>> import torch
+        >>> from pyg_diffusion import GridOperator, LinearSDE
+        >>> from pyg_diffusion.sde import GeometricTime
+        >>> sde, L = LinearSDE(GeometricTime(1e-3, 10.0), lambda0=0.1), GridOperator((4, 4))
+        >>> x, noise, t = torch.randn(16, 2), torch.randn(16, 2), torch.tensor([[0.3]])
+        >>> (L.apply(sde.mean(t), x) + L.apply(sde.std(t), noise)).shape  # S_t
+        torch.Size([16, 2])
     """
 
     def __init__(

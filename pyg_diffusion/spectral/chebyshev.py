@@ -54,6 +54,18 @@ class ChebyshevOperator(SparseOperator):
         laplacian: what `Laplacian.from_edges` made.
         tol: error relative to max |f|; 1e-6 in float32 and 1e-12 in float64 if None.
         max_degree: where the search for a degree ends, with a warning.
+
+    Raises:
+        ValueError: a tolerance outside of (0, 1), no degree at all; a kernel that is not finite on [0, λ_max].
+
+    Example:
+        >>> import torch
+        >>> from pyg_diffusion.spectral import ChebyshevOperator, Laplacian, heat
+        >>> path = torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]])
+        >>> L = ChebyshevOperator(Laplacian.from_edges(path, 3))
+        >>> x = torch.tensor([[3.0], [0.0], [0.0]], dtype=torch.float64)
+        >>> L.apply(heat(50.0), x).round(decimals=6).T  # by then it is spread over the path
+        tensor([[1., 1., 1.]], dtype=torch.float64)
     """
 
     def __init__(self, laplacian: Laplacian, tol: float | None = None, max_degree: int = 2048):

@@ -104,6 +104,20 @@ class DenseOperator(ExactOperator):
         sizes: number of nodes of each graph, `[num_graphs]`.
 
     `slots [num_nodes]` is the place of each node in the padded layout, flattened.
+
+    Raises:
+        ValueError: signals of another shape or dtype.
+
+    Example:
+        >>> import torch
+        >>> from pyg_diffusion.spectral import DenseOperator
+        >>> path = torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]])
+        >>> L = DenseOperator.from_edges(path, 3)
+        >>> L.eigenvalues.round(decimals=6)
+        tensor([[0., 1., 3.]], dtype=torch.float64)
+        >>> x = torch.tensor([[0.0], [1.0], [0.0]], dtype=torch.float64)
+        >>> L.apply(lambda lam: lam, x).round(decimals=6).T  # the middle column of L
+        tensor([[-1.,  2., -1.]], dtype=torch.float64)
     """
 
     def __init__(self, eigenvalues: Tensor, eigenvectors: Tensor, sizes: Tensor):
@@ -226,6 +240,16 @@ class DenseOperator(ExactOperator):
 def laplacian_spectrum(
     edge_index: Tensor, num_nodes: int, edge_weight: Tensor | None = None, normalized: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """(λ `[N]`, U `[N, N]`) of one graph in float64, null modes first and exact (see `DenseOperator`)."""
+    """(λ `[N]`, U `[N, N]`) of one graph in float64, null modes first and exact (see `DenseOperator`).
+
+    Example:
+        >>> import torch
+        >>> from pyg_diffusion.spectral import laplacian_spectrum
+        >>> lam, u = laplacian_spectrum(torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]]), 3)
+        >>> lam.round(decimals=6)
+        tensor([0., 1., 3.], dtype=torch.float64)
+        >>> (u * lam @ u.mT).round(decimals=6)[1]
+        tensor([-1.,  2., -1.], dtype=torch.float64)
+    """
     operator = DenseOperator.from_edges(edge_index, num_nodes, edge_weight, num_graphs=1, normalized=normalized)
     return operator.eigenvalues[0], operator.eigenvectors[0]

@@ -184,6 +184,15 @@ class GridOperator(ExactOperator):
 
     Raises:
         ValueError: naming what is wrong with them.
+
+    Example:
+        >>> import torch
+        >>> from pyg_diffusion.spectral import GridOperator, heat
+        >>> GridOperator((4,), "cycle").eigenvalues.sort().values.round(decimals=5)
+        tensor([[0., 2., 2., 4.]])
+        >>> L = GridOperator((64, 64), "cycle", num_graphs=2)
+        >>> L.apply(heat(3.0), torch.randn(2 * 64 * 64, 3)).shape
+        torch.Size([8192, 3])
     """
 
     def __init__(

@@ -7,7 +7,14 @@ from .operator import Kernel
 
 
 def heat(s: float | Tensor) -> Kernel:
-    """exp(-s λ), the heat kernel at diffusion time s."""
+    """exp(-s λ), the heat kernel at diffusion time s.
+
+    Example:
+        >>> import torch
+        >>> from pyg_diffusion.spectral import heat
+        >>> heat(0.5)(torch.tensor([0.0, 2.0]))
+        tensor([1.0000, 0.3679])
+    """
     return lambda lam: torch.exp(-s * lam)
 
 
@@ -22,6 +29,16 @@ class PowerSpectrum(nn.Module):
         log_lambda: knots log λ_k, increasing, `[K]`.
         log_power: log p(λ_k), `[K]` for all channels alike, or `[K, C]`.
         floor: see above; 1 for no growth at all, where the null mode was seen.
+
+    Raises:
+        ValueError: fewer than 2 knots, knots that do not increase, powers of another shape.
+
+    Example:
+        >>> import torch
+        >>> from pyg_diffusion.spectral import PowerSpectrum
+        >>> p = PowerSpectrum.harmonic()  # 1/λ on [1e-3, 10]
+        >>> p(torch.tensor([0.0, 0.1, 2.0, 10.0, 20.0])).round(decimals=3)
+        tensor([1.0000e+05, 1.0000e+01, 5.0000e-01, 1.0000e-01, 1.0000e-01])
     """
 
     FLOOR = 1e-2

@@ -71,6 +71,20 @@ class LanczosOperator(SparseOperator):
         tol: wanted ‖error‖ / ‖x‖ relative to max |f| on the Ritz values; 1e-6 in float32 and 1e-12 in float64 if None. It
             is an estimate, the change over the last `check_every` steps, and no bound.
         max_steps: where the Krylov space stops growing, with a warning.
+
+    Raises:
+        ValueError: a tolerance outside of (0, 1), fewer than 1 step; signals of another shape or dtype.
+
+    Example:
+        >>> import torch
+        >>> from pyg_diffusion.spectral import LanczosOperator, Laplacian
+        >>> path = torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]])
+        >>> L = LanczosOperator(Laplacian.from_edges(path, 3))
+        >>> def root(lam):  # λ^{-1/2}, and 0 on the null space
+        ...     return torch.where(lam > 0, lam, torch.inf).rsqrt()
+        >>> x = torch.tensor([[1.0], [-2.0], [1.0]], dtype=torch.float64)  # the mode of λ = 3
+        >>> torch.allclose(L.apply(root, x), x / 3**0.5)
+        True
     """
 
     check_every = 8

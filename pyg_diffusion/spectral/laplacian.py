@@ -103,6 +103,18 @@ class Laplacian:
         bound: 0 <= λ <= bound, one per graph and > 0, `[num_graphs]`: max over edges of d_i + d_j (Anderson and Morley
             1985, for weighted degrees), or 2 if normalised.
         normalized: which of the two Laplacians it is.
+
+    Example:
+        >>> import torch
+        >>> from pyg_diffusion.spectral import Laplacian
+        >>> edges = torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]])
+        >>> L = Laplacian.from_edges(edges, 4)  # node 3 is isolated
+        >>> L
+        Laplacian(combinatorial, 1 graphs, 4 nodes, 2 components)
+        >>> L.matrix.to_dense()[:3, :3]
+        tensor([[ 1., -1.,  0.],
+                [-1.,  2., -1.],
+                [ 0., -1.,  1.]], dtype=torch.float64)
     """
 
     matrix: Tensor

@@ -91,6 +91,18 @@ class LowRankOperator(LaplacianOperator):
         eigenvectors: for each node, its entries of its graph's modes, `[num_nodes, K]`; 0 where there is no mode.
         sizes: number of nodes of each graph, `[num_graphs]`.
         bound: 0 <= λ <= bound, `[num_graphs]`.
+
+    Raises:
+        ValueError: signals of another shape or dtype.
+
+    Example:
+        >>> import torch
+        >>> from pyg_diffusion.data import grid_graph
+        >>> from pyg_diffusion.spectral import Laplacian, LowRankOperator, heat
+        >>> ring = grid_graph((50,), "cycle")
+        >>> L = LowRankOperator.from_laplacian(Laplacian.from_edges(ring.edge_index, 50), k=21)
+        >>> bool(L.error_bound(heat(5.0)) < 1e-3), bool(L.error_bound(heat(0.1)) < 1e-3)  # smooth signals alone are kept
+        (True, False)
     """
 
     def __init__(self, eigenvalues: Tensor, eigenvectors: Tensor, sizes: Tensor, bound: Tensor):

@@ -60,6 +60,20 @@ class LaplacianOperator(ABC):
         constant_null: the constant signal is a null mode of every graph (so it is with the combinatorial Laplacian; the
             symmetrically normalised one has √degree in its place).
         reason: why this backend serves the graph, where a chooser chose it.
+
+    Raises:
+        ValueError: `apply`, `solve` and `combine` refuse signals of another shape or dtype, and no terms at all.
+
+    Example:
+        >>> import torch
+        >>> from pyg_diffusion.spectral import GridOperator, LaplacianOperator
+        >>> L = GridOperator((4, 4), "cycle")  # or any other backend
+        >>> x = torch.randn(16, 3)
+        >>> y = L.apply(lambda lam: 1 + lam, x)
+        >>> torch.allclose(L.solve(lambda lam: 1 + lam, y), x, atol=1e-5)
+        True
+        >>> isinstance(L, LaplacianOperator), L.num_graphs, L.num_nodes
+        (True, 1, 16)
     """
 
     sizes: Tensor
@@ -162,6 +176,16 @@ class ExactOperator(LaplacianOperator):
 
     `eigenvalues [num_graphs, M]` and the boolean `mode_mask [num_graphs, M]` name the modes that exist. With a combinatorial
     Laplacian mode 0 of every graph is the constant.
+
+    Example:
+        >>> import torch
+        >>> from pyg_diffusion.spectral import ExactOperator, GridOperator
+        >>> L = GridOperator((2, 3))
+        >>> isinstance(L, ExactOperator)
+        True
+        >>> modes = L.to_modes(torch.ones(6, 1))  # the constant is mode 0
+        >>> modes.abs().round(decimals=3)[0, :, 0]
+        tensor([2.4490, 0.0000, 0.0000, 0.0000, 0.0000, 0.0000])
     """
 
     eigenvalues: Tensor

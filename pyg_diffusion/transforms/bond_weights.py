@@ -56,6 +56,14 @@ class AddBondWeights(BaseTransform):
     Raises:
         ValueError: naming the bond and its atoms, where it is of class "other" or of an element without a radius. No weight
             is made up for it.
+
+    Example:
+        >>> from rdkit import Chem
+        >>> from pyg_diffusion.chem import molecule_from_mol
+        >>> from pyg_diffusion.transforms import AddBondWeights
+        >>> data = molecule_from_mol(Chem.MolFromSmiles("C=CC")).data(conformer=None)
+        >>> AddBondWeights("order")(data).edge_weight
+        tensor([2., 1., 2., 1.])
     """
 
     def __init__(self, kind: Literal["order", "length"] = "order"):

@@ -30,6 +30,15 @@ class AddLaplacianSpectrum(BaseTransform):
 
     Raises:
         TypeError, ValueError: in one sentence, as for `laplacian_operator`.
+
+    Example:
+        >>> from pyg_diffusion.data import grid_graph, laplacian_operator
+        >>> from pyg_diffusion.transforms import AddLaplacianSpectrum
+        >>> data = AddLaplacianSpectrum()(grid_graph((3,)))
+        >>> data.eigenvalues
+        tensor([0., 1., 3.])
+        >>> type(laplacian_operator(data)).__name__
+        'DenseOperator'
     """
 
     def __init__(

@@ -15,6 +15,18 @@ def csr_adjacency(edge_index: Tensor, num_nodes: int, edge_weight: Tensor | None
 
     Convolutions that get it need no memory per edge and channel and are several times as fast; edge features go with it as
     `edge_attr[order]`. Unlike PyG's `to_torch_csr_tensor`, parallel edges stay apart.
+
+    Example:
+        >>> import torch
+        >>> from pyg_diffusion.nn import csr_adjacency
+        >>> edge_index = torch.tensor([[0, 1, 2, 1], [1, 0, 1, 2]])
+        >>> adjacency, order = csr_adjacency(edge_index, 3)
+        >>> adjacency.to_dense()
+        tensor([[0., 1., 0.],
+                [1., 0., 1.],
+                [0., 1., 0.]])
+        >>> order
+        tensor([1, 0, 2, 3])
     """
     order = edge_index[1].argsort(stable=True)
     ptr = csr_pointer(edge_index[1][order], num_nodes)

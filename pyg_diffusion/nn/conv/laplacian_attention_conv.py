@@ -44,6 +44,17 @@ class LaplacianAttentionConv(MessagePassing):
         - input: node features `[N, in_channels]`, edge indices `[2, E]` or a transposed sparse adjacency (the faster way,
           see `csr_adjacency`), edge features `[E, edge_dim]` in the order of the edges, edge weights `[E]` >= 0 (optional)
         - output: `[N, heads · out_channels]`; b where there are no neighbours
+
+    Raises:
+        ValueError: edge features without `edge_dim`, or the other way round.
+
+    Example:
+        >>> import torch
+        >>> from pyg_diffusion.nn import LaplacianAttentionConv
+        >>> conv = LaplacianAttentionConv(3, 8, heads=2, edge_dim=1)
+        >>> edge_index, edge_attr = torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]]), torch.ones(4, 1)
+        >>> conv(torch.randn(3, 3), edge_index, edge_attr).shape
+        torch.Size([3, 16])
     """
 
     def __init__(

@@ -45,6 +45,15 @@ class LaplacianConv(MessagePassing):
 
     Raises:
         ValueError: K < 1, or another normalisation.
+
+    Example:
+        >>> import torch
+        >>> from pyg_diffusion.nn import LaplacianConv
+        >>> conv = LaplacianConv(3, 8, K=4)
+        >>> conv
+        LaplacianConv(3, 8, K=4, normalization=sym)
+        >>> conv(torch.randn(3, 3), torch.tensor([[0, 1, 1, 2], [1, 0, 2, 1]])).shape
+        torch.Size([3, 8])
     """
 
     def __init__(
