@@ -196,8 +196,7 @@ def denoising_losses(
         terms = {k: last if alone else errors({k: v}, target, predictions[-1:])[0] for k, v in objectives.items()}
         terms |= {"stages": loss - last} if early else {}
     for name, penalty in (penalties or {}).items():
-        on_s_t, on_out = denoised_from(native, parts)
-        d = operator.from_work(operator.combine((on_s_t, s_t), (on_out, predictions[-1])))
-        paid = _known_share(operator, parts, eps) * penalty(d) / count
+        d = operator.combine(*zip(denoised_from(native, parts), (s_t, predictions[-1]), strict=True))
+        paid = _known_share(operator, parts, eps) * penalty(operator.from_work(d)) / count
         loss, sampled, terms[name] = loss + paid, sampled + paid.detach(), paid
     return Losses(loss, sampled, {name: value.detach() for name, value in terms.items()})
