@@ -72,7 +72,7 @@ from pyg_diffusion.spectral import DenseOperator
 from pyg_diffusion.tasks.molecules.generator import TAU_RANGE
 
 BUNDLED = Path(__file__).parent.parent / "datasets" / "qm9_ensembles_20.sdf.gz"
-DETERMINISTIC = [name for name in COMPARED if name in ("euler", "heun") or name.startswith("exponential")]
+DETERMINISTIC = [name for name in COMPARED if parse_sampler(name).deterministic]
 TIMED = ("ancestral", "exponential2", "exponential3", "predictor-corrector:exponential2")
 MEASURES = {  # measure -> (value of a molecule, whether less is better, its key in the table)
     "AMR-R": (lambda m: m.amr_r, True, "AMR-R mean"),

@@ -46,8 +46,11 @@ BUDGETS, QUICK_BUDGETS = (2, 3, 5, 10, 20, 50, 100), (2, 3, 5, 10, 20)
 JUDGED = (5, 10, 20)  # budgets of the verdict
 FITTED = (5, 10)  # budgets of the grids
 
-# Every sampler of the registry, with what takes another one and DDIM given it.
-COMPARED = (*("ddim:0.5" if name == "ddim" else name for name in SAMPLERS), "predictor-corrector:exponential2")
+# Every sampler of the registry that follows a grid, with what takes another one and DDIM given it.
+COMPARED = (
+    *("ddim:0.5" if name == "ddim" else name for name in SAMPLERS if not parse_sampler(name).adaptive),
+    "predictor-corrector:exponential2",
+)
 Make = Callable[[], Sampler]
 Cells = dict[str, dict[str, float] | None]  # budget -> what was measured, None where not even one step fits
 Measure = Callable[[Sampler, Counted, Tensor], dict[str, float]]

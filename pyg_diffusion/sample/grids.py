@@ -31,7 +31,18 @@ def time_grid(steps: int, start: float = 1.0, end: float = 0.0) -> Tensor:
 
 
 def geometric_grid(sde: LinearSDE, steps: int, start: float = 1.0, end: float = 0.0) -> Tensor:
-    """Times even in log τ, whatever the schedule; under `GeometricTime` those of `time_grid`."""
+    """Times even in log τ, whatever the schedule; under `GeometricTime` those of `time_grid`.
+
+    Raises:
+        ValueError: steps < 1, or an end where τ = 0.
+
+    Example:
+        >>> from pyg_diffusion.sample import geometric_grid
+        >>> from pyg_diffusion.sde import GeometricTime, LinearSDE
+        >>> sde = LinearSDE(GeometricTime(1e-4, 1.0))
+        >>> [round(tau, 6) for tau in sde.schedule.tau(geometric_grid(sde, 4)).tolist()]
+        [1.0, 0.1, 0.01, 0.001, 0.0001]
+    """
     low, high = (float(sde.schedule.tau(torch.tensor(t, dtype=torch.float64))) for t in (end, start))
     if low <= 0:
         raise ValueError(f"a geometric grid has no end at τ = {low:g}; end where τ > 0")
@@ -159,6 +170,14 @@ class GridRequest:
         steps, start, end: so many steps between two times.
         sampler, denoiser: what samples what.
         operator, noise, context: of graphs like those to come, as for `optimised_grid`.
+
+    Example:
+        >>> from pyg_diffusion.sample import GRIDS, Exponential, GridRequest
+        >>> from pyg_diffusion.testing import gaussian_example
+        >>> denoiser, L, noise = gaussian_example()
+        >>> asked = GridRequest(2, 1.0, 0.0, Exponential(2), denoiser, L, noise())
+        >>> [round(t, 3) for t in GRIDS["geometric"](asked).tolist()]
+        [1.0, 0.5, 0.0]
     """
 
     steps: int

@@ -24,6 +24,16 @@ class Trajectory:
         signal, denoised: S_t and D(S_t, t), `[F, N, C]`.
         eigenvalues: of the modes, `[M]`, where the operator knows them.
         snr: φ²p/σ² of every mode at every frame, mean over channels, `[F, M]`; likewise.
+
+    Example:
+        >>> from pyg_diffusion.sample import Ancestral, Recorder, Recording, time_grid
+        >>> from pyg_diffusion.testing import gaussian_example
+        >>> denoiser, L, noise = gaussian_example()
+        >>> recorder = Recorder(Recording(3), denoiser, L, moments=11)
+        >>> made = Ancestral().sample(denoiser, L, time_grid(10), noise, watch=recorder)
+        >>> (path,) = recorder.trajectories()
+        >>> path.t, path.signal.shape
+        (tensor([1.0000, 0.5000, 0.0000]), torch.Size([3, 6, 2]))
     """
 
     t: Tensor
@@ -93,6 +103,15 @@ class Recorder:
         record: what of it.
         denoiser, operator: that are sampled with.
         moments: of the path, None where that is not known beforehand: then all are kept until its end.
+
+    Example:
+        >>> from pyg_diffusion.sample import Exponential, Recorder, Recording, time_grid
+        >>> from pyg_diffusion.testing import gaussian_example
+        >>> denoiser, L, noise = gaussian_example()
+        >>> recorder = Recorder(Recording(), denoiser, L, moments=5)
+        >>> made = Exponential(2).sample(denoiser, L, time_grid(4), noise, watch=recorder)
+        >>> bool((recorder.trajectories()[0].denoised[-1] == made).all())  # the last estimate is the sample
+        True
     """
 
     def __init__(self, record: Recording, denoiser: Denoiser | Steered, operator: LaplacianOperator, moments: int | None):
@@ -115,8 +134,9 @@ class Recorder:
         kept = self.frames if self.wanted is not None else [self.frames[k] for k in self.record.chosen(len(self.frames))]
         t, tau = (torch.tensor([frame[k] for frame in kept]) for k in (0, 1))
         sizes: Sequence[int] = self.operator.sizes.tolist()
-        x, d = (torch.stack([frame[k] for frame in kept]).split(sizes, 1) for k in (2, 3))  # type: ignore[misc]
-        out = [Trajectory(t, tau, s.clone(), e.clone()) for s, e in zip(x, d, strict=True)]
+        x, d = torch.stack([frame[2] for frame in kept]), torch.stack([frame[3] for frame in kept])
+        parts = zip(x.split(sizes, 1), d.split(sizes, 1), strict=True)
+        out = [Trajectory(t, tau, s.clone(), e.clone()) for s, e in parts]
         if isinstance(self.operator, ExactOperator):
             snr = torch.stack([frame[4] for frame in kept if frame[4] is not None])
             for k, own in enumerate(out):
