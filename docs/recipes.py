@@ -16,8 +16,8 @@ What `pyg-diffusion train` reads, in YAML. This page is made from the schema of 
 `pyg-diffusion train --schema > recipe.schema.json` writes that schema for editors, which then complete keys and mark what is
 wrong (in VS Code with the YAML extension: `# yaml-language-server: $schema=recipe.schema.json` as the first line).
 
-A recipe has the sections `data`, `process`, `model`, `optimizer` and `train`; what is left out has its default. `data.kind`
-is the task and `model.kind` the network, both the first one below if not given. On the command line `section.key=value`
+A recipe has the sections `data`, `process`, `model`, `optimizer`, `train` and `sample`; what is left out has its default.
+`data.kind` is the task and `model.kind` the network, both the first one below if not given. On the command line `section.key=value`
 changes one value. A list of one may be written as that one."""
 
 

@@ -25,6 +25,7 @@ from .sample import (
     Steered,
     Trajectory,
     parse_grid,
+    parse_sampler,
     steer,
     time_grid,
 )
@@ -105,7 +106,7 @@ class GraphGenerator(Generic[J]):
 
     Args:
         denoiser, card: as `load_pretrained` returns them.
-        sampler: any `Sampler`; that of the task by default.
+        sampler: any `Sampler`; by default that of the recipe, with its steps and grid, or of the task.
         steps: times of every draw (sampler steps plus the final denoising), each of them a network evaluation; some
             samplers take more (`Sampler.calls`), and so does guidance. What was spent is counted. Not for a sampler that
             chooses its steps itself (`Sampler.adaptive`).
@@ -114,7 +115,7 @@ class GraphGenerator(Generic[J]):
         compile: torch.compile the network: a minute or two once, for large jobs.
         grid: the times by name (`sample.GRIDS`), options behind a colon; even in t by default. "optimised" is fitted to the
             first graphs that are drawn, which is counted as theirs.
-        temperature: θ; noise is scaled by √θ (`Sampler.iterate`).
+        temperature: θ; noise is scaled by √θ (`Sampler.iterate`); that of the recipe, or 1, by default.
 
     Raises:
         ValueError: an argument is out of range, or has no effect on this sampler; or the weights make something else.
@@ -136,12 +137,16 @@ class GraphGenerator(Generic[J]):
         budget: int | None = None,
         compile: bool = False,
         grid: str | None = None,
-        temperature: float = 1.0,
+        temperature: float | None = None,
     ):
+        asked = card.sampling
+        if sampler is None and asked.get("sampler"):
+            sampler, grid = parse_sampler(asked["sampler"]), grid or asked["grid"] or None
         self.sampler = sampler or self.default_sampler()
+        temperature = asked.get("temperature", 1.0) if temperature is None else temperature
         if self.sampler.adaptive and steps is not None:
             raise ValueError(f"{self.sampler} chooses its steps itself; their number has no effect on it")
-        steps = self.default_steps if steps is None else steps
+        steps = asked.get("steps") or self.default_steps if steps is None else steps
         if steps < 2:
             raise ValueError(f"steps must be at least 2, got {steps}")
         if not 0 <= temperature < float("inf"):

@@ -88,6 +88,12 @@ class Card(BaseModel):
     def _of_before(cls, values: dict[str, Any]) -> dict[str, Any]:
         return {"centered": bool(values.get("elements")), **values}
 
+    @property
+    def sampling(self) -> dict[str, Any]:
+        """What the recipe says of sampling (`train.recipe.Sample`); {} where there is none."""
+        recipe = self.training.get("recipe", {})
+        return recipe.get("sample", {}) if isinstance(recipe, dict) else {}
+
     @field_validator("data")
     @classmethod
     def _has_a_kind(cls, data: dict[str, Any]) -> dict[str, Any]:

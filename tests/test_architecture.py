@@ -42,8 +42,8 @@ MAY_IMPORT = {
     "weights_io": {"spectral", "sde", "denoise", "network", "nn", "data.schema", "files", "weights_path"},
     "generate": {"spectral", "denoise", "data", "sample", "weights_io", "deprecated"},
     "train": {
-        "spectral", "sde", "denoise", "posterior", "loss", "mining", "terms", "network", "nn", "data", "files", "sections",
-        "registry", "weights_io", "weights_path", "deprecated",
+        "spectral", "sde", "denoise", "sample", "posterior", "loss", "mining", "terms", "network", "nn", "data", "files",
+        "sections", "registry", "weights_io", "weights_path", "deprecated",
     },
     "plot": set(),
 }  # fmt: skip

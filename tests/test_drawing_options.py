@@ -9,7 +9,9 @@ import torch
 from pyg_diffusion import FieldGenerator
 from pyg_diffusion.cli import main
 from pyg_diffusion.sample import DDIM, GRIDS, ODE, Ancestral, Exponential, parse_grid, tau_grid, time_grid
+from pyg_diffusion.sections import RecipeError
 from pyg_diffusion.spectral import PowerSpectrum
+from pyg_diffusion.tasks import recipe_from
 from pyg_diffusion.weights_io import Card, build_denoiser, save_pretrained
 
 CARD = Card(
@@ -94,6 +96,37 @@ def test_the_ode_is_where_many_steps_end(denoiser):
 def test_what_has_no_effect_or_sense_is_refused(denoiser, options, message):
     with pytest.raises(ValueError, match=message):
         generator(denoiser, **options)
+
+
+def test_a_recipe_says_how_its_weights_sample(denoiser):
+    """Unless something else is asked for; its grid goes with its sampler."""
+    sample = {"sampler": "ddim:0.5", "steps": 7, "grid": "tau", "temperature": 0.5}
+    recipe = recipe_from({"data": {"kind": "fields"}, "sample": sample}).to_dict()
+    card = CARD.model_copy(update={"training": {"recipe": recipe}})
+    made = FieldGenerator(denoiser, card, device="cpu")
+    made.sample(1)
+    assert (repr(made.sampler), made.steps, made.temperature) == ("DDIM(eta=0.5)", 7, 0.5)
+    torch.testing.assert_close(made._times, tau_grid(denoiser.sde, 6))
+    other = FieldGenerator(denoiser, card, Exponential(1), 3, "cpu", temperature=1.0)
+    assert (other.steps, other.temperature, other._grid) == (3, 1.0, None)
+    plain = FieldGenerator(denoiser, CARD, device="cpu")
+    assert (repr(plain.sampler), plain.steps, plain.temperature) == ("Exponential(order=2)", 50, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "sample", "message"),
+    [
+        ("fields", {"sampler": "magic"}, "no sampler named 'magic'; there are ancestral"),
+        ("fields", {"grid": "tau"}, "grid goes with sampler"),
+        ("fields", {"sampler": "ode", "steps": 9}, "steps has no effect on ode, which chooses its steps"),
+        ("fields", {"sampler": "ancestral", "grid": "optimised"}, "fitted to a deterministic sampler"),
+        ("fields", {"steps": 1}, "steps must be at least 2, got 1"),
+        ("matrices", {"temperature": 0.5}, "sample: inverses are found by descent"),
+    ],
+)
+def test_a_recipe_that_cannot_sample_so_is_refused(kind, sample, message):
+    with pytest.raises(RecipeError, match=message):
+        recipe_from({"data": {"kind": kind}, "sample": sample})
 
 
 def test_another_grid_by_name(denoiser):

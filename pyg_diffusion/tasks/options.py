@@ -104,10 +104,15 @@ def add_drawing(group: Options, steps: int, sampler: str) -> None:
     Args:
         steps, sampler: what it takes where nothing else is asked for.
     """
-    group.add_argument("--steps", type=at_least(2), default=None, help=f"times of every draw; {steps} if not given")
+    group.add_argument(
+        "--steps",
+        type=at_least(2),
+        default=None,
+        help=f"times of every draw; {steps}, or as the recipe has it, if not given",
+    )
     group.add_argument(
         "--sampler", action=Named, registry="sample.registry:SAMPLERS", default=None, metavar="NAME",
-        help=f"one of %(names)s, options behind a colon as in ddim:0.5; {sampler} if not given",
+        help=f"one of %(names)s, options behind a colon as in ddim:0.5; {sampler}, or the recipe's, if not given",
     )  # fmt: skip
     group.add_argument("--eta", type=share, default=0.0, help="of the ddim sampler")
     group.add_argument(
@@ -126,7 +131,11 @@ def add_drawing(group: Options, steps: int, sampler: str) -> None:
         help="the times of a draw, one of %(names)s, options behind a colon as in tau:3.5; even in t if not given",
     )
     group.add_argument(
-        "--temperature", type=at_least_zero, default=1.0, metavar="T", help="noise is scaled by its root; below 1: likelier"
+        "--temperature",
+        type=at_least_zero,
+        default=None,
+        metavar="T",
+        help="noise is scaled by its root, below 1: likelier; 1 if not given",
     )
     group.add_argument(
         "--compile", action="store_true", help="torch.compile the network: a minute or two once, for large jobs"

@@ -15,6 +15,7 @@ from ..loss import OBJECTIVES, TIME_WEIGHTS
 from ..mining import MINERS
 from ..nn.registry import NETWORKS, NetworkOptions
 from ..registry import own
+from ..sample import parse_grid, parse_sampler
 from ..sde import SCHEDULES, TabulatedTime, make_schedule
 from ..sections import OneOf, RecipeError, Section, no_such_key, validated
 from ..terms import TARGET
@@ -198,6 +199,33 @@ class Train(Section):
         return self
 
 
+class Sample(Section):
+    """How the weights sample where nothing else is asked for; empty values leave it to the task."""
+
+    sampler: str = ""
+    """by name (`sample.SAMPLERS`), options behind a colon, such as ode:1e-3"""
+    steps: Annotated[int, Field(ge=0)] = 0
+    """times of a draw; 0: the task's own choice"""
+    grid: str = ""
+    """the times by name (`sample.GRIDS`), options behind a colon; even in t without; goes with sampler"""
+    temperature: AtLeast0 = 1.0
+    """noise is scaled by its root"""
+
+    @model_validator(mode="after")
+    def _go_together(self) -> "Sample":
+        if self.grid and not self.sampler:
+            raise ValueError("grid goes with sampler")
+        if self.steps == 1:
+            raise ValueError("steps must be at least 2, got 1")
+        if self.sampler:
+            sampler = parse_sampler(self.sampler)
+            if self.grid:
+                parse_grid(self.grid, sampler)
+            if self.steps and sampler.adaptive:
+                raise ValueError(f"steps has no effect on {self.sampler}, which chooses its steps")
+        return self
+
+
 class TrainableTask(Protocol):
     """What training needs of a task (`tasks.Task`)."""
 
@@ -224,6 +252,7 @@ class Recipe(Section):
     model: SerializeAsAny[NetworkOptions]
     optimizer: Optimizer
     train: Train
+    sample: Sample = Sample()
     _task: TrainableTask = PrivateAttr()
 
     @property
@@ -273,6 +302,7 @@ def recipe_from(values: dict[str, Any], tasks: Mapping[str, TrainableTask]) -> R
         model=validated(NETWORKS[network].options(network), model, "model"),
         optimizer=validated(Optimizer, values.get("optimizer", {}), "optimizer"),
         train=validated(Train, values.get("train", {}), "train"),
+        sample=validated(Sample, values.get("sample", {}), "sample"),
     )
     recipe._task = task
     for check in (_check_network, _check_regularizers, _check_exact_targets, task.check):
@@ -372,13 +402,14 @@ def schema(tasks: Mapping[str, TrainableTask]) -> dict[str, Any]:
 
     A section that names no kind is of the first one, as in `recipe_from`.
     """
-    sections: list[type[Section]] = [Process, Optimizer, Train]
+    sections: list[type[Section]] = [Process, Optimizer, Train, Sample]
     sections += [task.section for task in tasks.values()]
     names = {name: NETWORKS[name].options(name) for task in tasks.values() for name in networks_of(task)}
     sections += names.values()
     refs, shared = models_json_schema([(section, "validation") for section in sections], ref_template="#/$defs/{model}")
     by_class = {section: refs[section, "validation"] for section in sections}
     common = {"process": by_class[Process], "optimizer": by_class[Optimizer], "train": by_class[Train]}
+    common["sample"] = by_class[Sample]
     alternatives = []
     for k, task in enumerate(tasks.values()):
         networks = [_named(by_class[names[name]], i > 0) for i, name in enumerate(networks_of(task))]

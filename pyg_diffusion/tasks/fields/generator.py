@@ -54,7 +54,7 @@ class FieldGenerator(GraphGenerator[Job]):
         max_nodes: int = 65_536,
         compile: bool = False,
         grid: str | None = None,
-        temperature: float = 1.0,
+        temperature: float | None = None,
     ):
         super().__init__(denoiser, card, sampler, steps, device, max_nodes, compile, grid, temperature)
         self.trajectories: list[Trajectory] = []

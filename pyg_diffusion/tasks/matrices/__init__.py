@@ -40,6 +40,12 @@ class Matrices(Task):
         assert isinstance(recipe.data, MatricesData)
         return MatrixDataModule(recipe.data, recipe.train.seed)
 
+    def check(self, recipe: Recipe) -> None:
+        from ...train.recipe import RecipeError, Sample
+
+        if recipe.sample != Sample():
+            raise RecipeError("sample: inverses are found by descent; sampler, steps, grid and temperature have no effect")
+
     def generator(self, denoiser: Denoiser, card: Card, **options: Any) -> MatrixInverter:
         from .generator import MatrixInverter
 

@@ -101,7 +101,7 @@ class ConformerGenerator(GraphGenerator[ConformerJob]):
         confidence: bool = True,
         unsound: str = "refuse",
         grid: str | None = None,
-        temperature: float = 1.0,
+        temperature: float | None = None,
     ):
         if unsound not in UNSOUND:
             raise ValueError(f"unsound must be one of {', '.join(UNSOUND)}, got {unsound!r}")
