@@ -17,8 +17,8 @@ What `pyg-diffusion train` reads, in YAML. This page is made from the schema of 
 wrong (in VS Code with the YAML extension: `# yaml-language-server: $schema=recipe.schema.json` as the first line).
 
 A recipe has the sections `data`, `process`, `model`, `optimizer`, `train` and `sample`; what is left out has its default.
-`data.kind` is the task and `model.kind` the network, both the first one below if not given. On the command line `section.key=value`
-changes one value. A list of one may be written as that one."""
+`data.kind` is the task and `model.kind` the network, both the first one below if not given. On the command line
+`section.key=value` changes one value. A list of one may be written as that one."""
 
 
 def kind_of(field: dict[str, Any]) -> str:
@@ -66,7 +66,7 @@ def page() -> str:
         for network in task["properties"]["model"]["oneOf"]:
             model = sections[named(network)]
             parts += [f"## model of kind {model['title']}", f"For {task['title']}. {model['description']}", table(model)]
-    for name in ("process", "optimizer", "train"):
+    for name in ("process", "optimizer", "train", "sample"):
         section = sections[named(recipes["oneOf"][0]["properties"][name])]
         parts += [f"## {name}", section["description"], table(section)]
     return "\n\n".join(parts) + "\n"
