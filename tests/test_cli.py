@@ -108,7 +108,7 @@ def test_sample_through_pipes(capsys, monkeypatch):
         assert capsys.readouterr().out.count("$$$$") == 4
     give("")
     assert main(["sample", "--quiet"]) == 1
-    assert "stdin: empty" in capsys.readouterr().err
+    assert "stdin: the file is empty" in capsys.readouterr().err
 
 
 def test_a_failing_job_leaves_the_output_alone(tmp_path, capsys):
