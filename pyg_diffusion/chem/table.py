@@ -71,8 +71,8 @@ def split_table(lines: Iterator[str], path: str, say: Callable[[str], object]) -
     Raises:
         RecordError: there are no rows, hardly any has a structure, or more than one column may be that of the structures.
     """
-    rows = (line for line in lines if line.strip() and not line.startswith("#") and not _SEPARATOR.match(line))
-    head, rows = peeked(rows, LOOK + _LONGEST_ROW)  # type: ignore[assignment]
+    kept = (line for line in lines if line.strip() and not line.startswith("#") and not _SEPARATOR.match(line))
+    head, rows = peeked(kept, LOOK + _LONGEST_ROW)
     count = 0
     try:
         dialect = _dialect(head, path) if head else Dialect()

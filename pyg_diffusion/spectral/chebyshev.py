@@ -190,8 +190,9 @@ class ChebyshevOperator(SparseOperator):
             else:
                 new = add_terms(factor * self.product(b1) - b2, k)
             b1, b2 = new, b1
-        null = sum(self._scaled(e.null, w) for e, w in zip(expansions, signals, strict=True))
-        return b1 + self.null_part(null)  # type: ignore[operator, arg-type]
+        first, *others = (self._scaled(e.null, w) for e, w in zip(expansions, signals, strict=True))
+        assert b1 is not None  # a degree is at least 0
+        return b1 + self.null_part(sum(others, first))
 
     def __repr__(self) -> str:
         return self._describe(f"tol={self.tol:g}")
