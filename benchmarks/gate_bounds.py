@@ -36,8 +36,8 @@ SCATTER = {"bond": 0.03, "angle": 9.5, "height": 0.08, "twist": 13.0, "ring": 0.
 # Of the middle of a class of bonds of this kind: so far below and above it a length may lie in any case, less than the 15 %
 # of a fault; less below, where forces grow faster, and where a bond is stiff. X-ray models have hydrogens up to .1 Å too
 # near, hydrogen bonds draw those of N and O as far away.
-BELOW = {"H": 0.1, "-": 0.115, "~": 0.11, ":": 0.1, "=": 0.085, "#": 0.065, "?": 0.115}
-ABOVE = {"H": 0.1, "-": 0.125, "~": 0.13, ":": 0.115, "=": 0.12, "#": 0.085, "?": 0.125}
+BELOW = {"H": 0.1, "-": 0.11, "~": 0.1, ":": 0.1, "=": 0.075, "#": 0.065, "?": 0.11}
+ABOVE = {"H": 0.1, "-": 0.11, "~": 0.11, ":": 0.11, "=": 0.115, "#": 0.085, "?": 0.11}
 # Degrees: angles at hydrogens may in any case be as programs put them that add hydrogens to an X-ray model, by this much.
 MODELLED = 1.5
 DIGITS = {"bond": 3, "angle": 1, "height": 2, "twist": 1, "ring": 2, "contact": 2}
@@ -107,8 +107,10 @@ def _off(name: str) -> tuple[float, float]:
     ends = re.split("[-~=#:?]", name)
     if any(re.match("H1?( |$)", end) for end in ends):
         return BELOW["H"], ABOVE["H"] / (2 if any(end.startswith("C") for end in ends) else 1)
-    kind = next(k for k in name[1:] if k in BELOW)
-    return BELOW[kind], ABOVE[kind]
+    # Before the second end: "=" of "O1:2=S3:3", "~" of "C3:2=O~N3:2"; ends without types have no digits.
+    mark = re.match(r"[A-Z][a-z]?\d.*?([-~=#:?])[A-Z*][a-z]?\d", name) or re.match(r"[A-Z*][a-z]?([-~=#:?])", name)
+    assert mark is not None, name
+    return BELOW[mark[1]], ABOVE[mark[1]]
 
 
 def bounds(found: Extremes, parents: dict[str, dict[str, str]]) -> dict[str, dict[str, list[float]]]:
