@@ -36,8 +36,8 @@ SCATTER = {"bond": 0.03, "angle": 9.5, "height": 0.08, "twist": 13.0, "ring": 0.
 # Of the middle of a class of bonds of this kind: so far below and above it a length may lie in any case, less than the 15 %
 # of a fault; less below, where forces grow faster, and where a bond is stiff. X-ray models have hydrogens up to .1 Å too
 # near, hydrogen bonds draw those of N and O as far away.
-BELOW = {"H": 0.1, "-": 0.11, "~": 0.1, ":": 0.1, "=": 0.075, "#": 0.065, "?": 0.11}
-ABOVE = {"H": 0.1, "-": 0.11, "~": 0.11, ":": 0.11, "=": 0.115, "#": 0.085, "?": 0.11}
+BELOW = {"H": 0.1, "-": 0.115, "~": 0.11, ":": 0.11, "=": 0.08, "#": 0.065, "?": 0.115}
+ABOVE = {"H": 0.1, "-": 0.12, "~": 0.12, ":": 0.12, "=": 0.125, "#": 0.085, "?": 0.12}
 # Degrees: angles at hydrogens may in any case be as programs put them that add hydrogens to an X-ray model, by this much.
 MODELLED = 1.5
 DIGITS = {"bond": 3, "angle": 1, "height": 2, "twist": 1, "ring": 2, "contact": 2}
