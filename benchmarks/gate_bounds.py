@@ -15,7 +15,7 @@ import json
 import pickle
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -97,6 +97,26 @@ def _ancestors(name: str, parents: dict[str, str]) -> list[str]:
     return found
 
 
+def _fallback(
+    name: str, kept: dict[str, list[float]], parents: dict[str, str], seen: Collection[str]
+) -> tuple[float, float] | None:
+    """The range of the bounds that stand in for a class that is not kept, None where nothing does.
+
+    Without a ring in its name a class is above those of several rings, and each falls back to the coarser class of its ring.
+    """
+    parent = parents.get(name, "")
+    if not parent:
+        return None
+    base, _, _ = parent.rpartition(" r")
+    rings = [text for text in (f" r{n}" for n in range(10)) if name + text in seen] if base and " r" not in name else []
+    ranges = []
+    for each in [base + text for text in rings] or [parent]:
+        row = kept[each][:2] if each in kept else _fallback(each, kept, parents, seen)
+        if row is not None:
+            ranges.append(row)
+    return (min(r[0] for r in ranges), max(r[1] for r in ranges)) if ranges else None
+
+
 def _ideal(name: str) -> float:
     """The angle that modelling programs give to a hydrogen: 120 at planar atoms and, of some, at the oxygen of acids."""
     return 120.0 if re.match(r"([A-Z][a-z]?\d:)?[2a]", name) else 109.5
@@ -143,11 +163,9 @@ def bounds(found: Extremes, parents: dict[str, dict[str, str]]) -> dict[str, dic
                 rows[name].append(middle)
         kept: dict[str, list[float]] = {}
         for name in sorted(rows, key=lambda name: len(_ancestors(name, parents[family]))):  # the coarsest first
-            known = [kept[parent] for parent in _ancestors(name, parents[family]) if parent in kept]
+            above = _fallback(name, kept, parents[family], found[family])
             low, high = rows[name][:2]
-            if not known or max(known[0][1] - high, 0) + max(low - known[0][0], 0) > TIGHTER[family] * (
-                known[0][1] - known[0][0]
-            ):
+            if above is None or max(above[1] - high, 0) + max(low - above[0], 0) > TIGHTER[family] * (above[1] - above[0]):
                 kept[name] = rows[name]
         table[family] = {name: [round(float(v), DIGITS[family]) for v in kept[name]] for name in sorted(kept)}
     return table
