@@ -12,7 +12,6 @@ and are tighter than the class above them. Of bonds and angles the middle of wha
 
 import argparse
 import json
-import pickle
 import re
 from collections import defaultdict
 from collections.abc import Collection, Iterator
@@ -173,9 +172,9 @@ def bounds(found: Extremes, parents: dict[str, dict[str, str]]) -> dict[str, dic
 
 def measured(path: str, every: int, conformers: int, work: str | None) -> tuple[Extremes, dict[str, dict[str, str]], int]:
     """Extremes of a file, the parents of its classes, and how many molecules it has."""
-    kept = Path(work) / f"{Path(path).name}.{every}.{conformers}.pickle" if work else None
+    kept = Path(work) / f"{Path(path).name}.{every}.{conformers}.json" if work else None
     if kept is not None and kept.exists():
-        return pickle.loads(kept.read_bytes())
+        return tuple(json.loads(kept.read_text()))
     found: Extremes = {family: defaultdict(list) for family in FAMILIES}
     parents: dict[str, dict[str, str]] = {family: {} for family in FAMILIES}
     count = 0
@@ -184,7 +183,7 @@ def measured(path: str, every: int, conformers: int, work: str | None) -> tuple[
         count += 1
     if kept is not None:
         kept.parent.mkdir(parents=True, exist_ok=True)
-        kept.write_bytes(pickle.dumps(({family: dict(rows) for family, rows in found.items()}, parents, count)))
+        kept.write_text(json.dumps([found, parents, count], default=float))
     return found, parents, count
 
 
