@@ -280,5 +280,5 @@ def test_a_root_that_cannot_be_written_is_said_in_a_sentence(tmp_path, sdf, monk
         SDFDataset(tmp_path / "new", tmp_path / "none.sdf", log=False)
     monkeypatch.undo()
     (tmp_path / "file").write_text("")
-    with pytest.raises(StoreError, match="file/root/processed: cannot be written"):
-        SDFDataset(tmp_path / "file" / "root", sdf, workers=1, log=False)
+    with pytest.raises(StoreError, match="file/sets/processed: cannot be written"):
+        SDFDataset(tmp_path / "file" / "sets", sdf, workers=1, log=False)

@@ -61,8 +61,8 @@ def flow_error(sampler, denoiser, operator, steps, start=1.0):
 @pytest.mark.parametrize("sampler", ALL, ids=repr)
 def test_variance_converges_to_the_target(sampler, sde, operator):
     denoiser = gaussian_denoiser(sde, SPECTRUM)
-    coarse, middle, fine = (variance_error(sampler, denoiser, operator, n) for n in (20, 80, 320))
-    assert fine < 0.03
+    coarse, middle, fine = (variance_error(sampler, denoiser, operator, n) for n in (30, 120, 480))
+    assert fine < 0.02
     assert coarse / middle > 3 and middle / fine > 3.5  # first order or better: four times the steps, a quarter of the error
 
 
