@@ -91,9 +91,25 @@ def own(names: Registry[Any], name: str) -> Any:
         >>> own(Registry("shapes", {}), "math:sqrt")
         <built-in function sqrt>
     """
+    if not all(name.partition(":")):
+        raise ValueError(f"must be one of {', '.join(names)}, or module:function, got {name!r}")
+    return imported(name)
+
+
+def imported(name: str) -> Any:
+    """The function or class that `module:Name` names.
+
+    Raises:
+        ValueError: it names none, in one sentence.
+
+    Example:
+        >>> from pyg_diffusion.registry import imported
+        >>> imported("math:sqrt")
+        <built-in function sqrt>
+    """
     module, colon, attribute = name.partition(":")
     if not (module and colon and attribute):
-        raise ValueError(f"must be one of {', '.join(names)}, or module:function, got {name!r}")
+        raise ValueError(f"must be module:Name, got {name!r}")
     try:
         found = getattr(import_module(module), attribute)
     except Exception as error:  # a module of someone's may fail in any way

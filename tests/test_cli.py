@@ -272,7 +272,7 @@ def test_ctrl_c_saves_and_the_command_that_is_offered_resumes(store_path, tmp_pa
     )
     changes = ["model.width=16", f"data.store=[{json.dumps(str(store_path))}]"]
     command = ["train", str(config), *changes, "-o", str(run), "--quiet"]
-    process = subprocess.Popen([sys.executable, "-m", "pyg_diffusion.cli", *command], stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen([sys.executable, "-m", "pyg_diffusion", *command], stderr=subprocess.PIPE, text=True)
     log = run / "logs" / "from_step_0000000" / "metrics.csv"
     for _ in range(600):
         if log.exists() or process.poll() is not None:

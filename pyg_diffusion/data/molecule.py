@@ -1,6 +1,7 @@
 """`Molecule`: one molecule and its conformers as plain arrays."""
 
 from dataclasses import dataclass, field
+from typing import Self
 
 import numpy as np
 import torch
@@ -25,6 +26,29 @@ class Molecule:
     levels: list[str] = field(default_factory=list)  # level of theory of each, "" where unknown; all unknown if empty
     energies: list[float] = field(default_factory=list)  # kcal/mol above the lowest; all unknown if empty
     notes: list[str] = field(default_factory=list)  # remarks on what the arrays leave out; not stored
+
+    @classmethod
+    def of_data(cls, data: MoleculeData) -> Self:
+        """One conformer as `data()` gives it, with its bonds in whatever order."""
+        bonds, types = data.edge_index.T, data.edge_attr
+        once = bonds[:, 0] < bonds[:, 1]
+
+        def columns(name: str, width: int) -> np.ndarray:
+            return data[name].T.numpy().astype(np.uint16).reshape(-1, width)
+
+        return cls(
+            z=data.z.numpy().astype(np.uint8),
+            x=data.x.numpy().astype(np.uint8),
+            bond_index=bonds[once].numpy().astype(np.uint16),
+            bond_type=types[once].numpy().astype(np.uint8),
+            tetra=columns("tetra_index", 5),
+            ez=columns("ez_index", 4),
+            ez_type=data.ez_attr.numpy().astype(np.uint8),
+            name=data.name,
+            smiles=data.smiles,
+            pos=[data.pos.numpy()],
+            levels=[data.get("level") or ""],
+        )
 
     def topology(self) -> bytes:
         """Equal exactly for records that are conformers of one molecule in one atom order.

@@ -20,6 +20,7 @@ from ...spectral import DenseOperator, LaplacianOperator, PowerSpectrum
 from ...train.datamodule import Draws, SignalDataModule
 from ...train.module import DenoiserModule
 from ...train.recipe import Recipe, RecipeError
+from .dataset import DatasetStore
 from .recipe import MoleculesData
 
 
@@ -64,6 +65,9 @@ class ConformerItems(Dataset):
         if "ensemble" in self.exact:
             data.ensemble_pos = torch.from_numpy(np.concatenate(found.pos))
             data.ensemble_batch = torch.zeros(len(chosen), dtype=torch.long)
+        source = self.stores[store]
+        if isinstance(source, DatasetStore):
+            source.complete(data, molecule, conformer)
         if self.lowest:
             known = [k for k, energy in enumerate(energies) if np.isfinite(energy)]
             best = min(known, key=energies.__getitem__, default=chosen.index(conformer))
@@ -111,9 +115,11 @@ class ConformerDataModule(SignalDataModule):
         super().__init__(config, seed)
         self.conditioned, self.exact, self.max_pairs = list(conditioned), tuple(exact), config.max_pairs
         self.sources = [Path(path).name for path in config.store]
-        if not config.store:
-            raise RecipeError("data.store: name at least one store; 'pyg-diffusion prepare INPUT -o STORE.h5' makes one")
+        if not (config.store or config.dataset):
+            raise RecipeError("data.store: name at least one store ('pyg-diffusion prepare' makes one), or a data.dataset")
         self.stores = [MoleculeStore(path) for path in config.store]
+        if config.dataset:
+            self.stores, self.sources = [DatasetStore(config)], [config.dataset]
         second = config.hydrogens == "second"
         tables = []
         for k, store in enumerate(self.stores):

@@ -11,13 +11,20 @@ from ...train.recipe import Counted, DataSection, Recipe
 
 
 class MoleculesData(DataSection):
-    """Conformers of prepared stores."""
+    """Conformers of prepared stores, or of a PyG data set."""
 
     kind: Literal["molecules"] = "molecules"
     batch_size: Counted = 128
     """conformers per step, of all processes together"""
     store: list[str] = Field([])
     """paths of prepared stores"""
+    dataset: str = ""
+    """in the place of stores a PyG data set, module:Name, such as torch_geometric.datasets:QM9: what makes it of data.root
+    and data.options. Its items have z, pos, edge_index and edge_attr as those of QM9, or are this package's"""
+    root: str = "store/dataset"
+    """where data.dataset is kept, with what is worked out of it"""
+    options: dict[str, Any] = Field({})
+    """arguments of data.dataset; transform, pre_transform and pre_filter are given as module:Name, or a list of those"""
     repeat: list[int] = Field([])
     """passes over each store in one epoch"""
     val_store: str = ""
@@ -39,9 +46,21 @@ class MoleculesData(DataSection):
             raise ValueError(f"repeat has {len(self.repeat)} entries for {len(self.store)} stores")
         return self
 
+    @model_validator(mode="after")
+    def _a_store_or_a_dataset(self) -> "MoleculesData":
+        if self.dataset and self.store:
+            raise ValueError("dataset: takes the place of stores; give one of the two")
+        if self.options and not self.dataset:
+            raise ValueError("options: are for data.dataset, which is not given")
+        if self.dataset and self.hydrogens == "second":
+            raise ValueError("dataset: shows whole molecules; prepare a store for hydrogens that are drawn second")
+        return self
+
     def essence(self) -> dict[str, Any]:
         names = {"store": [Path(path).name for path in self.store], "val_store": Path(self.val_store).name}
-        return super().essence() | names
+        essence = super().essence() | names
+        del essence["root"]
+        return essence
 
 
 def exact_targets(recipe: Recipe) -> tuple[str, ...]:
