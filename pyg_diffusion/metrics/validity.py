@@ -3,6 +3,8 @@
 import logging
 import sys
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,6 +18,8 @@ from ..chem.stereo import Stereo, check_stereo, stereo_of
 
 # Terminal O and N of carboxylates, phosphates, nitro groups: one group chemically, though one drawing tells them apart.
 _CONJUGATED = Chem.MolFromSmarts("[O,N;D1;$([O,N;D1]-[*]=[O,N;D1]),$([O,N;D1]=[*]-[O,N;D1])]~[*]")
+ENERGY_SECONDS = 20.0  # of embedding, for the energy ratio of one molecule
+_without_energy: set[tuple] = set()  # what PoseBusters could not embed: it would try again for every conformer
 
 
 def signature(mol: Chem.Mol) -> tuple:
@@ -178,6 +182,35 @@ def geometry(mol: Chem.Mol, reference: np.ndarray, generated: np.ndarray) -> Geo
     )
 
 
+@contextmanager
+def _limited_embedding() -> Iterator[None]:
+    """PoseBusters embeds 50 conformers for its energy ratio and sets no limit, where ETKDG ends for some strained rings
+    (cyclononyne) only with one."""
+    from posebusters.modules import energy_ratio
+
+    parameters, energies = energy_ratio.ETKDGv3, energy_ratio.get_energies
+
+    def limited() -> object:
+        made = parameters()
+        made.timeout = int(ENERGY_SECONDS)
+        return made
+
+    def once(*asked: object) -> list[float]:
+        assert asked not in _without_energy, "could not be embedded before"
+        try:
+            result: list[float] = energies(*asked)
+        except Exception:
+            _without_energy.add(asked)
+            raise
+        return result
+
+    energy_ratio.ETKDGv3, energy_ratio.get_energies = limited, once
+    try:
+        yield
+    finally:
+        energy_ratio.ETKDGv3, energy_ratio.get_energies = parameters, energies
+
+
 def posebusters_failures(mols: list[Chem.Mol], energy: bool = True) -> tuple[int, Counter[str]]:
     """Run PoseBusters' `mol` checks on single-fragment molecules with one conformer each.
 
@@ -186,11 +219,10 @@ def posebusters_failures(mols: list[Chem.Mol], energy: bool = True) -> tuple[int
 
     Returns:
         How many pass every check, and how often each check fails. A check that PoseBusters cannot evaluate (no UFF
-        parameters) does not fail the conformer; it is counted as "not run: name". PoseBusters raising on a conformer
-        fails it, counted as "error".
+        parameters, or no 50 conformers within `ENERGY_SECONDS`) does not fail the conformer; it is counted as
+        "not run: name". PoseBusters raising on a conformer fails it, counted as "error".
 
-    Slow with the energy: it embeds 50 conformers per molecule (3 s for a drug-like one, once per process), repeats that for
-    every conformer where its embedding fails, and does not end for some strained rings, such as cyclononyne.
+    Slow with the energy: it embeds 50 conformers per molecule (3 s for a drug-like one, once per process).
     """
     from posebusters import PoseBusters  # slow to import (pandas), and optional
 
@@ -203,7 +235,7 @@ def posebusters_failures(mols: list[Chem.Mol], energy: bool = True) -> tuple[int
     logging.getLogger("posebusters").setLevel(logging.ERROR)
     for mol in mols:
         try:
-            with rdBase.BlockLogs():
+            with rdBase.BlockLogs(), _limited_embedding():
                 row = buster.bust([mol]).iloc[0]
         except Exception as error:  # third-party code on coordinates that may be arbitrarily broken
             tests[f"error: {type(error).__name__}"] += 1

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from conformer_sets import embed, ensemble, positions
 from rdkit import Chem
+from rdkit.Chem.rdDistGeom import EmbedMolecule, EmbedParameters
 
 from pyg_diffusion.chem import Record, with_positions
-from pyg_diffusion.metrics import compare, evaluate, geometry, posebusters_failures, records_of
+from pyg_diffusion.metrics import compare, evaluate, geometry, posebusters_failures, records_of, validity
 from pyg_diffusion.metrics.validity import angle_values
 
 
@@ -39,6 +40,15 @@ def test_posebusters_after_its_stderr_was_closed(monkeypatch):
         assert posebusters_failures([embed("CCO", 1)])[0] == 1
     passed, tests = posebusters_failures([embed("CCN", 1)])  # another molecule: InChIs are remembered
     assert passed == 1, tests
+
+
+def test_posebusters_ends_where_its_embedding_would_not(monkeypatch):
+    monkeypatch.setattr(validity, "ENERGY_SECONDS", 1)
+    mol = Chem.AddHs(Chem.MolFromSmiles("C1CCCCCCC#C1"))
+    rough = EmbedParameters()
+    rough.randomSeed = 1
+    assert EmbedMolecule(mol, rough) == 0
+    assert posebusters_failures([mol, mol])[1]["not run: internal_energy"] == 2
 
 
 def test_posebusters_counts():
