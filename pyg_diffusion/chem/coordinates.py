@@ -21,7 +21,7 @@ _TETRAHEDRAL = (5, 6, 7, 14, 15, 16, 32, 33, 34)  # elements that four neighbour
 _PYRAMIDAL = (15, 16, 33, 34, 51, 52)  # and three, beside a lone pair
 
 
-class Fault(NamedTuple):
+class PlaceFault(NamedTuple):
     """What is wrong with a geometry.
 
     Attributes:
@@ -78,7 +78,7 @@ def _rises(atom: Chem.Atom) -> bool:
     return (number in _TETRAHEDRAL and degree == 4) or pyramid
 
 
-def fault_of(mol: Chem.Mol) -> Fault | None:
+def fault_of(mol: Chem.Mol) -> PlaceFault | None:
     """The worst that is wrong with the first conformer, by bounds wide enough for any method; None where nothing is.
 
     Args:
@@ -100,7 +100,7 @@ def fault_of(mol: Chem.Mol) -> Fault | None:
         alike = bool(ordered[0] > LENGTHS[0] * usual and ordered[-1] < LENGTHS[1] * usual)
         if usual > 0 and alike and not UNIT_LENGTHS[0] < usual < UNIT_LENGTHS[1]:
             unit = next((f": coordinates in {name}?" for name, u in UNITS.items() if 0.85 < usual / u < 1.15), "")
-            return Fault(f"bonds are {usual:.3g} times their usual length{unit}", 1 / usual)
+            return PlaceFault(f"bonds are {usual:.3g} times their usual length{unit}", 1 / usual)
     wrong = (ratio < LENGTHS[0]) | (ratio > LENGTHS[1])
     near = cKDTree(pos).query_pairs(NEAREST, output_type="ndarray")
     if len(near):
@@ -109,11 +109,11 @@ def fault_of(mol: Chem.Mol) -> Fault | None:
     if wrong.any():
         worst = np.argmax(np.abs(np.log(np.maximum(ratio, 1e-9))))
         more = f" (and {wrong.sum() - 1} more)" if wrong.sum() > 1 else ""
-        return Fault(f"a bond that is none: {_pair(mol, ends[worst])} {length[worst]:.2f} Å{more}", atoms=atoms)
+        return PlaceFault(f"a bond that is none: {_pair(mol, ends[worst])} {length[worst]:.2f} Å{more}", atoms=atoms)
     if len(near):
         distance = np.linalg.norm(pos[near[0, 0]] - pos[near[0, 1]])
         more = f" (and {len(near) - 1} more)" if len(near) > 1 else ""
-        return Fault(f"two atoms at one place: {_pair(mol, near[0])} {distance:.2f} Å{more}", atoms=atoms)
+        return PlaceFault(f"two atoms at one place: {_pair(mol, near[0])} {distance:.2f} Å{more}", atoms=atoms)
     return None
 
 

@@ -40,12 +40,12 @@ class _Edges(NamedTuple):
     """What a site sees: E pairs with the vectors from site to atom, in Å."""
 
     site: Tensor  # [E]
-    source: Tensor  # [E] row of `Encoded.said`
+    source: Tensor  # [E] row of `EncodedHydrogens.said`
     hops: Tensor  # [E] 0 beyond three bonds
     offset: Tensor  # [E, 3]
 
 
-class Encoded(NamedTuple):
+class EncodedHydrogens(NamedTuple):
     """What the known atoms of a batch say, K of them; computed once, used in every evaluation."""
 
     atoms: Tensor  # [K] which of all atoms they are
@@ -159,7 +159,7 @@ class HydrogenNet(NetworkBase):
             for parameter in head[2].parameters():
                 nn.init.normal_(parameter, std=1e-3)
 
-    def read(self, data: Data, sites: Sites, pos: Tensor) -> Encoded:
+    def read(self, data: Data, sites: Sites, pos: Tensor) -> EncodedHydrogens:
         """Features of the known atoms by their chemistry and bond lengths."""
         known = ~data.second
         atoms, place = known.nonzero().squeeze(1), known.cumsum(0) - 1
@@ -177,7 +177,7 @@ class HydrogenNet(NetworkBase):
         for block in self.blocks:
             assert isinstance(block, _Seeing)
             said.append(block.source(h).view(2 * len(h), -1))
-        return Encoded(atoms, place, h[place[sites.atom]], said)
+        return EncodedHydrogens(atoms, place, h[place[sites.atom]], said)
 
     def _level(self, data: Data) -> Tensor:
         """Embedding of the level of theory of each atom's molecule."""
@@ -190,7 +190,7 @@ class HydrogenNet(NetworkBase):
         level: Tensor = self.level(places)[graph]
         return level
 
-    def forward(self, code: Encoded, sites: Sites, frame: Tensor, hidden: Tensor, edges: _Edges) -> Placed:
+    def forward(self, code: EncodedHydrogens, sites: Sites, frame: Tensor, hidden: Tensor, edges: _Edges) -> Placed:
         """Angles and shifts of all sites in given frames; `hidden [S]`: where the angle is not in the frame yet."""
         case = (sites.known.clamp_max(3) * (SLOTS + 1) + sites.protons) * SHAPES + sites.shape
         s = code.site + self.case(case) + self.hidden(hidden.long())
@@ -208,7 +208,7 @@ class HydrogenNet(NetworkBase):
         return Placed(logits, LENGTH * self.shift(s).view(-1, SLOTS, 3))
 
     def see(
-        self, code: Encoded, sites: Sites, wanted: Tensor, pos: Tensor, graph: Tensor, frame: Tensor, hidden: Tensor
+        self, code: EncodedHydrogens, sites: Sites, wanted: Tensor, pos: Tensor, graph: Tensor, frame: Tensor, hidden: Tensor
     ) -> _Edges:
         """All that sites see: atoms, and the hydrogens of the other sites whose angles are set, in their ideal places.
 

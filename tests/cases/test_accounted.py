@@ -12,7 +12,7 @@ from pyg_diffusion.chem.prepare import prepare
 from pyg_diffusion.chem.records import guarded, reason_of
 from pyg_diffusion.tasks.molecules import sample as pipeline
 from pyg_diffusion.tasks.molecules.generator import ConformerGenerator
-from pyg_diffusion.tasks.molecules.sample import sample_records
+from pyg_diffusion.tasks.molecules.sample import Request, Sink, sample_records
 
 # π-bound rings that RDKit reads from a mol block and cannot kekulize once hydrogens go
 FERROCENE = "[Fe+2].[cH-]1cccc1.[cH-]1cccc1"
@@ -27,7 +27,9 @@ def generator() -> ConformerGenerator:
 
 def sampled(generator, inputs, **options):
     out, skipped, said = io.StringIO(), {}, []
-    tally = sample_records(generator, inputs, 1, False, out, skipped.__setitem__, said.append, progress=False, **options)
+    tally = sample_records(
+        generator, inputs, Request(n=1, **options), Sink(out, skipped.__setitem__, said.append), progress=False
+    )
     return out.getvalue(), skipped, said, tally
 
 
@@ -82,7 +84,7 @@ def test_prepare_names_what_it_cannot_do(tmp_path):
 def test_missing_conformers_are_named(generator, monkeypatch):
     monkeypatch.setattr(pipeline, "representatives", lambda mol, positions, n, confidence: [0])
     out, said = io.StringIO(), []
-    sample_records(generator, ["CCO some", "CO other"], 3, False, out, pytest.fail, said.append, progress=False)
+    sample_records(generator, ["CCO some", "CO other"], Request(n=3), Sink(out, pytest.fail, said.append), progress=False)
     named = [text.partition(" after ")[0] for text in said if "missing" in text]
     assert named == ["some: 2 of 3 conformers missing", "other: 2 of 3 conformers missing"]
 

@@ -65,14 +65,15 @@ def test_groups_stand_for_both_hands():
 
 def test_sampling_says_so_or_makes_both():
     from pyg_diffusion.tasks.molecules.generator import ConformerGenerator
-    from pyg_diffusion.tasks.molecules.sample import sample_records
+    from pyg_diffusion.tasks.molecules.sample import Request, Sink, sample_records
 
     generator = ConformerGenerator.from_pretrained(confidence=False)
     names = []
     for most in (None, 8):
         out, said = io.StringIO(), []
         inputs = ["C[C@H](F)O |&1:1| mixture", "C[C@H](F)O one", "C[C@H](F)O"]
-        sample_records(generator, inputs, 1, False, out, pytest.fail, said.append, progress=False, max_isomers=most)
+        sink = Sink(out, pytest.fail, said.append)
+        sample_records(generator, inputs, Request(n=1, max_isomers=most), sink, progress=False)
         names.append(out.getvalue().split("\n")[0::1])
         assert any("mixture: AND group at 2: made as drawn" in text for text in said) == (most is None)
     assert [sum(line.startswith("mixture") for line in lines) for lines in names] == [1, 2]

@@ -9,7 +9,7 @@ from pyg_diffusion import SDFDataset
 from pyg_diffusion.chem import read_sdf
 from pyg_diffusion.chem.prepare import prepare
 from pyg_diffusion.tasks.molecules.generator import ConformerGenerator
-from pyg_diffusion.tasks.molecules.sample import sample_records
+from pyg_diffusion.tasks.molecules.sample import Request, Sink, sample_records
 
 MOL = """water
      progr          3D
@@ -61,7 +61,8 @@ def test_fields_of_the_input_are_not_overwritten(tmp_path):
 
     def sample(source: str) -> str:
         out = io.StringIO()
-        tally = sample_records(generator, [source], 1, False, out, lambda *row: said.append(row), said.append, attempts=3)
+        sink = Sink(out, lambda *row: said.append(row), said.append)
+        tally = sample_records(generator, [source], Request(n=1, attempts=3), sink)
         assert tally.molecules == 1, said
         names = [name for name in ("confidence", "relaxed") if any(f"'{name}'" in note for note in tally.finished)]
         assert names == (["confidence", "relaxed"] if source.endswith("mols.sdf") else ["confidence"])

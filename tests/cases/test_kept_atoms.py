@@ -12,7 +12,7 @@ from pyg_diffusion.chem.writing import sdf_text
 from pyg_diffusion.sample import Inpainted
 from pyg_diffusion.spectral.cg import ConvergenceError
 from pyg_diffusion.tasks.molecules.generator import ConformerGenerator
-from pyg_diffusion.tasks.molecules.sample import sample_records
+from pyg_diffusion.tasks.molecules.sample import Request, Sink, sample_records
 
 RING = Chem.MolFromSmarts("[R]~[R]~[R]")
 
@@ -33,7 +33,8 @@ def sampled(generator: ConformerGenerator, path, mols, n=2) -> tuple[list[Chem.M
     """(what was written, what was skipped, remarks) for a file of these molecules."""
     path.write_text("".join(sdf_text(mol, 0) for mol in mols))
     out, skipped, said = io.StringIO(), {}, []
-    sample_records(generator, [str(path)], n, False, out, skipped.__setitem__, said.append, keep=RING, progress=False)
+    sink = Sink(out, skipped.__setitem__, said.append)
+    sample_records(generator, [str(path)], Request(n=n, keep=RING), sink, progress=False)
     supplier = Chem.SDMolSupplier()
     supplier.SetData(out.getvalue(), removeHs=False)
     return list(supplier), skipped, said

@@ -97,7 +97,7 @@ def sample(args: argparse.Namespace, denoiser: Denoiser, card: Card, terms: Sequ
     from ..trajectories import recording_of
     from .embed import OVERSAMPLE
     from .generator import ConformerGenerator
-    from .sample import sample_records
+    from .sample import Request, Sink, sample_records
     from .trajectory import SUFFIXES, TrajectoryFile
 
     if args.max_isomers and args.stereo == "sample":
@@ -109,41 +109,33 @@ def sample(args: argparse.Namespace, denoiser: Denoiser, card: Card, terms: Sequ
         write = writer_of(args.output)
     except ValueError as error:
         raise UsageError(str(error)) from error
-    guiding, finish = guides(args, terms), Finish(args.relax, args.energies, args.prune)
     record = recording_of(args, SUFFIXES)
+    request = Request(
+        n=args.n[0],
+        per_record=args.n[1],
+        seed=args.seed,
+        attempts=args.attempts,
+        condition=dict(args.ask) or None,
+        guidance=args.guidance,
+        terms=guides(args, terms),
+        level=args.level,
+        diversity=args.diversity,
+        oversample=args.oversample or OVERSAMPLE,
+        keep=keep,
+        max_isomers=(args.max_isomers or 32) if args.stereo == "enumerate" else None,
+        finish=Finish(args.relax, args.energies, args.prune),
+    )
     options = drawing_options(args, card) | {"confidence": not args.no_confidence, "unsound": args.unsound}
     generator = ConformerGenerator(denoiser, card, **options)
     skipped = Skipped()
-    n, per_record = args.n
     report = Output(args.report) if args.report else None
     with ExitStack() as stack:
         out = stack.enter_context(Output(args.output, args.inputs))
         trace = None if record is None else TrajectoryFile(args.trajectory, record)
         if trace is not None:
             stack.enter_context(trace.out)
-        tally = sample_records(
-            generator,
-            args.inputs,
-            n,
-            per_record,
-            out,
-            skipped.add,
-            say,
-            args.seed,
-            args.attempts,
-            progress=not args.quiet,
-            condition=dict(args.ask) or None,
-            guidance=args.guidance,
-            terms=guiding,
-            keep=keep,
-            level=args.level,
-            diversity=args.diversity,
-            oversample=args.oversample or OVERSAMPLE,
-            finish=finish,
-            max_isomers=(args.max_isomers or 32) if args.stereo == "enumerate" else None,
-            write=write,
-            trace=trace,
-        )
+        sink = Sink(out, skipped.add, say, write, trace)
+        tally = sample_records(generator, args.inputs, request, sink, progress=not args.quiet)
     if report is not None:
         with report:
             report.write(json.dumps(asdict(tally), indent=1) + "\n")

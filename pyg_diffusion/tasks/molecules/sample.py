@@ -119,92 +119,143 @@ class Writer(Protocol):
     def flush(self) -> object: ...
 
 
-def sample_records(
-    generator: ConformerGenerator,
-    inputs: list[str],
-    n: int,
-    per_record: bool,
-    out: Writer,
-    skip: Callable[[str, str], None],
-    say: Callable[[str], None],
-    seed: int = 0,
-    attempts: int = 10,
-    progress: bool = True,
-    condition: Mapping[str, float] | None = None,
-    guidance: float = 1.0,
-    terms: Mapping[str, float] | None = None,
-    keep: Chem.Mol | None = None,
-    level: str | None = None,
-    diversity: float = 0.0,
-    oversample: float = OVERSAMPLE,
-    finish: Finish | None = None,
-    max_isomers: int | None = None,
-    write: RecordWriter = sdf_text,
-    trace: TrajectoryFile | None = None,
-) -> Tally:
-    """Sample every molecule of the inputs and write records in input order, chunk by chunk.
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What is asked of every molecule of a job.
 
-    Args:
+    Attributes:
         n: conformers per molecule, or, with `per_record`, per record the input has of the molecule.
-        skip: called with (name, reason) for what yields nothing.
-        say: called with remarks.
-        condition, guidance: as for `ConformerGenerator.sample`.
+        seed, attempts, condition, guidance, level, diversity: as for `ConformerGenerator.sample`.
         terms: weights in kT of regularizers to steer by (`terms.bind`).
-        keep: a SMARTS pattern; the atoms of its first match stay where the input has them.
-        level, diversity: as for `ConformerGenerator.sample`.
         oversample: draw so many times as many, and keep those that stand best for all (`chem.similarity.representatives`).
-        finish: what is done to the conformers of a molecule before they are written.
+        keep: a SMARTS pattern; the atoms of its first match stay where the input has them.
         max_isomers: make at most so many stereoisomers of a molecule with unspecified stereo, n conformers of each; if
             None, n conformers of any stereo there.
+        finish: what is done to the conformers of a molecule before they are written.
+    """
+
+    n: int
+    per_record: bool = False
+    seed: int = 0
+    attempts: int = 10
+    condition: Mapping[str, float] | None = None
+    guidance: float = 1.0
+    terms: Mapping[str, float] | None = None
+    level: str | None = None
+    diversity: float = 0.0
+    oversample: float = OVERSAMPLE
+    keep: Chem.Mol | None = None
+    max_isomers: int | None = None
+    finish: Finish = field(default_factory=Finish)
+
+    def count(self, entry: Entry) -> int:
+        """Conformers wanted of a molecule."""
+        return self.n * entry.copies if self.per_record else self.n
+
+    def draws(self, entry: Entry) -> int:
+        """Those drawn to choose from."""
+        return math.ceil(self.oversample * self.count(entry))
+
+    def entries(self, inputs: list[str], skip: Callable[[str, str], None], say: Callable[[str], None]) -> Iterable[Entry]:
+        """The molecules of the inputs as they are to be made."""
+        entries: Iterable[Entry] = unique_molecules(input_records(inputs, say), skip, say)
+        if self.keep is not None:
+            entries = with_kept(entries, self.keep, skip)
+        if self.per_record:
+            entries = list(entries)  # the copies of a molecule are known at the end of the input
+        return as_drawn(entries, say) if self.max_isomers is None else enumerated(entries, self.max_isomers, skip, say)
+
+
+@dataclass
+class Sink:
+    """Where conformers, remarks and reasons of a job go.
+
+    Attributes:
+        skip: called with (name, reason) for what yields nothing.
+        say: called with remarks.
         write: of the format that `out` is to have (`chem.formats.Format.write`).
         trace: where to write how conformers were drawn.
+        tally: sums, so far.
     """
-    entries: Iterable[Entry] = unique_molecules(input_records(inputs, say), skip, say)
-    if keep is not None:
-        entries = with_kept(entries, keep, skip)
-    if per_record:
-        entries = list(entries)  # the copies of a molecule are known at the end of the input
-    entries = as_drawn(entries, say) if max_isomers is None else enumerated(entries, max_isomers, skip, say)
-    if trace is not None:
-        entries = trace.checked(entries, lambda e: n * e.copies if per_record else n)
-    energy = partial(bind, terms) if terms else None
-    tally = Tally(threads=torch.get_num_threads())
+
+    out: Writer
+    skip: Callable[[str, str], None]
+    say: Callable[[str], None]
+    write: RecordWriter = sdf_text
+    trace: TrajectoryFile | None = None
+    tally: Tally = field(default_factory=lambda: Tally(threads=torch.get_num_threads()))
+
+    def take(self, entry: Entry, request: Request, result: Conformers) -> None:
+        """Finish and write a molecule's conformers; what was noted, is missing or cannot be finished is said and counted."""
+        count = request.count(entry)
+        self.tally.add(result, count)
+        if self.trace is not None:
+            self.trace(entry, result)
+        texts = self._finished(entry, request, result)
+        for text in texts:
+            self.out.write(text)
+        self.out.flush()
+        self.tally.molecules += bool(texts)
+        self.tally.conformers += len(texts)
+
+    def _finished(self, entry: Entry, request: Request, result: Conformers) -> list[str]:
+        name = entry.record.name
+        for note in result.notes:
+            self.say(f"{name}: {note}")
+        if not len(result.positions):
+            self.tally.refused += 1
+            self.skip(name, result.problem)
+            return []
+        texts: list[str] = []
+        with guarded(name, self.skip):
+            assert entry.record.mol is not None
+            mol, moved = with_own_aside(entry.record.mol)
+            finished, notes = request.finish(mol, Acceptance(entry.molecule), result.positions, result.confidence)
+            notes.update(f"molecules whose own data field {field!r} is now {field + OWN!r}" for field in moved)
+            texts = [_record(mol, pos, properties, self.write) for pos, properties in finished]
+        if not texts:
+            return []
+        for note, number in notes.items():
+            self.tally.finished[note] = self.tally.finished.get(note, 0) + number
+        count = request.count(entry)
+        if missing := count - len(texts) - notes[PRUNED]:
+            self.say(f"{name}: {missing} of {count} conformers missing after {request.attempts} attempts each")
+        if name != one_line(name):
+            self.say(f"{name!r}: written as {one_line(name)!r}, which an SDF can hold")
+        return texts
+
+
+def sample_records(
+    generator: ConformerGenerator, inputs: list[str], request: Request, sink: Sink, progress: bool = True
+) -> Tally:
+    """Sample every molecule of the inputs and write records in input order, chunk by chunk."""
+    entries = request.entries(inputs, sink.skip, sink.say)
+    if sink.trace is not None:
+        entries = sink.trace.checked(entries, request.count)
     start = time.perf_counter()
     with tqdm(desc="conformers", unit="", disable=not progress, file=sys.stderr, dynamic_ncols=True) as bar:
         draw = partial(
             generator.sample,
-            seed=seed,
-            max_attempts=attempts,
+            seed=request.seed,
+            max_attempts=request.attempts,
             progress=bar.update,
-            condition=condition,
-            guidance=guidance,
-            energy=energy,
-            level=level,
-            diversity=diversity,
-            record=None if trace is None else trace.record,
+            condition=request.condition,
+            guidance=request.guidance,
+            energy=partial(bind, request.terms) if request.terms else None,
+            level=request.level,
+            diversity=request.diversity,
+            record=None if sink.trace is None else sink.trace.record,
         )
         draw([], [])  # wrong options are no molecule's fault
         for first, chunk in _chunks(entries):
-            counts = [n * e.copies if per_record else n for e in chunk]
-            bar.total = (bar.total or 0) + sum(math.ceil(oversample * count) for count in counts)
-            results = _drawn(draw, chunk, counts, first, oversample, keep is not None)
-            for entry, count, result in zip(chunk, counts, results, strict=True):
-                tally.add(result, count)
-                if trace is not None:
-                    trace(entry, result)
-                texts = _finished(entry, count, result, finish or Finish(), write, attempts, tally, skip, say)
-                for text in texts:
-                    out.write(text)
-                out.flush()
-                tally.molecules += bool(texts)
-                tally.conformers += len(texts)
-    tally.seconds = time.perf_counter() - start
-    return tally
+            bar.total = (bar.total or 0) + sum(map(request.draws, chunk))
+            for entry, result in zip(chunk, _drawn(draw, chunk, request, first), strict=True):
+                sink.take(entry, request, result)
+    sink.tally.seconds = time.perf_counter() - start
+    return sink.tally
 
 
-def _drawn(
-    draw: Callable[..., list[Conformers]], chunk: list[Entry], counts: list[int], first: int, oversample: float, kept: bool
-) -> list[Conformers]:
+def _drawn(draw: Callable[..., list[Conformers]], chunk: list[Entry], request: Request, first: int) -> list[Conformers]:
     """The chunk's conformers. If drawing raises, its halves are drawn apart, down to the molecule that is to blame.
 
     The noise of each goes by its place among all, so that the others come out the same.
@@ -212,56 +263,19 @@ def _drawn(
     try:
         return draw(
             [e.molecule for e in chunk],
-            [math.ceil(oversample * count) for count in counts],
+            list(map(request.draws, chunk)),
             first=first,
-            fixed=[e.fixed for e in chunk] if kept else None,
-            choose=partial(_representatives, chunk, counts),
+            fixed=None if request.keep is None else [e.fixed for e in chunk],
+            choose=partial(_representatives, chunk, list(map(request.count, chunk))),
         )
     except (OSError, MemoryError):
         raise
     except Exception as error:
         if len(chunk) == 1:
-            return [Conformers.none(len(chunk[0].molecule.z), counts[0], problem=reason_of(error))]
+            return [Conformers.none(len(chunk[0].molecule.z), request.count(chunk[0]), problem=reason_of(error))]
     half = len(chunk) // 2
-    parts = (chunk[:half], counts[:half], first), (chunk[half:], counts[half:], first + half)
-    return [made for part in parts for made in _drawn(draw, *part, oversample, kept)]
-
-
-def _finished(
-    entry: Entry,
-    count: int,
-    result: Conformers,
-    finish: Finish,
-    write: RecordWriter,
-    attempts: int,
-    tally: Tally,
-    skip: Callable[[str, str], None],
-    say: Callable[[str], None],
-) -> list[str]:
-    """The records of a molecule; what was noted, is missing, or could not be finished is said and counted."""
-    name = entry.record.name
-    for note in result.notes:
-        say(f"{name}: {note}")
-    if not len(result.positions):
-        tally.refused += 1
-        skip(name, result.problem)
-        return []
-    texts: list[str] = []
-    with guarded(name, skip):
-        assert entry.record.mol is not None
-        mol, moved = with_own_aside(entry.record.mol)
-        finished, notes = finish(mol, Acceptance(entry.molecule), result.positions, result.confidence)
-        notes.update(f"molecules whose own data field {field!r} is now {field + OWN!r}" for field in moved)
-        texts = [_record(mol, pos, properties, write) for pos, properties in finished]
-    if not texts:
-        return []
-    for note, number in notes.items():
-        tally.finished[note] = tally.finished.get(note, 0) + number
-    if missing := count - len(texts) - notes[PRUNED]:
-        say(f"{name}: {missing} of {count} conformers missing after {attempts} attempts each")
-    if name != one_line(name):
-        say(f"{name!r}: written as {one_line(name)!r}, which an SDF can hold")
-    return texts
+    parts = (chunk[:half], first), (chunk[half:], first + half)
+    return [made for part, start in parts for made in _drawn(draw, part, request, start)]
 
 
 def _record(mol: Chem.Mol, pos: np.ndarray, properties: Mapping[str, str], write: RecordWriter) -> str:
