@@ -88,11 +88,8 @@ def _graph_of(data: Data) -> Chem.RWMol:
 
 def _charges(mol: Chem.Mol, smiles: str) -> list[int]:
     """Formal charges of the atoms from a SMILES of the same molecule, whatever its atom order."""
-    options = Chem.SmilesParserParams()
-    options.removeHs = False
-    options.sanitize = False
     with rdBase.BlockLogs():
-        as_written = Chem.MolFromSmiles(smiles, options)
+        as_written = Chem.MolFromSmiles(smiles, sanitize=False)
         perceived = Chem.MolFromSmiles(smiles)
     readings = [as_written] if as_written is not None else []
     if perceived is not None:
