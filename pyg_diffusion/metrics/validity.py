@@ -6,10 +6,12 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from unittest.mock import patch
 
 import numpy as np
 import rdkit
 from rdkit import Chem, rdBase
+from rdkit.Chem.rdDistGeom import EmbedParameters
 
 from ..chem.features import molecule_from_mol
 from ..chem.heavy import heavy_atoms
@@ -190,9 +192,9 @@ def _limited_embedding() -> Iterator[None]:
 
     parameters, energies = energy_ratio.ETKDGv3, energy_ratio.get_energies
 
-    def limited() -> object:
+    def limited() -> EmbedParameters:
         made = parameters()
-        made.timeout = int(ENERGY_SECONDS)
+        made.timeout = int(ENERGY_SECONDS)  # type: ignore[assignment]  # as RDKit's stubs have it
         return made
 
     def once(*asked: object) -> list[float]:
@@ -204,11 +206,8 @@ def _limited_embedding() -> Iterator[None]:
             raise
         return result
 
-    energy_ratio.ETKDGv3, energy_ratio.get_energies = limited, once
-    try:
+    with patch.multiple(energy_ratio, ETKDGv3=limited, get_energies=once):
         yield
-    finally:
-        energy_ratio.ETKDGv3, energy_ratio.get_energies = parameters, energies
 
 
 def posebusters_failures(mols: list[Chem.Mol], energy: bool = True) -> tuple[int, Counter[str]]:
