@@ -178,6 +178,9 @@ class _Laws:
             self.close(y, self.exact(kernel), "apply_many is apply, kernel by kernel")
         squares = torch.stack([piece.square().sum() for piece in x.split(self.sizes)])
         self.close(operator.square_sum(w), squares, "Parseval: working coordinates keep the length of a signal")
+        for padded, piece in zip(operator.pack(x), x.split(self.sizes), strict=True):
+            self.close(padded[: len(piece)], piece, "pack puts each graph in a row of its own")
+            assert not padded[len(piece) :].any(), "pack fills up with zeros"
 
     def null_space(self) -> None:
         operator, x = self.operator, self.x

@@ -1,5 +1,7 @@
 """What networks have in common: `network.Network` but for the prediction itself."""
 
+from typing import ClassVar
+
 from torch import Tensor, nn
 
 from ..network import Context
@@ -9,6 +11,8 @@ from .conditions import without_condition
 
 class NetworkBase(nn.Module):
     """A network that predicts F, encodes nothing, takes no conditions and is not compiled, unless it says otherwise.
+
+    A class that `needs_dense` reads entries of f(L), which a `DenseOperator` alone has.
 
     A subclass brings `forward(noisy, operator, context)`, see `network.Network`; `nn.registry` makes it known to recipes.
 
@@ -26,6 +30,7 @@ class NetworkBase(nn.Module):
         ('F', ())
     """
 
+    needs_dense: ClassVar[bool] = False
     predicts: str = "F"
     levels: tuple[str, ...] = ()
 

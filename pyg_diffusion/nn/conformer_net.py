@@ -217,6 +217,8 @@ class ConformerNet(NetworkBase):
         torch.Size([9, 3])
     """
 
+    needs_dense = True
+
     def __init__(
         self,
         width: int = 192,

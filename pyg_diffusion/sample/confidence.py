@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..denoise import Denoiser
-from ..spectral import DenseOperator
+from ..spectral import LaplacianOperator
 from .guidance import Steered
 
 TAUS = (0.15, 0.4)  # chosen on molecules, gyration radii of 2 to 5 Å
@@ -39,7 +39,7 @@ def superimposed(x: Tensor, y: Tensor, weight: Tensor) -> Tensor:
 @torch.no_grad()
 def uncertainty(
     denoiser: Denoiser | Steered,
-    operator: DenseOperator,
+    operator: LaplacianOperator,
     x: Tensor,
     context: Any,
     noise: Callable[[], Tensor],

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..denoise import Denoiser
-from ..spectral import DenseOperator, LaplacianOperator
+from ..spectral import LaplacianOperator
 from .guidance import EnergyGuided, Steered
 
 NEIGHBOURS = 64  # that a sample sees at most, so that memory grows with their number and not its square
@@ -42,7 +42,6 @@ class ParticleGuided(Steered):
 
     Raises:
         ValueError: a negative strength, a width <= 0, `member` or `weight` of another shape.
-        TypeError: while sampling: an operator that is no `DenseOperator`.
 
     Example:
         >>> import torch
@@ -82,7 +81,7 @@ class ParticleGuided(Steered):
         self.energy, self.limit = energy, limit
         self.pairs, self.share = _pairs(member)
 
-    def repulsion(self, operator: DenseOperator, x: Tensor) -> Tensor:
+    def repulsion(self, operator: LaplacianOperator, x: Tensor) -> Tensor:
         """E of every graph, `[num_graphs]`: half of what it shares with each of the others."""
         weight = operator.pack(self.weight.to(x.dtype))
         weight = (weight / weight.sum(1, keepdim=True).clamp_min(1e-12)).unsqueeze(-1)
@@ -98,8 +97,6 @@ class ParticleGuided(Steered):
         return x.new_zeros(operator.num_graphs).index_add(0, i, half).index_add(0, j, half)
 
     def denoise(self, operator: LaplacianOperator, w_t: Tensor, t: Tensor, context: Any = None) -> Tensor:
-        if not isinstance(operator, DenseOperator):
-            raise TypeError(f"particle guidance packs graphs as a DenseOperator does, got {type(operator).__name__}")
         energies = [] if self.energy is None else [self.energy]
         if bool((self.sde.schedule.tau(t) > self.tau).all()):
             energies.append(partial(self.repulsion, operator))

@@ -211,7 +211,6 @@ class DenseOperator(ExactOperator):
         return other
 
     def pack(self, x: Tensor) -> Tensor:
-        """Flat to padded: `[num_nodes, ...] -> [num_graphs, M, ...]`, zeros in the padding."""
         if x.size(0) != self.num_nodes:
             raise ValueError(f"the signal has {x.size(0)} nodes, the operator {self.num_nodes}")
         padded = x.new_zeros(self.num_graphs * self.max_nodes, *x.shape[1:])

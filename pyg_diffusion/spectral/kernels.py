@@ -18,6 +18,13 @@ def heat(s: float | Tensor) -> Kernel:
     return lambda lam: torch.exp(-s * lam)
 
 
+def _put_null_first(log_lambda: list[Tensor], log_power: list[Tensor], lowest: Tensor, null: Tensor) -> None:
+    """Put a knot for null modes, of mean power `null`, before knots that hold from the lowest λ > 0 on."""
+    edge = (lowest.log() - 1e-3).minimum(log_lambda[0] - 1e-3)
+    log_lambda[:0] = [edge - 1, edge]
+    log_power[:0] = [null.clamp_min(1e-12).log(), log_power[0]]
+
+
 class PowerSpectrum(nn.Module):
     """p(λ) = E|Ŝ₀(λ)|² of a data set, piecewise linear in log λ -> log p between fitted knots.
 
@@ -82,21 +89,20 @@ class PowerSpectrum(nn.Module):
         log_lambda = [x[b].log().mean() for b in bins]
         log_power = [y[b].mean(0).log() for b in bins]
         if bool(null.any()):
-            lowest = x.min().log() - 1e-3  # the first bin holds from its lowest mode on
-            log_lambda[:0] = [lowest - 1, lowest]
-            log_power[:0] = [power[null].mean(0).log(), log_power[0]]
+            _put_null_first(log_lambda, log_power, x.min(), power[null].mean(0))
         if len(log_lambda) == 1:
             log_lambda, log_power = [log_lambda[0] - 1, log_lambda[0]], log_power * 2
         return cls(torch.stack(log_lambda), torch.stack(log_power), floor=1.0)
 
     @classmethod
-    def fit(cls, eigenvalues: Tensor, power: Tensor, knots: int = 12) -> "PowerSpectrum":
+    def fit(cls, eigenvalues: Tensor, power: Tensor, knots: int = 12, null: Tensor | None = None) -> "PowerSpectrum":
         """Mean power in bins of λ holding equally many modes.
 
         Args:
             eigenvalues: λ > 0 of observed modes, `[n]`.
             power: |Ŝ|² of the same modes, averaged over channels `[n]`, or per channel `[n, C]`.
             knots: largest number of bins.
+            null: mean power of null modes, a number or `[C]`, where they were seen and are signal.
         """
         if eigenvalues.numel() < 2 or not bool((eigenvalues > 0).all()):
             raise ValueError("fitting a power spectrum needs at least 2 modes, all with λ > 0")
@@ -109,11 +115,12 @@ class PowerSpectrum(nn.Module):
                 x, y = torch.cat([before[0], x]), torch.cat([before[1], y])
             if x.numel():
                 bins.append((x, y))
-        log_lambda = torch.stack([x.mean() for x, _ in bins])
-        log_power = torch.stack([y.mean(0).clamp_min(1e-12).log() for _, y in bins])
+        log_lambda, log_power = [x.mean() for x, _ in bins], [y.mean(0).clamp_min(1e-12).log() for _, y in bins]
         if len(bins) < 2:  # one single eigenvalue in the data: a flat spectrum
-            return cls(torch.stack([log_lambda[0] - 1e-2, log_lambda[0] + 1e-2]), log_power.repeat_interleave(2, dim=0))
-        return cls(log_lambda, log_power)
+            log_lambda, log_power = [log_lambda[0] - 1e-2, log_lambda[0] + 1e-2], log_power * 2
+        if null is not None:
+            _put_null_first(log_lambda, log_power, lam[0], null.double())
+        return cls(torch.stack(log_lambda), torch.stack(log_power), cls.FLOOR if null is None else 1.0)
 
     def forward(self, lam: Tensor) -> Tensor:
         knots, values = self.log_lambda.to(lam.dtype), self.log_power.to(lam.dtype)

@@ -134,6 +134,15 @@ class LaplacianOperator(ABC):
         if x.dtype != self.dtype:
             raise ValueError(f"the signal is {x.dtype}, the operator {self.dtype}; cast one of them with .to()")
 
+    def pack(self, x: Tensor) -> Tensor:
+        """Flat to padded: `[num_nodes, ...] -> [num_graphs, M, ...]`, M nodes in the largest graph, zeros in the padding."""
+        if x.size(0) != self.num_nodes:
+            raise ValueError(f"the signal has {x.size(0)} nodes, the operator {self.num_nodes}")
+        most = int(self.sizes.max()) if self.num_graphs else 0
+        slots = (torch.arange(most, device=x.device) < self.sizes[:, None]).flatten().nonzero().squeeze(1)
+        padded = x.new_zeros(self.num_graphs * most, *x.shape[1:])
+        return padded.index_copy(0, slots, x).view(self.num_graphs, most, *x.shape[1:])
+
     def graph_sum(self, x: Tensor) -> Tensor:
         """Sum over the nodes of each graph: `[num_nodes, C] -> [num_graphs, C]`."""
         if self.num_graphs == 1:

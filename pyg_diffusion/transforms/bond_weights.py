@@ -1,5 +1,6 @@
 """AddBondWeights: edge weights of a molecule from its bonds."""
 
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
@@ -9,6 +10,7 @@ from torch_geometric.data.datapipes import functional_transform
 from torch_geometric.transforms import BaseTransform
 
 from ..data.schema import BOND_ORDERS, BOND_TYPES, COVALENT_RADII
+from .bond_kinds import kinds_of, names_of
 
 # Share of the single, double and triple bond's length. A conjugated bond lies a quarter of the way from single to double, an
 # aromatic one half way: of the simple fractions these have the least error on real geometries (see the tests).
@@ -35,6 +37,10 @@ def bond_lengths(z: Tensor, edge_index: Tensor, edge_attr: Tensor) -> Tensor:
     return torch.where(shares == 0, 0.0, parts).sum(1)
 
 
+class NoBondWeight(ValueError):
+    """A bond that has no weight of the kind that was asked for."""
+
+
 @functional_transform("add_bond_weights")
 class AddBondWeights(BaseTransform):
     r"""Writes `edge_weight [E]`, from which `laplacian_operator` and `AddLaplacianSpectrum` build L.
@@ -47,15 +53,19 @@ class AddBondWeights(BaseTransform):
 
       and one in a ring a shorter one. On DFT geometries of organic molecules b errs by 0.03 Å on average, and by 0.07 to
       0.16 Å where N, O, S and P (and F) bind each other: N-O beside π bonds, O-O, P-O, S=O.
+    - "learned": w of the bond's kind, its two elements and its class, from `weights`, as `fit_bond_weights` makes them; of a
+      kind that is not there the weight of all bonds of the class, or of all bonds.
 
     Args:
-        kind: "order" or "length".
+        kind: "order", "length" or "learned".
+        weights: of "learned" alone.
 
-    Needs `edge_attr [E]`, the classes of `schema.BOND_TYPES`; for "length" also `z [N]`, the atomic numbers.
+    Needs `edge_attr [E]`, the classes of `schema.BOND_TYPES`; for "length" and "learned" also `z [N]`, the atomic numbers.
 
     Raises:
-        ValueError: naming the bond and its atoms, where it is of class "other" or of an element without a radius. No weight
-            is made up for it.
+        NoBondWeight: naming the bond and its atoms, where it is of class "other" or of an element without a radius. No
+            weight is made up for it.
+        ValueError: another kind; weights that are missing, not wanted, or not finite and > 0; no classes in `edge_attr`.
 
     Example:
         >>> from rdkit import Chem
@@ -66,10 +76,14 @@ class AddBondWeights(BaseTransform):
         tensor([2., 1., 2., 1.])
     """
 
-    def __init__(self, kind: Literal["order", "length"] = "order"):
-        if kind not in ("order", "length"):
-            raise ValueError(f"kind must be 'order' or 'length', got {kind!r}")
-        self.kind = kind
+    def __init__(self, kind: Literal["order", "length", "learned"] = "order", weights: Mapping[str, float] | None = None):
+        if kind not in ("order", "length", "learned"):
+            raise ValueError(f"kind must be 'order', 'length' or 'learned', got {kind!r}")
+        if (kind == "learned") != bool(weights):
+            raise ValueError("weights go with kind 'learned', which needs them; fit_bond_weights makes some")
+        if wrong := [name for name, value in (weights or {}).items() if not 0 < value < float("inf")]:
+            raise ValueError(f"weights must be finite and > 0, and {wrong[0]!r} is not")
+        self.kind, self.weights = kind, dict(weights or {})
 
     def forward(self, data: Data) -> Data:
         edge_index, edge_attr = data["edge_index"], data["edge_attr"]
@@ -85,19 +99,31 @@ class AddBondWeights(BaseTransform):
             )
         if self.kind == "order":
             weight = _ORDERS.to(edge_attr.device)[edge_attr]
-        else:
+        elif self.kind == "length":
             weight = 3 / bond_lengths(data["z"], edge_index, edge_attr).square()
+        else:
+            weight = self._looked_up(data["z"], edge_index, edge_attr)
         unknown = weight.isnan().nonzero()
         if unknown.numel():
             k = int(unknown[0])
             i, j = edge_index[:, k].tolist()
             elements = f" between atomic numbers {int(data.z[i])} and {int(data.z[j])}" if "z" in data else ""
-            raise ValueError(
-                f"bond {i}-{j} of type {BOND_TYPES[int(edge_attr[k])]!r}{elements} has no {self.kind} in schema's tables; "
+            where = "the learned weights" if self.kind == "learned" else "schema's tables"
+            raise NoBondWeight(
+                f"bond {i}-{j} of type {BOND_TYPES[int(edge_attr[k])]!r}{elements} has no {self.kind} in {where}; "
                 "leave the molecule out, or set edge_weight yourself"
             )
         data.edge_weight = weight.float()
         return data
 
+    def _looked_up(self, z: Tensor, edge_index: Tensor, edge_attr: Tensor) -> Tensor:
+        """Learned weights `[E]` float64, NaN where there is none."""
+        kinds, place = kinds_of(z, edge_index, edge_attr).unique(return_inverse=True)
+        found = [
+            next((self.weights[name] for name in names_of(kind) if name in self.weights), _NAN) for kind in kinds.tolist()
+        ]
+        return torch.tensor(found, dtype=torch.float64, device=z.device)[place]
+
     def __repr__(self) -> str:
-        return f"{type(self).__name__}(kind={self.kind!r})"
+        weights = f", weights={self.weights}" if self.weights else ""
+        return f"{type(self).__name__}(kind={self.kind!r}{weights})"

@@ -151,7 +151,7 @@ def test_this_packages_data_set(store_path, tmp_path):
     assert np.allclose(data.stores[0].data(3, 2).pos, store.data(3, 2).pos, atol=1e-4)
     weighted = {"path": str(store_path), "transform": "pyg_diffusion:AddBondWeights"}
     asked = recipe(tmp_path, dataset="pyg_diffusion:SDFDataset", options=weighted)
-    with pytest.raises(RecipeError, match="has edge_weight, which molecules to be sampled have not"):
+    with pytest.raises(RecipeError, match="has another edge_weight than molecules to be sampled"):
         asked.task.datamodule(asked).train[0]
 
 

@@ -395,7 +395,8 @@ def test_both_stages_are_trained_from_one_data_section(store_path, tmp_path):
     options["data"]["hydrogens"] = "second"
     first = train(recipe_from(options), tmp_path / "first", progress=False)
     _, card = load_pretrained(first.weights)
-    assert card.data == {"kind": "molecules", "hydrogens": "second"} and card.model["kind"] == "conformer"
+    laplacian = {"weight": "unit", "normalized": False, "backend": "dense"}
+    assert card.data == {"kind": "molecules", "hydrogens": "second", **laplacian} and card.model["kind"] == "conformer"
     assert card.elements[0] == 1 and card.domain["max_atoms"] > 12  # of whole molecules
     options["model"] = {"kind": "hydrogen", "width": 16, "depths": [1, 1]}
     second = train(recipe_from(options), tmp_path / "second", progress=False)

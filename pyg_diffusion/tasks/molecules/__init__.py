@@ -79,6 +79,11 @@ class Molecules(Task):
 
         return module(recipe)
 
+    def check_card(self, card: Card) -> None:
+        from .laplacian import MoleculeLaplacian
+
+        MoleculeLaplacian.of(card.data)
+
     def generator(self, denoiser: Denoiser, card: Card, **options: Any) -> ConformerGenerator:
         from .generator import ConformerGenerator
 

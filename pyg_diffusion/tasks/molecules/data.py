@@ -1,6 +1,6 @@
 """Conformers of prepared stores as training data."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,19 +8,23 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
-from torch_geometric.data import Batch
-from torch_geometric.utils import to_dense_batch
+from torch_geometric.data import Batch, Data
+from torch_geometric.utils import scatter, to_dense_batch
 
 from ...chem.skeleton import skeleton, skeleton_sizes
-from ...data import MoleculeData, MoleculeStore, laplacian_operator, schema
+from ...data import MoleculeData, MoleculeStore, schema
 from ...data.properties import properties
 from ...data.symmetry import automorphisms
 from ...posterior import Candidates
 from ...spectral import DenseOperator, LaplacianOperator, PowerSpectrum
 from ...train.datamodule import Draws, SignalDataModule
 from ...train.module import DenoiserModule
-from ...train.recipe import Recipe, RecipeError
+from ...train.recipe import Process, Recipe, RecipeError
+from ...transforms import fit_bond_weights
+from ...transforms.bond_weights import NoBondWeight
+from ...weights_io import load_pretrained
 from .dataset import DatasetStore
+from .laplacian import MoleculeLaplacian
 from .recipe import MoleculesData
 
 
@@ -36,12 +40,14 @@ class ConformerItems(Dataset):
 
     Attributes:
         lowest: items also hold `reference [N, 3]`, the conformer of the lowest energy at this level in the store.
+        laplacian: what items hold of theirs, weights of bonds and, where those are cached, spectra.
     """
 
     def __init__(self, stores: list[MoleculeStore], index: np.ndarray, skeletons: bool = False, exact: Sequence[str] = ()):
         self.stores, self.index, self.skeletons, self.exact = stores, index, skeletons, tuple(exact)
-        self.lowest = False
+        self.lowest, self.laplacian = False, MoleculeLaplacian()
         self._labels: dict[tuple[int, int], Tensor] = {}  # found once per molecule and process
+        self._spectra: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
 
     def __len__(self) -> int:
         return len(self.index)
@@ -56,7 +62,11 @@ class ConformerItems(Dataset):
         energies = found.energies
         if self.skeletons:
             found = skeleton(found).molecule
-        data = found.data(chosen.index(conformer))
+        data = self.laplacian.weighed(found.data(chosen.index(conformer)))
+        if self.laplacian.spectra == "cached":
+            if (store, molecule) not in self._spectra:
+                self._spectra[store, molecule] = self.laplacian.spectrum(data)
+            data.eigenvalues, data.eigenvectors = self._spectra[store, molecule]
         if "labels" in self.exact:
             if (store, molecule) not in self._labels:
                 self._labels[store, molecule] = automorphisms(data).to(torch.int16)
@@ -103,9 +113,11 @@ class ConformerDataModule(SignalDataModule):
     Args:
         conditioned: properties that the model is conditioned on.
         exact: what exact targets average over (`Recipe.exact_targets`).
+
+    Attributes:
+        laplacian: of the unit weights, until `use` says otherwise.
     """
 
-    centered = True
     items = ConformerItems
     config: MoleculesData
     train: ConformerItems
@@ -147,6 +159,28 @@ class ConformerDataModule(SignalDataModule):
         repeat = np.array(config.repeat or [1] * len(self.stores))
         self.train = self.items(self.stores, np.repeat(index, repeat[index[:, 0]], axis=0), second, exact)
         self.train.lowest = config.reference == "lowest"
+        self.use(MoleculeLaplacian())
+
+    def use(self, laplacian: MoleculeLaplacian) -> None:
+        """Take this Laplacian from now on.
+
+        Raises:
+            RecipeError: a bond in the stores has no weight.
+        """
+        for store in {id(store): store for store in (*self.train.stores, *self.val.stores)}.values():
+            _check_bonds(store, laplacian)
+        self.laplacian = self.train.laplacian = self.val.laplacian = laplacian
+        self.centered = not laplacian.normalized
+
+    def bond_weights(self, process: Process, sample: int = 4000) -> dict[str, float]:
+        """Weights of bonds fitted to training conformers (`transforms.fit_bond_weights`)."""
+        return fit_bond_weights(self._batches(4, sample), process.gamma, process.lambda0)
+
+    def _batches(self, stream: int, sample: int) -> Iterator[Batch]:
+        """Training conformers drawn at random, a few hundred in each batch."""
+        chosen = np.random.default_rng([self.seed, stream]).permutation(len(self.train))[:sample]
+        for part in np.array_split(chosen, max(1, len(chosen) // 256)):
+            yield Batch.from_data_list([self.train[int(k)] for k in part])
 
     def elements(self) -> list[int]:
         """Atomic numbers in the training conformers, sorted."""
@@ -178,14 +212,14 @@ class ConformerDataModule(SignalDataModule):
         return {}
 
     def card_facts(self) -> dict[str, Any]:
-        data = {"kind": "molecules", "hydrogens": self.config.hydrogens}
+        data = {"kind": "molecules", "hydrogens": self.config.hydrogens, **self.laplacian.facts()}
         return {"elements": self.elements(), "data": data, "domain": self.domain()}
 
     def present(self, batch: Batch, draws: Draws) -> tuple[LaplacianOperator, Tensor, Batch]:
         turn = rotations(draws.graph_normal(4))
         mirror = draws.graph_uniform(1)[:, 0] < 0.5
         turn = torch.where(mirror[:, None, None], -turn, turn)
-        pos = torch.einsum("ni,nij->nj", batch.pos, turn[batch.batch])
+        pos = torch.einsum("ni,nij->nj", self._placed(batch.pos, batch.batch, batch.num_graphs), turn[batch.batch])
         reflected = mirror[batch.batch[batch.tetra_index[0]]]
         swapped = batch.tetra_index[[0, 2, 1, 3, 4]]
         told = batch.clone()
@@ -193,13 +227,18 @@ class ConformerDataModule(SignalDataModule):
         if "ensemble" in self.exact:
             hand = torch.where(mirror[batch.ensemble_batch], -1.0, 1.0)
             length = batch.ptr.diff()[batch.ensemble_batch]
-            rows = hand.repeat_interleave(length, output_size=batch.ensemble_pos.size(0))
-            told.ensemble_pos = batch.ensemble_pos * rows[:, None]
+            owner = torch.arange(length.numel(), device=length.device)
+            owner = owner.repeat_interleave(length, output_size=batch.ensemble_pos.size(0))
+            told.ensemble_pos = self._placed(batch.ensemble_pos, owner, length.numel()) * hand[owner, None]
         if "reference" in batch:
             told.reference = batch.reference * torch.where(mirror, -1.0, 1.0)[batch.batch, None]
         if self.conditioned:
             told.condition = properties(self.conditioned, *to_dense_batch(pos, batch.batch))
-        return laplacian_operator(batch, DenseOperator.from_laplacian), pos, told
+        return self.laplacian.operator(batch), pos, told
+
+    def _placed(self, pos: Tensor, owner: Tensor, count: int) -> Tensor:
+        """Conformers about their centre, where a translation is no mode of L and so would be noised and learned."""
+        return pos if self.centered else pos - scatter(pos, owner, dim_size=count, reduce="mean")[owner]
 
     def candidates(self, operator: LaplacianOperator, x_0: Tensor, told: Batch) -> Candidates | None:
         if not self.exact:
@@ -222,17 +261,32 @@ class ConformerDataModule(SignalDataModule):
         return values.mean(0), values.std(0, correction=0).clamp_min(1e-3)
 
     def spectrum(self, sample: int = 4000) -> PowerSpectrum:
-        """p(λ) of the training coordinates: |Ŝ|² averaged over x, y, z, null modes left out."""
-        chosen = np.random.default_rng([self.seed, 2]).permutation(len(self.train))[:sample]
-        values, powers = [], []
-        for part in np.array_split(chosen, max(1, len(chosen) // 256)):
-            batch = Batch.from_data_list([self.train[int(k)] for k in part])
-            operator = DenseOperator.from_edges(batch.edge_index, batch.num_nodes, batch=batch.batch).to(torch.float32)
+        """p(λ) of the training coordinates: |Ŝ|² averaged over x, y, z.
+
+        Null modes are left out where they are translations; of a normalised L they are seen, and have a knot of their own.
+        """
+        values, powers, nulls = [], [], []
+        for batch in self._batches(2, sample):
+            operator = self.laplacian.dense(batch)
             free = operator.mode_mask & (operator.eigenvalues > 0)
+            power = operator.to_modes(self._placed(batch.pos, batch.batch, batch.num_graphs)).square().mean(-1)
             values.append(operator.eigenvalues[free])
-            powers.append(operator.to_modes(batch.pos).square().mean(-1)[free])
-        lam = torch.cat(values)
-        return PowerSpectrum.fit(lam, torch.cat(powers)) if lam.numel() > 1 else PowerSpectrum.harmonic()
+            powers.append(power[free])
+            nulls.append(power[operator.mode_mask & ~free])
+        lam, null = torch.cat(values), None if self.centered else torch.cat(nulls).mean()
+        return PowerSpectrum.fit(lam, torch.cat(powers), null=null) if lam.numel() > 1 else PowerSpectrum.harmonic()
+
+
+def _check_bonds(store: MoleculeStore, laplacian: MoleculeLaplacian) -> None:
+    """Raises RecipeError where a bond has no weight: now, and not in the middle of an epoch."""
+    arrays = store.arrays
+    owner = np.repeat(np.arange(len(store)), np.diff(arrays["molecule/bond_ptr"]))
+    bonds = arrays["bond/index"].astype(np.int64) + arrays["molecule/atom_ptr"][owner, None]
+    tensors = [torch.from_numpy(a.astype(np.int64)) for a in (arrays["atom/z"], bonds.T, arrays["bond/type"])]
+    try:
+        laplacian.weighed(Data(z=tensors[0], edge_index=tensors[1], edge_attr=tensors[2]))
+    except NoBondWeight as error:
+        raise RecipeError(f"data.weight: {store.path}: {error}") from error
 
 
 def datamodule(recipe: Recipe) -> ConformerDataModule:
@@ -241,8 +295,26 @@ def datamodule(recipe: Recipe) -> ConformerDataModule:
 
     data = recipe.data
     assert isinstance(data, MoleculesData)
-    kind = HydrogenDataModule if recipe.model.kind == "hydrogen" else ConformerDataModule
-    return kind(data, recipe.train.seed, recipe.model.conditions, recipe.exact_targets)
+    second = recipe.model.kind == "hydrogen"
+    kind = HydrogenDataModule if second else ConformerDataModule
+    module = kind(data, recipe.train.seed, recipe.model.conditions, recipe.exact_targets)
+    if not second:
+        module.use(_laplacian(recipe, module))
+    return module
+
+
+def _laplacian(recipe: Recipe, module: ConformerDataModule) -> MoleculeLaplacian:
+    """That of the recipe; learned weights are those of the weights to begin with, or fitted to the conformers."""
+    asked, source = MoleculeLaplacian.of(recipe.data.model_dump()), recipe.train.init_from
+    if source:
+        theirs = MoleculeLaplacian.of(load_pretrained(source)[1].data)
+        for name in ("weight", "normalized", "backend", "modes"):
+            if getattr(theirs, name) != getattr(asked, name):
+                raise RecipeError(f"{source} was trained with data.{name}: {getattr(theirs, name)}; begin with the same")
+        return asked.model_copy(update={"bonds": theirs.bonds})
+    if asked.weight == "learned":
+        return asked.model_copy(update={"bonds": module.bond_weights(recipe.process)})
+    return asked
 
 
 def module(recipe: Recipe) -> type[DenoiserModule]:

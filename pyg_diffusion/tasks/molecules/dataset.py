@@ -77,7 +77,7 @@ class DatasetStore(MoleculeStore):
         os.replace(own, path)
 
     def complete(self, data: MoleculeData, molecule: int, conformer: int) -> MoleculeData:
-        """The data of a conformer with positions, and spectrum, as the data set's transforms leave them; in place.
+        """The data of a conformer, weighed, with positions, and spectrum, as the data set's transforms leave them; in place.
 
         Raises:
             RecipeError: the item is another than when the store was made, or has what no sampler would know of.
@@ -86,10 +86,10 @@ class DatasetStore(MoleculeStore):
         item = self.dataset[row]
         if not torch.equal(item.z.long(), data.z) or not torch.equal(_sorted(item.edge_index), _sorted(data.edge_index)):
             raise RecipeError(f"data.dataset: item {row} of {self.source} has changed; remove {self.path} to read it anew")
-        if "edge_weight" in item:
+        if "edge_weight" in item and not _equal_weights(item, data):
             raise RecipeError(
-                f"data.dataset: item {row} of {self.source} has edge_weight, which molecules to be sampled have not; "
-                "leave that transform out"
+                f"data.dataset: item {row} of {self.source} has another edge_weight than molecules to be sampled; "
+                "leave that transform out, and set data.weight"
             )
         data.pos = item.pos.float()
         for name in TAKEN:
@@ -132,3 +132,11 @@ def _molecule(data: Data) -> Molecule:
 
 def _sorted(edges: Tensor) -> Tensor:
     return edges[:, np.lexsort(edges.numpy())]
+
+
+def _equal_weights(item: Data, data: MoleculeData) -> bool:
+    """Whether two have the same weights at the same edges, which may stand in another order."""
+    if "edge_weight" not in data:
+        return False
+    one, other = (d.edge_weight[np.lexsort(d.edge_index.numpy())].float() for d in (item, data))
+    return bool(torch.allclose(one, other))

@@ -5,6 +5,7 @@ from typing import Any
 from ...train.recipe import Recipe, apply_overrides
 from ...weights_io import SHIPPED, load_pretrained
 from .. import recipe_from
+from .laplacian import LaplacianOptions
 
 
 def finetune_recipe(
@@ -33,6 +34,7 @@ def finetune_recipe(
             "store": [store],
             "val_fraction": 0.1,
             "hydrogens": card.data.get("hydrogens", "first"),
+            **{name: card.data[name] for name in LaplacianOptions.model_fields if name in card.data},
         },
         "process": {k: v for k, v in card.process.items() if k != "knots"},
         "model": model,

@@ -17,18 +17,20 @@ from ...chem.fragments import fragments
 from ...chem.ideal import Ideal
 from ...chem.parts import not_drawn, parts_of
 from ...chem.remarks import unfamiliar
-from ...data import Molecule, laplacian_operator
+from ...data import Molecule
 from ...denoise import Denoiser
 from ...generate import DrawsSignals, Energy, GraphGenerator, Steering
 from ...nn import HydrogenNet
 from ...nn.hydrogen_net import DRAWS
 from ...sample import Counted, Inpainted, ParticleGuided, Recording, Steered, steer
 from ...sample.confidence import uncertainty
-from ...spectral import DenseOperator, LaplacianOperator
+from ...spectral import LaplacianOperator
+from ...transforms.bond_weights import NoBondWeight
 from ...weights_io import SHIPPED, Card, load_pretrained
 from .apart import sample_apart
 from .conformers import HOPELESS, NEAR, Choice, ConformerJob, Conformers, Judges
 from .kept import known_atoms
+from .laplacian import MoleculeLaplacian
 from .two_stages import SecondStage, complete
 
 CONFIDENCE_SCALE = 0.1  # Å; a conformer that denoising moves by this has confidence 1/2
@@ -107,6 +109,7 @@ class ConformerGenerator(GraphGenerator[ConformerJob]):
             raise ValueError(f"unsound must be one of {', '.join(UNSOUND)}, got {unsound!r}")
         super().__init__(denoiser, card, sampler, steps, device, max_pairs, compile, grid, temperature)
         self.confidence, self.unsound = confidence, unsound
+        self.laplacian = MoleculeLaplacian.of(card.data)
         self.two_stages = card.data.get("hydrogens") == "second"
         if self.two_stages and self.denoiser.second is None:
             raise ValueError("these weights are of one of two stages; weights_io.join_stages makes weights of both")
@@ -189,6 +192,11 @@ class ConformerGenerator(GraphGenerator[ConformerJob]):
         streams = range(int(first), int(first) + len(molecules)) if isinstance(first, Integral) else list(first)  # type: ignore[arg-type]
         wanted = self._checked(molecules, counts, seed, condition, guidance, diversity, level)
         known, origins = known_atoms(fixed, molecules)
+        if self.laplacian.normalized and any(positions is not None for positions in fixed or ()):
+            raise ValueError(
+                "atoms to keep are known up to a translation, which is no mode of a normalised Laplacian; "
+                "take weights that were trained with data.normalized: false"
+            )
         wholes = [parts_of(m, f) for m, f in zip(molecules, fixed or [None] * len(molecules), strict=True)]
         if any(len(parts) > 1 or len(parts[0].copies) > 1 or parts[0].closed for parts in wholes):
             draw = partial(
@@ -202,10 +210,12 @@ class ConformerGenerator(GraphGenerator[ConformerJob]):
         results = [Conformers.none(len(m.z), k, self.remarks(m)) for m, k in zip(molecules, counts, strict=True)]
         kept = None if known is None else [torch.isfinite(pos).all(1).numpy() for pos in known]
         judges = Judges([Acceptance(m) for m in molecules], results, kept)
-        jobs = [
-            job for k, count in enumerate(counts)
-            for job in self._jobs(k, molecules[k], count, asked, wanted, None if known is None else known[k])
-        ]  # fmt: skip
+        jobs: list[ConformerJob] = []
+        for k, count in enumerate(counts):
+            try:
+                jobs += self._jobs(k, molecules[k], count, asked, wanted, None if known is None else known[k])
+            except NoBondWeight as error:
+                results[k].problem = str(error)
         self.check(record, jobs, 3)
         tried = self._attempt(jobs, judges, asked)
         if self.confidence:
@@ -262,6 +272,9 @@ class ConformerGenerator(GraphGenerator[ConformerJob]):
         """The conformers to be made of molecule k."""
         second = SecondStage(molecule, asked.level, known) if self.two_stages else None
         data = molecule.data(conformer=None) if second is None else second.skeleton.molecule.data(conformer=None)
+        data = self.laplacian.weighed(data)
+        if self.laplacian.spectra == "cached":  # once for all of its draws
+            data.eigenvalues, data.eigenvectors = self.laplacian.spectrum(data)
         data.level = asked.level
         if wanted is not None:
             data.condition = wanted[k : k + 1]
@@ -308,10 +321,8 @@ class ConformerGenerator(GraphGenerator[ConformerJob]):
     def cost(self, size: int) -> int:
         return size**2
 
-    def operator(self, batch: Batch) -> DenseOperator:
-        operator = laplacian_operator(batch, DenseOperator.from_laplacian)
-        assert isinstance(operator, DenseOperator)
-        return operator
+    def operator(self, batch: Batch) -> LaplacianOperator:
+        return self.laplacian.operator(batch)
 
     def span(self) -> tuple[float, float]:
         end, start = self.denoiser.sde.schedule.t(torch.tensor(TAU_RANGE)).clamp(0, 1).tolist()
@@ -364,7 +375,6 @@ class ConformerGenerator(GraphGenerator[ConformerJob]):
     def _rate(self, jobs: list[ConformerJob], seed: int) -> None:
         """Give the jobs' positions their confidence."""
         batch, operator, context = self.batched(jobs)
-        assert isinstance(operator, DenseOperator)
         x = torch.from_numpy(np.concatenate([job.sampled for job in jobs])).to(self.device)
         heavy = (batch.z > 1).float()
         count = torch.zeros(len(jobs), device=self.device).index_add(0, batch.batch, heavy)

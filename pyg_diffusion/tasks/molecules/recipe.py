@@ -6,11 +6,13 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from ...data.properties import PROPERTIES
+from ...nn.registry import NETWORKS
 from ...sections import RecipeError
 from ...train.recipe import Counted, DataSection, Recipe
+from .laplacian import LaplacianOptions
 
 
-class MoleculesData(DataSection):
+class MoleculesData(LaplacianOptions, DataSection):
     """Conformers of prepared stores, or of a PyG data set."""
 
     kind: Literal["molecules"] = "molecules"
@@ -58,14 +60,13 @@ class MoleculesData(DataSection):
 
     def essence(self) -> dict[str, Any]:
         names = {"store": [Path(path).name for path in self.store], "val_store": Path(self.val_store).name}
-        essence = super().essence() | names
-        del essence["root"]
-        return essence
+        return {key: value for key, value in super().essence().items() if key not in ("root", "spectra")} | names
 
 
 def exact_targets(recipe: Recipe) -> tuple[str, ...]:
     """What "auto" averages over: all that is in closed form and that the network is not told."""
-    if recipe.model.kind == "hydrogen":
+    assert isinstance(recipe.data, MoleculesData)
+    if recipe.model.kind == "hydrogen" or recipe.data.backend != "dense":
         return ()
     return ("rotations",) if recipe.model.conditions else ("rotations", "mirror", "labels")
 
@@ -78,6 +79,7 @@ def check(recipe: Recipe) -> None:
         raise RecipeError(
             "model.kind: hydrogen is the second stage; set data.hydrogens to second, and no train.exact_targets"
         )
+    _check_laplacian(recipe, data)
     if unknown := sorted(set(model.conditions) - set(PROPERTIES)):
         raise RecipeError(f"model.conditions: no property {unknown[0]!r}; there are {', '.join(PROPERTIES)}")
     if data.reference != "drawn" and "reference" not in train.regularizers:
@@ -89,4 +91,29 @@ def check(recipe: Recipe) -> None:
         raise RecipeError(
             f"{where} what the network is told ({', '.join(model.conditions)}) tells one conformer from another; "
             "name rotations alone"
+        )
+
+
+def _check_laplacian(recipe: Recipe, data: MoleculesData) -> None:
+    """Raises RecipeError where something else of the recipe needs another Laplacian."""
+    kind, defaults = recipe.model.kind, LaplacianOptions()
+    asked = {name: getattr(data, name) for name in LaplacianOptions.model_fields}
+    other = [name for name, value in asked.items() if value != getattr(defaults, name)]
+    if kind == "hydrogen" and other:
+        raise RecipeError(f"data.{other[0]}: the second stage reads no Laplacian; say it to the first stage alone")
+    if data.normalized and data.hydrogens == "second":
+        raise RecipeError(
+            "data.normalized: hydrogens are drawn second because eliminating them from D - W leaves that of the skeleton, "
+            "which is not so of a normalised Laplacian; set data.hydrogens to first, or data.normalized to false"
+        )
+    if data.weight == "learned" and not recipe.process.gamma:
+        raise RecipeError("data.weight: learned weights are fitted to N(0, (γL + λ₀)⁻¹); set process.gamma > 0")
+    if data.backend == "dense":
+        return
+    if NETWORKS[kind].network.needs_dense:
+        raise RecipeError(f"data.backend: the network {kind} reads entries of heat kernels; set data.backend to dense")
+    if recipe.exact_targets:
+        raise RecipeError(
+            f"train.exact_targets: {', '.join(recipe.exact_targets)}: exact targets need the modes of L; "
+            "set data.backend to dense, or train.exact_targets to []"
         )
