@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from rdkit import Chem
-from torch_geometric.data import Data
+from torch_geometric.data import Batch, Data
 from torch_geometric.datasets import QM9
 from torch_geometric.transforms import BaseTransform
 
@@ -15,9 +15,11 @@ from pyg_diffusion.chem.pyg_form import molecule_from_pyg
 from pyg_diffusion.chem.stereo import signed_volume
 from pyg_diffusion.data import MoleculeStore
 from pyg_diffusion.data.molecule import Molecule
+from pyg_diffusion.spectral import DenseOperator
 from pyg_diffusion.tasks import recipe_from
 from pyg_diffusion.tasks.molecules.data import ConformerDataModule
 from pyg_diffusion.train import RecipeError, train
+from pyg_diffusion.train.datamodule import Draws
 from tests.conftest import SMILES, embed
 
 KEPT = [s for s in SMILES if "." not in s]  # QM9's elements
@@ -153,6 +155,25 @@ def test_this_packages_data_set(store_path, tmp_path):
     asked = recipe(tmp_path, dataset="pyg_diffusion:SDFDataset", options=weighted)
     with pytest.raises(RecipeError, match="has another edge_weight than molecules to be sampled"):
         asked.task.datamodule(asked).train[0]
+
+
+def test_a_spectrum_that_a_transform_wrote_is_trained_with(store_path, tmp_path, monkeypatch):
+    """Of the weights that the recipe names: nothing is decomposed; of others it is refused."""
+    options = {
+        "path": str(store_path), "pre_transform": ["pyg_diffusion:AddBondWeights", "pyg_diffusion:AddLaplacianSpectrum"],
+    }  # fmt: skip
+    asked = recipe(tmp_path, dataset="pyg_diffusion:SDFDataset", options=options, weight="order")
+    module = asked.task.datamodule(asked)
+    batch = Batch.from_data_list([module.train[0], module.train[1]])
+    monkeypatch.setattr(DenseOperator, "from_laplacian", None)
+    operator, _, told = module.present(batch, Draws(torch.Generator(), 2, batch.num_nodes))
+    monkeypatch.undo()
+    fresh = DenseOperator.from_edges(told.edge_index, told.num_nodes, told.edge_weight, told.batch)
+    assert told.edge_weight.max() > 1
+    torch.testing.assert_close(operator.eigenvalues.double(), fresh.eigenvalues, atol=1e-5, rtol=0)
+    del batch.edge_weight
+    with pytest.raises(ValueError, match="not those of the Laplacian asked for"):
+        module.present(batch, Draws(torch.Generator(), 2, batch.num_nodes))
 
 
 @pytest.mark.parametrize(
