@@ -74,6 +74,36 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "λ₀ = .1": {"process.lambda0": 0.1, "process.tau_max": 60.0},
     "white noise": {"process.noise": "white"},
     "least noise τ = .001 instead of 10⁻⁵": {"process.tau_min": 1e-3},
+    **{
+        f"times even in t, {name}": {"process.schedule": name, "train.time_sampling": "schedule"}
+        for name in ("geometric", "linear", "constant", "cosine")
+    },
+    "ε, min-SNR weights": {"train.objectives": {"eps": 1.0}, "train.time_weight": "min_snr"},
+    "x₀, EDM's weights, its times": {
+        "train.objectives": {"x0": 1.0},
+        "train.time_weight": "edm",
+        "train.log_tau_mean": -2.4,
+        "train.log_tau_std": 2.4,
+    },
+    "plain DDPM (configs/ddpm_fields.yaml)": {
+        "model.kind": "eps",
+        "process.gamma": 0.0,
+        "process.lambda0": 1.0,
+        "process.tau_min": 1e-4,
+        "process.tau_max": 10.05,
+        "process.schedule": "linear",
+        "train.time_sampling": "schedule",
+        "train.objectives": {"eps": 1.0},
+    },
+    "plain VE (configs/ve_fields.yaml)": {
+        "model.kind": "score",
+        "process.gamma": 0.0,
+        "process.lambda0": 0.0,
+        "process.noise": "white",
+        "process.tau_max": 100.0,
+        "train.time_sampling": "schedule",
+        "train.objectives": {"eps": 1.0},
+    },
 }
 
 

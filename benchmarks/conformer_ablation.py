@@ -5,7 +5,11 @@
 - isotropic: γ = 0 and λ₀ = 1 in place of harmonic noise γ L, so no mode is treated like another;
 - one power: the preconditioning filter (Wiener) knows the mean power of the modes and not p(λ), as in EDM;
 - no heat kernels: attention bias and atom features without exp(-sL);
-- no levels: conformers of all levels of theory (the stores must hold several) without being told apart; sampled, a mixture.
+- no levels: conformers of all levels of theory (the stores must hold several) without being told apart; sampled, a mixture;
+- even in t, NAME: the noise levels trained at, and the sampler's times, even in t under this schedule (the base draws log τ
+  from a normal distribution; the process is the same);
+- plain DDPM, plain VE: processes and losses of configs/ddpm_molecules.yaml and ve_molecules.yaml;
+- min-SNR, EDM: the weight of noise levels in the loss; reference energy: ½‖M^½(Ŝ₀ - S*)‖² of the drawn conformer beside it.
 
 Every run has the same network, stores, seed and number of steps, and samples 2K conformers for K references by the
 ancestral sampler with 16 evaluations. Differences from the base are paired by molecule, with their standard error over
@@ -30,6 +34,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+import yaml
 from conformers import ours, rates
 from machine import machine
 
@@ -45,6 +50,17 @@ from pyg_diffusion.train import train
 HERE = Path(__file__).parent
 RUN = "ancestral:16"
 BASE = "base"
+
+
+def recipe_sections(name: str) -> dict[str, Any]:
+    """Process and loss of a recipe in configs/."""
+    values = yaml.safe_load((HERE.parent / "configs" / name).read_text())
+    return {
+        "process": values["process"],
+        "train": {k: values["train"][k] for k in ("time_sampling", "objectives", "exact_targets")},
+    }
+
+
 # name -> what differs in the recipe
 VARIANTS: dict[str, dict[str, Any]] = {
     BASE: {},
@@ -52,6 +68,14 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "one power": {},
     "no heat kernels": {},
     "no levels": {"model": {"levels": []}},
+    **{
+        f"even in t, {name}": {"process": {"schedule": name}, "train": {"time_sampling": "schedule"}}
+        for name in ("geometric", "linear", "constant", "cosine")
+    },
+    **{f"plain {name}": recipe_sections(f"{name.lower()}_molecules.yaml") for name in ("DDPM", "VE")},
+    "min-SNR": {"train": {"objectives": {"eps": 1.0}, "time_weight": "min_snr"}},
+    "EDM": {"train": {"objectives": {"x0": 1.0}, "time_weight": "edm"}},
+    "reference energy": {"train": {"regularizers": {"reference": 0.1}}},
 }
 MISSED = 1.5  # Å, for a conformer or reference without a partner
 # name -> of one molecule
