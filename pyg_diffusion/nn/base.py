@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from ..network import Context
 from ..spectral import LaplacianOperator
 from .conditions import without_condition
+from .embedding import GraphEmbedding
 
 
 class NetworkBase(nn.Module):
@@ -50,3 +51,22 @@ class NetworkBase(nn.Module):
     def compile(self) -> None:
         """Raises ValueError."""
         raise ValueError(f"{type(self).__name__} is not made to be compiled; leave compile out")
+
+
+class EmbeddedNet(NetworkBase):
+    """A network that is told of time and conditions by a `GraphEmbedding`, its `embed`."""
+
+    embed: GraphEmbedding
+
+    def set_conditions(self, mean: Tensor, std: Tensor) -> None:
+        """Mean and standard deviation of the graphs' conditions, `[conditions]` each."""
+        self.embed.condition.set(mean, std)
+
+    @property
+    def condition_mean(self) -> Tensor:
+        """What conditions are standardised by, `[conditions]`; as is `condition_std`."""
+        return self.embed.condition.mean
+
+    @property
+    def condition_std(self) -> Tensor:
+        return self.embed.condition.std

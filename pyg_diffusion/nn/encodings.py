@@ -4,8 +4,12 @@ from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch_geometric.utils import scatter
 
 from ..spectral import DenseOperator, GridOperator, LaplacianOperator
+
+NODE_TIMES = (0.25, 1.0, 4.0, 16.0)  # of heat signatures, in units of 1 / mean degree
+EDGE_TIMES = (0.25, 4.0)
 
 
 class GaussianBasis(nn.Module):
@@ -151,3 +155,21 @@ def heat_edges(operator: LaplacianOperator, edge_index: Tensor, times: Sequence[
         kernel = torch.einsum("ik,bkt,jk->bijt", u, response, u)
         value = value * kernel[graph, row // stride % n, col // stride % n]
     return value
+
+
+def mean_degree(operator: LaplacianOperator, edge_index: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Mean degree of each graph, `[num_graphs, 1]`, a unit of λ; 1 where there are no edges."""
+    ones = torch.ones(edge_index.size(1), device=edge_index.device)
+    degree = scatter(ones if weight is None else weight, edge_index[1], dim_size=operator.num_nodes).unsqueeze(1)
+    unit = operator.graph_sum(degree) / operator.sizes.clamp_min(1).unsqueeze(1)
+    return torch.where(unit > 0, unit, 1).to(operator.dtype)
+
+
+def heat_signatures(operator: LaplacianOperator, pairs: Tensor, unit: Tensor) -> tuple[Tensor, Tensor]:
+    """exp(-sL)_ii at `NODE_TIMES`, `[N, 4]`, and exp(-sL)_ij of pairs `[2, P]` at `EDGE_TIMES`, `[P, 2]`, s in units of
+    1/`unit [num_graphs, 1]`; 0 on backends without an eigenbasis."""
+    if not (isinstance(operator, DenseOperator | GridOperator) and operator.num_graphs):
+        return unit.new_zeros(operator.num_nodes, len(NODE_TIMES)), unit.new_zeros(pairs.size(1), len(EDGE_TIMES))
+    scale = unit[:1] if isinstance(operator, GridOperator) else unit  # copies of one grid have one mean degree
+    node_times, edge_times = (torch.tensor(times).to(scale) / scale for times in (NODE_TIMES, EDGE_TIMES))
+    return heat_diagonal(operator, node_times), heat_edges(operator, pairs, edge_times)

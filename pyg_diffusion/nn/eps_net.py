@@ -4,11 +4,23 @@ from torch import Tensor
 
 from ..network import Context, Noisy
 from ..spectral import LaplacianOperator
+from .atom_net import AtomNet
+from .base import NetworkBase
 from .graph_net import FACTS, GraphNet
 from .registry import NetworkKind
 
 
-class EpsNet(GraphNet):
+class PredictsEps(NetworkBase):
+    """ε̂ = c_in S_t + what the network that it is mixed with returns."""
+
+    predicts = "eps"
+
+    def forward(self, noisy: Noisy, operator: LaplacianOperator, context: Context) -> Tensor:
+        """ε̂."""
+        return noisy.white + super().forward(noisy, operator, context)
+
+
+class EpsNet(PredictsEps, GraphNet):
     r"""ε̂ of S_t = φ S_0 + σ ε, `[num_nodes, C]`: the whitened signal plus what a `GraphNet` adds. Arguments are its own.
 
     Untrained, D = (1 - σ (φ²p + σ²)^{-1/2}) S_t / φ: S_t where there is little noise, and half the best linear estimate
@@ -28,11 +40,15 @@ class EpsNet(GraphNet):
         torch.Size([16, 2])
     """
 
-    predicts = "eps"
 
-    def forward(self, noisy: Noisy, operator: LaplacianOperator, context: Context) -> Tensor:
-        """ε̂."""
-        return noisy.white + super().forward(noisy, operator, context)
+class AtomEpsNet(PredictsEps, AtomNet):
+    """An `EpsNet` whose nodes are atoms: ε̂ `[num_nodes, 3]`, with an `AtomNet` in the place of the `GraphNet`.
+
+    Example:
+        >>> from pyg_diffusion.nn import AtomEpsNet
+        >>> AtomEpsNet(width=8, depth=1).predicts
+        'eps'
+    """
 
 
-KIND = NetworkKind(EpsNet, FACTS)
+KIND = NetworkKind(EpsNet, FACTS, on_atoms=AtomEpsNet)

@@ -2,23 +2,19 @@
 
 import torch
 from torch import Tensor, nn
-from torch_geometric.utils import scatter, to_dense_batch
+from torch_geometric.utils import scatter
 
 from ..network import Context, Noisy
-from ..spectral import DenseOperator, GridOperator, LaplacianOperator
+from ..spectral import LaplacianOperator
 from ..spectral.grid import KINDS
-from .attention import attention
-from .base import NetworkBase
+from .atom_net import AtomNet
+from .block import BlockNet, GraphBlock
 from .conditions import Conditions
-from .conv import EdgeGradient, HeatConv, LaplacianAttentionConv, csr_adjacency
+from .conv import EdgeGradient, csr_adjacency
 from .embedding import SignalEmbedding, batch_vector, positions_of
-from .encodings import heat_diagonal, heat_edges
-from .feed_forward import FeedForward
+from .encodings import EDGE_TIMES, NODE_TIMES, heat_signatures, mean_degree
 from .norm import TimeNorm
 from .registry import NetworkKind
-
-NODE_TIMES = (0.25, 1.0, 4.0, 16.0)  # in units of 1 / mean degree
-EDGE_TIMES = (0.25, 4.0)
 
 
 def geometry(context: Context, positions: int, batch: Tensor, operator: LaplacianOperator) -> tuple[Tensor, Tensor]:
@@ -46,65 +42,7 @@ def geometry(context: Context, positions: int, batch: Tensor, operator: Laplacia
     return pos * torch.where(radius2 > 0, radius2, 1).rsqrt(), vector * torch.where(length2 > 0, length2, 1).rsqrt()
 
 
-class _GlobalAttention(nn.Module):
-    """Attention of every node to all nodes of its graph."""
-
-    def __init__(self, width: int, heads: int):
-        super().__init__()
-        self.heads = heads
-        self.qkv = nn.Linear(width, 3 * width, bias=False)
-
-    def forward(self, x: Tensor, batch: Tensor, num_graphs: int) -> Tensor:
-        if not x.size(0):
-            result: Tensor = self.qkv(x)[:, : x.size(1)]
-            return result
-        dense, exists = to_dense_batch(self.qkv(x), batch, batch_size=num_graphs)
-        q, k, v = dense.unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        mask = None if bool(exists.all()) else torch.where(exists, 0.0, -1e4)[:, None, None, :]
-        return attention(q, k, v, mask).transpose(1, 2).flatten(2)[exists]
-
-
-class _Block(nn.Module):
-    """Neighbours, heat and (if wanted) its slopes along the axes or all nodes side by side, then a feed-forward layer."""
-
-    def __init__(self, width: int, heads: int, edge_dim: int, expansion: int, axes: int, global_attention: bool):
-        super().__init__()
-        warm = max(width // 4, 1)
-        self.norm = TimeNorm(width, width)
-        self.attend = LaplacianAttentionConv(width, width // heads, heads, edge_dim)
-        self.heat = HeatConv(width, warm)
-        self.globally = _GlobalAttention(width, heads) if global_attention else None
-        self.out = nn.Linear(width + (1 + axes) * warm + width * global_attention, width)
-        self.feed = FeedForward(width, expansion)
-
-    def damp(self, factor: float) -> None:
-        self.out.weight.data.mul_(factor)
-        self.feed.down.weight.data.mul_(factor)
-
-    def forward(
-        self,
-        h: Tensor,
-        embedding: Tensor,
-        batch: Tensor,
-        adjacency: Tensor,
-        edge_weight: Tensor | None,
-        edge_attr: Tensor,
-        operator: LaplacianOperator,
-        unit: Tensor,
-        gradient: EdgeGradient | None = None,
-    ) -> Tensor:
-        x = self.norm(h, embedding, batch)
-        warm = self.heat(x, operator, unit=unit)
-        seen = [self.attend(x, adjacency, edge_attr, edge_weight), warm]
-        if gradient is not None:  # heat of time s varies over lengths of √s: slopes times √s keep their size
-            seen.append(gradient(warm * (1 + self.heat.log_time.exp()).sqrt().to(warm)))
-        if self.globally is not None:
-            seen.append(self.globally(x, batch, operator.num_graphs))
-        result: Tensor = self.feed(h + self.out(torch.cat(seen, dim=1)), embedding, batch)
-        return result
-
-
-class GraphNet(NetworkBase):
+class GraphNet(BlockNet):
     r"""The target F of a preconditioned denoiser, for `[num_nodes, C]` signals on batches of any graphs.
 
     Blocks of {`TimeNorm` → attention over edges beside learned heat kernels of L (and attention over all nodes) → +,
@@ -130,6 +68,7 @@ class GraphNet(NetworkBase):
         conditions, node_conditions, edge_conditions: numbers of conditions.
         expansion: hidden over outer width of the feed-forward layers.
         global_attention: attend to all nodes of a graph in the place of slopes, for small graphs: it takes O(N²) per graph.
+        attention: neighbours speak by attention; by gated messages if false.
 
     Raises:
         ValueError: width no multiple of heads; a signal, position or condition of another shape.
@@ -162,16 +101,17 @@ class GraphNet(NetworkBase):
         edge_conditions: int = 0,
         expansion: int = 2,
         global_attention: bool = False,
+        attention: bool = True,
     ):
         super().__init__()
         if width % heads:
             raise ValueError(f"width {width} is not a multiple of heads {heads}")
-        self.positions, self.axes, self.compiled = positions, 0 if global_attention else positions, False
+        self.positions, self.axes = positions, 0 if global_attention else positions
         self.embed = SignalEmbedding(channels, width, len(NODE_TIMES) + positions, conditions, node_conditions)
         self.edge_condition = Conditions(edge_conditions, "edge_condition")
         edge_dim = len(EDGE_TIMES) + positions + 2 * edge_conditions
         self.blocks = nn.ModuleList(
-            _Block(width, heads, edge_dim, expansion, self.axes, global_attention) for _ in range(depth)
+            GraphBlock(width, heads, edge_dim, expansion, self.axes, global_attention, attention) for _ in range(depth)
         )
         self.norm = TimeNorm(width, width)
         self.read = nn.Linear(width, channels)
@@ -181,40 +121,13 @@ class GraphNet(NetworkBase):
         """The network returns 0, each branch is damped by 1/√(2 depth)."""
         nn.init.zeros_(self.read.weight)
         nn.init.zeros_(self.read.bias)
-        for block in self.blocks:
-            assert isinstance(block, _Block)
-            block.damp((2 * len(self.blocks)) ** -0.5)
-
-    def compile(self) -> None:
-        """Compile attention and feed-forward layers, once for all sizes; heat kernels are FFTs or products already."""
-        self.compiled = True
-        for block in self.blocks:
-            assert isinstance(block, _Block)
-            block.attend.compile(dynamic=True)
-            block.feed.compile(dynamic=True)
-
-    def set_conditions(self, mean: Tensor, std: Tensor) -> None:
-        """Mean and standard deviation of the graphs' conditions, `[conditions]` each."""
-        self.embed.condition.set(mean, std)
-
-    @property
-    def condition_mean(self) -> Tensor:
-        """What conditions are standardised by, `[conditions]`; as is `condition_std`."""
-        return self.embed.condition.mean
-
-    @property
-    def condition_std(self) -> Tensor:
-        return self.embed.condition.std
+        self.damp()
 
     def forward(self, noisy: Noisy, operator: LaplacianOperator, context: Context) -> Tensor:
         """What the network predicts, `[num_nodes, C]`."""
         edge_index, weight = context.edge_index, getattr(context, "edge_weight", None)
-        ones = torch.ones(edge_index.size(1), device=edge_index.device)
-        batch = batch_vector(operator)
-        degree = scatter(ones if weight is None else weight, edge_index[1], dim_size=operator.num_nodes).unsqueeze(1)
-        unit = operator.graph_sum(degree) / operator.sizes.clamp_min(1).unsqueeze(1)
-        unit = torch.where(unit > 0, unit, 1).to(operator.dtype)
-        node, edge = self._signatures(operator, edge_index, unit)
+        batch, unit = batch_vector(operator), mean_degree(operator, edge_index, weight)
+        node, edge = heat_signatures(operator, edge_index, unit)
         gradient = None
         if self.positions:
             pos, vector = geometry(context, self.positions, batch, operator)
@@ -233,15 +146,6 @@ class GraphNet(NetworkBase):
         result: Tensor = self.read(self.norm(h, embedding, batch))
         return result
 
-    def _signatures(self, operator: LaplacianOperator, edge_index: Tensor, unit: Tensor) -> tuple[Tensor, Tensor]:
-        if not isinstance(operator, DenseOperator | GridOperator):
-            return unit.new_zeros(operator.num_nodes, len(NODE_TIMES)), unit.new_zeros(edge_index.size(1), len(EDGE_TIMES))
-        scale = unit[:1] if isinstance(operator, GridOperator) else unit  # copies of one grid have one mean degree
-        node_times, edge_times = (torch.tensor(times).to(scale) / scale for times in (NODE_TIMES, EDGE_TIMES))
-        if not operator.num_graphs:
-            return unit.new_zeros(0, len(NODE_TIMES)), unit.new_zeros(0, len(EDGE_TIMES))
-        return heat_diagonal(operator, node_times), heat_edges(operator, edge_index, edge_times)
 
-
-FACTS = ("channels", "positions", "node_conditions", "edge_conditions")  # what the data decide
-KIND, ENERGY = NetworkKind(GraphNet, FACTS), NetworkKind(GraphNet, FACTS, energy=True)
+FACTS = ("channels", "positions", "node_conditions", "edge_conditions", "atoms")  # what the data decide
+KIND = NetworkKind(GraphNet, FACTS, on_atoms=AtomNet)

@@ -22,6 +22,7 @@ from torch_geometric.data import Data
 from torch_geometric.utils import scatter
 
 from ..data.schema import ATOM_FEATURES, COVALENT_RADII, HYBRIDIZATIONS
+from .pairs import within_bonds
 
 SLOTS = 6  # hydrogens at one atom
 BINS = 36  # of an angle, over a full turn
@@ -107,13 +108,6 @@ class Sites(NamedTuple):
         return torch.arange(SLOTS, device=self.protons.device) < self.protons[:, None]
 
 
-def _ranges(start: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
-    """(k of each, start[k] + 0, 1, ... count[k]-1), one after the other."""
-    owner = torch.arange(len(count), device=count.device).repeat_interleave(count)
-    within = torch.arange(len(owner), device=count.device) - (count.cumsum(0) - count)[owner]
-    return owner, start[owner] + within
-
-
 def find_sites(data: Data) -> Sites:
     """The sites of a (batched) `MoleculeData` with `second [N]`: which atoms are hydrogens to be drawn.
 
@@ -134,21 +128,9 @@ def find_sites(data: Data) -> Sites:
 
     inside = ~(second[row] | second[col])
     row, col = row[inside], col[inside]
-    order = row.argsort(stable=True)
-    row, col = row[order], col[order]
-    degree = torch.bincount(row, minlength=n)
-    first = degree.cumsum(0) - degree
-    owner, end = torch.arange(len(atom), device=atom.device), atom
-    seen, keys, hops = owner * n + atom, [], []
-    for k in range(1, BONDS + 1):
-        step, place = _ranges(first[end], degree[end])
-        reached = torch.unique(owner[step] * n + col[place])
-        reached = reached[~torch.isin(reached, seen)]
-        seen = torch.cat([seen, reached])
-        owner, end = reached // max(n, 1), reached % max(n, 1)
-        keys.append(torch.stack([owner, end]))
-        hops.append(torch.full_like(owner, k))
+    pair, hops = within_bonds(torch.stack([row, col]), n, atom, BONDS)
 
+    degree = torch.bincount(row, minlength=n)
     known = degree[atom]
     hybridization = data.x[atom, list(ATOM_FEATURES).index("hybridization")]
     planar = torch.where(data.z[atom] == 6, PLANAR_CARBON, PLANAR)
@@ -162,32 +144,8 @@ def find_sites(data: Data) -> Sites:
         TEMPLATES.to(atom.device)[case] * length[:, None, None],
         free,
         torch.where(free == FIXED, 0, torch.where((free == AZIMUTH) & (count == 3), BINS // 3, BINS)),
-        torch.cat(keys, 1), torch.cat(hops),
+        pair, hops,
     )  # fmt: skip
-
-
-def near_pairs(a: Tensor, graph_a: Tensor, b: Tensor, graph_b: Tensor, cutoff: float) -> Tensor:
-    """Pairs (i, j) of one graph with |a_i - b_j| < cutoff, `[2, P]`, at a cost linear in the number of points.
-
-    By cells of the size of the cutoff; a and b are `[., 3]`, the graphs their numbers.
-    """
-    if not len(a) or not len(b):
-        return graph_a.new_zeros(2, 0)
-    low = torch.minimum(a.min(0).values, b.min(0).values) - cutoff
-    cell_a, cell_b = (((x - low) / cutoff).long() for x in (a, b))
-    extent = torch.maximum(cell_a.max(0).values, cell_b.max(0).values) + 2
-
-    def key(graph: Tensor, cell: Tensor) -> Tensor:
-        return ((graph * extent[0] + cell[..., 0]) * extent[1] + cell[..., 1]) * extent[2] + cell[..., 2]
-
-    keys, order = key(graph_b, cell_b).sort()
-    around = torch.cartesian_prod(*[torch.arange(-1, 2, device=a.device)] * 3)
-    wanted = key(graph_a[:, None], cell_a[:, None] + around).flatten()
-    start = torch.searchsorted(keys, wanted)
-    owner, place = _ranges(start, torch.searchsorted(keys, wanted, right=True) - start)
-    i, j = owner // len(around), order[place]
-    close = (a[i] - b[j]).square().sum(1) < cutoff**2
-    return torch.stack([i[close], j[close]])
 
 
 def _unit(x: Tensor) -> Tensor:

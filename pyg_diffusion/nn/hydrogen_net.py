@@ -24,9 +24,9 @@ from .hydrogen_frames import (
     find_sites,
     fit,
     frames,
-    near_pairs,
     turned,
 )
+from .pairs import near_pairs
 from .registry import NetworkKind
 
 DRAWS = 10  # random numbers that `HydrogenNet` takes per atom

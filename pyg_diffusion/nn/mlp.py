@@ -1,17 +1,21 @@
 """MLPNet: the baseline that knows no graph."""
 
+import torch
 from torch import Tensor, nn
 
 from ..network import Context, Noisy
 from ..spectral import LaplacianOperator
-from .base import NetworkBase
+from .atom_graph import AtomTypes
+from .base import EmbeddedNet
 from .embedding import SignalEmbedding, batch_vector, positions_of
 from .feed_forward import FeedForward
 from .norm import TimeNorm
 from .registry import NetworkKind
 
+TYPES = 32  # features of an atom's type
 
-class MLPNet(NetworkBase):
+
+class MLPNet(EmbeddedNet):
     """ε̂, `[num_nodes, C]`, of every node on its own: the whitened signal plus an MLP of what the node reads.
 
     Neighbours enter through the filters that make `skip` and `white` alone. Equivariant under permutations.
@@ -22,6 +26,7 @@ class MLPNet(NetworkBase):
         depth: number of feed-forward layers.
         positions: d where nodes have positions `pos [N, d]`, read as they are; else 0.
         conditions, node_conditions: numbers of conditions, as `GraphNet` reads them.
+        atoms: nodes are atoms, whose types `x` it reads as well (`schema.ATOM_FEATURES`); it knows no bonds and no stereo.
 
     Example:
         >>> import torch
@@ -47,10 +52,12 @@ class MLPNet(NetworkBase):
         positions: int = 0,
         conditions: int = 0,
         node_conditions: int = 0,
+        atoms: bool = False,
     ):
         super().__init__()
         self.positions = positions
-        self.embed = SignalEmbedding(channels, width, positions, conditions, node_conditions)
+        self.types = AtomTypes(TYPES) if atoms else None
+        self.embed = SignalEmbedding(channels, width, positions + atoms * TYPES, conditions, node_conditions)
         self.layers = nn.ModuleList(FeedForward(width) for _ in range(depth))
         self.norm = TimeNorm(width, width)
         self.read = nn.Linear(width, channels)
@@ -61,27 +68,16 @@ class MLPNet(NetworkBase):
         nn.init.zeros_(self.read.weight)
         nn.init.zeros_(self.read.bias)
 
-    def set_conditions(self, mean: Tensor, std: Tensor) -> None:
-        """Mean and standard deviation of the graphs' conditions, `[conditions]` each."""
-        self.embed.condition.set(mean, std)
-
-    @property
-    def condition_mean(self) -> Tensor:
-        """What conditions are standardised by, `[conditions]`; as is `condition_std`."""
-        return self.embed.condition.mean
-
-    @property
-    def condition_std(self) -> Tensor:
-        return self.embed.condition.std
-
     def forward(self, noisy: Noisy, operator: LaplacianOperator, context: Context = None) -> Tensor:
         """ε̂."""
-        pos = positions_of(context, self.positions, operator) if self.positions else None
-        (h, embedding), batch = self.embed(noisy, operator, context, pos), batch_vector(operator)
+        known = [positions_of(context, self.positions, operator)] if self.positions else []
+        known += [] if self.types is None else [self.types(context.x)]
+        features = torch.cat(known, dim=1) if known else None
+        (h, embedding), batch = self.embed(noisy, operator, context, features), batch_vector(operator)
         for layer in self.layers:
             h = layer(h, embedding, batch)
         result: Tensor = noisy.white + self.read(self.norm(h, embedding, batch))
         return result
 
 
-KIND = NetworkKind(MLPNet, ("channels", "positions", "node_conditions"))
+KIND = NetworkKind(MLPNet, ("channels", "positions", "node_conditions", "atoms"))

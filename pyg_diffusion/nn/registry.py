@@ -36,6 +36,8 @@ class NetworkKind:
         facts: those that the constructor has not are left out.
         energy: the network is the f of an `EnergyNet`.
         tasks: names of tasks that take it, beside those that name it themselves.
+        on_atoms: the class that takes its place where `atoms`, one of the facts, is true: nodes are atoms of a
+            `MoleculeData`. It takes the same options.
 
     Example:
         >>> from pyg_diffusion.nn import MLPNet
@@ -48,9 +50,15 @@ class NetworkKind:
     """
 
     def __init__(
-        self, network: type[NetworkBase], facts: Sequence[str] = (), energy: bool = False, tasks: Sequence[str] = ()
+        self,
+        network: type[NetworkBase],
+        facts: Sequence[str] = (),
+        energy: bool = False,
+        tasks: Sequence[str] = (),
+        on_atoms: type[NetworkBase] | None = None,
     ):
         self.network, self.facts, self.energy, self.tasks = network, tuple(facts), energy, tuple(tasks)
+        self.on_atoms = None if on_atoms is None else NetworkKind(on_atoms, facts, energy)
         self._types = get_type_hints(network.__init__)
         self._defaults = {
             name: parameter.default
@@ -88,6 +96,8 @@ class NetworkKind:
         Raises:
             TypeError, ValueError: they are not of this network.
         """
+        if self.on_atoms is not None and model.get("atoms"):
+            return self.on_atoms.make(model)
         given = {key: tuple(value) if isinstance(value, list) else value for key, value in model.items() if key != "kind"}
         names = given.pop("conditions", ())
         for fact in self.facts:
@@ -126,7 +136,7 @@ NETWORKS: Registry[NetworkKind] = Registry(
         "eps": "pyg_diffusion.nn.eps_net:KIND",
         "score": "pyg_diffusion.nn.score_net:KIND",
         "mlp": "pyg_diffusion.nn.mlp:KIND",
-        "energy": "pyg_diffusion.nn.graph_net:ENERGY",
+        "energy": "pyg_diffusion.nn.feature_net:ENERGY",
         "matrix_energy": "pyg_diffusion.nn.matrix_net:ENERGY",
         "matrix_mlp_energy": "pyg_diffusion.nn.matrix_net:MLP_ENERGY",
     },

@@ -4,12 +4,23 @@ from torch import Tensor
 
 from ..network import Context, Noisy
 from ..spectral import LaplacianOperator
-from .eps_net import EpsNet
+from .eps_net import AtomEpsNet, EpsNet, PredictsEps
 from .graph_net import FACTS
 from .registry import NetworkKind
 
 
-class ScoreNet(EpsNet):
+class PredictsScore(PredictsEps):
+    """s = -σ(L)^{-1} ε̂, with the ε̂ of the network that it is mixed with."""
+
+    predicts = "score"
+
+    def forward(self, noisy: Noisy, operator: LaplacianOperator, context: Context) -> Tensor:
+        """s."""
+        eps = super().forward(noisy, operator, context)
+        return operator.apply(lambda lam: -1 / noisy.sigma(lam), eps.to(operator.dtype))
+
+
+class ScoreNet(PredictsScore, EpsNet):
     r"""s = -σ(L)^{-1} ε̂ ≈ ∇ log q(S_t), `[num_nodes, C]`, with the ε̂ of an `EpsNet`. Arguments are those of `GraphNet`.
 
     Example:
@@ -26,12 +37,15 @@ class ScoreNet(EpsNet):
         torch.Size([16, 2])
     """
 
-    predicts = "score"
 
-    def forward(self, noisy: Noisy, operator: LaplacianOperator, context: Context) -> Tensor:
-        """s."""
-        eps = super().forward(noisy, operator, context)
-        return operator.apply(lambda lam: -1 / noisy.sigma(lam), eps.to(operator.dtype))
+class AtomScoreNet(PredictsScore, AtomEpsNet):
+    """A `ScoreNet` whose nodes are atoms: s `[num_nodes, 3]`, with the ε̂ of an `AtomEpsNet`.
+
+    Example:
+        >>> from pyg_diffusion.nn import AtomScoreNet
+        >>> AtomScoreNet(width=8, depth=1).predicts
+        'score'
+    """
 
 
-KIND = NetworkKind(ScoreNet, FACTS)
+KIND = NetworkKind(ScoreNet, FACTS, on_atoms=AtomScoreNet)

@@ -16,10 +16,10 @@ from pyg_diffusion.nn.hydrogen_frames import (
     find_sites,
     fit,
     frames,
-    near_pairs,
     turned,
 )
 from pyg_diffusion.nn.hydrogen_net import DRAWS
+from pyg_diffusion.nn.pairs import near_pairs
 from pyg_diffusion.tasks.molecules.data import rotations
 
 # CH3, CH2, CH, OH, NH2, NH, NH3+, aromatic, sp, sp2, SH, a fragment without a neighbour
