@@ -62,10 +62,14 @@ def page() -> str:
     for task in recipes["oneOf"]:
         data = sections[named(task["properties"]["data"])]
         parts += [f"## data of kind {task['title']}", data["description"], table(data)]
+    takers: dict[str, list[str]] = {}
     for task in recipes["oneOf"]:
         for network in task["properties"]["model"]["oneOf"]:
-            model = sections[named(network)]
-            parts += [f"## model of kind {model['title']}", f"For {task['title']}. {model['description']}", table(model)]
+            takers.setdefault(named(network), []).append(task["title"])
+    for network, tasks in takers.items():
+        model = sections[network]
+        text = f"For {' and '.join(tasks)}. {model['description']}"
+        parts += [f"## model of kind {model['title']}", text, table(model)]
     for name in ("process", "optimizer", "train", "sample"):
         section = sections[named(recipes["oneOf"][0]["properties"][name])]
         parts += [f"## {name}", section["description"], table(section)]

@@ -72,7 +72,7 @@ class AtomGraph(NamedTuple):
 class SeenPairs(NamedTuple):
     """Pairs of atoms that see each other in a given geometry."""
 
-    index: Tensor  # [2, P] (j, i), sorted by i
+    pairs: Tensor  # [2, P] (j, i), sorted by i
     kind: Tensor  # [P]
     heat: Tensor  # [P, T']
     weight: Tensor  # [P] 1 along bonds; otherwise falls smoothly to 0 at the cutoff

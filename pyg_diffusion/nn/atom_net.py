@@ -27,7 +27,7 @@ class _Told(NamedTuple):
     noisy: Noisy
     embedding: Tensor  # [num_graphs, W]
     bases: Tensor  # [N, 3, BASES]
-    index: Tensor  # [2, P] (j, i), sorted by i
+    pairs: Tensor  # [2, P] (j, i), sorted by i
     adjacency: Tensor  # the same, as layers take it fastest
     weight: Tensor  # [P]
     pair: Tensor  # [P, E] what is known of a pair beside the estimate
@@ -52,16 +52,16 @@ class AtomEmbedding(GraphEmbedding):
         self.time_pair = nn.Linear(width, pair_width)
         self.reset_parameters()
 
-    def nodes(self, graph: AtomGraph, bases: Tensor) -> Tensor:
+    def of_nodes(self, graph: AtomGraph, bases: Tensor) -> Tensor:
         """`[N, width]`, of bases `[N, 3, BASES]`."""
         lengths = length_of(bases.mT)
         dot = (bases[..., 0] * bases[..., 1]).sum(1, keepdim=True)
         h: Tensor = self.types(graph.x) + self.lin(torch.cat([graph.heat.to(dot), lengths, dot], dim=1))
         return h
 
-    def pairs(self, index: Tensor, kind: Tensor, heat: Tensor, noisy: Noisy, time: Tensor) -> Tensor:
+    def of_pairs(self, pairs: Tensor, kind: Tensor, heat: Tensor, noisy: Noisy, time: Tensor) -> Tensor:
         """`[P, pair_width]`; `time [P, width]`."""
-        j, i = index
+        j, i = pairs
         apart, white = noisy.signal[j] - noisy.signal[i], noisy.white[j] - noisy.white[i]
         length = length_of(apart)
         apart_white = length_of(white)
@@ -95,7 +95,7 @@ class _AtomBlock(nn.Module):
         nn.init.zeros_(self.read.bias)
 
     def forward(self, h: Tensor, v: Tensor, f: Tensor, told: _Told) -> tuple[Tensor, Tensor, Tensor]:
-        (j, i), noisy = told.index, told.noisy
+        (j, i), noisy = told.pairs, told.noisy
         with torch.autocast(f.device.type, enabled=False):  # lengths decide to the hundredth of an Å
             x = noisy.skip + told.operator.apply(noisy.c_out, f)
             apart = x[j] - x[i]
@@ -108,7 +108,7 @@ class _AtomBlock(nn.Module):
             told.graph.unit,
         )  # fmt: skip
         y = F.layer_norm(h, h.shape[1:])
-        v = v + self.conv(y, v, told.index, pair, unit, told.weight)
+        v = v + self.conv(y, v, told.pairs, pair, unit, told.weight)
         v = v + self.enter(torch.cat([told.bases, parity.unsqueeze(2)], dim=2))
         p, q = self.mix(v).chunk(2, dim=2)
         length, dot = (p.square().sum(1) + 1e-4).sqrt(), (p * q).sum(1)
@@ -198,7 +198,7 @@ class AtomNet(BlockNet):
     def forward(self, noisy: Noisy, operator: LaplacianOperator, context: Data | AtomGraph) -> Tensor:
         """F `[num_nodes, 3]`; `context` is a (batched) `MoleculeData`, or its `encode`."""
         told = self._told(noisy, operator, self.encode(context, operator))
-        h, f = self.embed.nodes(told.graph, told.bases), torch.zeros_like(noisy.signal)
+        h, f = self.embed.of_nodes(told.graph, told.bases), torch.zeros_like(noisy.signal)
         v = f.new_zeros(*f.shape, self.vectors)
         for block in self.blocks:
             h, v, f = block(h, v, f, told)
@@ -212,7 +212,7 @@ class AtomNet(BlockNet):
             seen = graph.seen(noisy.signal)
             signals = (noisy.signal, noisy.skip, noisy.white)
             bases = torch.stack([size_of(s, operator) * s for s in signals], dim=2)
-        time = embedding[graph.batch[seen.index[1]]]
-        pair = self.embed.pairs(seen.index, seen.kind, seen.heat, noisy, time)
-        adjacency = seen.index if self.compiled else csr_adjacency(seen.index, operator.num_nodes)[0]
-        return _Told(graph, operator, noisy, embedding, bases, seen.index, adjacency, seen.weight, pair)
+        time = embedding[graph.batch[seen.pairs[1]]]
+        pair = self.embed.of_pairs(seen.pairs, seen.kind, seen.heat, noisy, time)
+        adjacency = seen.pairs if self.compiled else csr_adjacency(seen.pairs, operator.num_nodes)[0]
+        return _Told(graph, operator, noisy, embedding, bases, seen.pairs, adjacency, seen.weight, pair)

@@ -51,7 +51,7 @@ class GraphEmbedding(nn.Module):
 
     def of_graph(self, noisy: Noisy, operator: LaplacianOperator, context: Context) -> Tensor:
         """Embeddings `[num_graphs, width]`."""
-        embedding = self.time(self.fourier(noisy.log_tau.to(self.time[0].weight.dtype)))
+        embedding = self.time(self.fourier(noisy.log_tau.to(self.condition.mean.dtype)))
         if self.asked is not None:
             embedding = embedding + self.asked(self.condition(getattr(context, "condition", None), operator.num_graphs))
         return nn.functional.silu(embedding)

@@ -17,7 +17,8 @@ class PredictsEps(NetworkBase):
 
     def forward(self, noisy: Noisy, operator: LaplacianOperator, context: Context) -> Tensor:
         """ε̂."""
-        return noisy.white + super().forward(noisy, operator, context)
+        eps: Tensor = noisy.white + super().forward(noisy, operator, context)
+        return eps
 
 
 class EpsNet(PredictsEps, GraphNet):

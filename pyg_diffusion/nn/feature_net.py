@@ -20,8 +20,9 @@ class Features(NetworkBase):
 
     def forward(self, noisy: Noisy, operator: LaplacianOperator, context: Context) -> Tensor:
         """f."""
-        scaled: Tensor = size_of(noisy.signal, operator).sqrt() * noisy.signal
-        return scaled + super().forward(noisy, operator, context)
+        scaled = size_of(noisy.signal, operator).sqrt() * noisy.signal
+        features: Tensor = scaled + super().forward(noisy, operator, context)
+        return features
 
 
 class FeatureNet(Features, GraphNet):

@@ -42,7 +42,7 @@ class NetworkKind:
     Example:
         >>> from pyg_diffusion.nn import MLPNet
         >>> from pyg_diffusion.nn.registry import NetworkKind
-        >>> kind = NetworkKind(MLPNet, facts=("channels", "positions", "node_conditions"))
+        >>> kind = NetworkKind(MLPNet, facts=("channels", "positions", "node_conditions", "atoms"))
         >>> kind.options("mlp")(width=8)
         mlp(kind='mlp', width=8, depth=4, conditions=[])
         >>> type(kind.make({"width": 8, "depth": 4, "conditions": ["amplitude"], "channels": 1})).__name__
@@ -88,7 +88,13 @@ class NetworkKind:
         described: dict[str, Any] = {
             key: (Annotated[kind, Field(description=said.get(key))], default) for key, (kind, default) in fields.items()
         }
-        return create_model(name, __base__=NetworkOptions, __doc__=_summary(self.network, self.energy), **described)
+        return create_model(name, __base__=NetworkOptions, __doc__=self._summary(), **described)
+
+    def _summary(self) -> str:
+        """What it is, in a sentence or two."""
+        head = inspect.cleandoc(self.network.__doc__ or self.network.__name__).split("\n\n")[0].replace("\n", " ")
+        atoms = "" if self.on_atoms is None else f"; on atoms `{self.on_atoms.network.__name__}`"
+        return f"`{self.network.__name__}`{atoms}{' in an `EnergyNet`' if self.energy else ''}: {head}"
 
     def make(self, model: Mapping[str, Any]) -> NetworkBase:
         """The untrained network of options and facts.
@@ -109,11 +115,6 @@ class NetworkKind:
             raise ValueError(f"{self.network.__name__} takes no conditions, got {', '.join(names)}")
         net = self.network(**given)
         return EnergyNet(net) if self.energy else net
-
-
-def _summary(network: type[NetworkBase], energy: bool) -> str:
-    head = inspect.cleandoc(network.__doc__ or network.__name__).split("\n\n")[0].replace("\n", " ")
-    return f"`{network.__name__}`" + (" in an `EnergyNet`" if energy else "") + f": {head}"
 
 
 def _arguments(network: type[NetworkBase]) -> dict[str, str]:

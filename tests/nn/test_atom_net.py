@@ -184,9 +184,9 @@ def test_pairs_are_those_within_three_bonds_and_those_near(items):
     length = torch.cdist(data.pos, data.pos)
     wanted = near | ((length < CUTOFF) & ~torch.eye(n, dtype=torch.bool))
     assert wanted.sum() > near.sum()
-    assert torch.equal(wanted, torch.zeros(n, n).index_put((seen.index[0], seen.index[1]), torch.ones(1)).bool())
-    assert bool((seen.index[1].diff() >= 0).all())
-    bonded = near[seen.index[0], seen.index[1]]
+    assert torch.equal(wanted, torch.zeros(n, n).index_put((seen.pairs[0], seen.pairs[1]), torch.ones(1)).bool())
+    assert bool((seen.pairs[1].diff() >= 0).all())
+    bonded = near[seen.pairs[0], seen.pairs[1]]
     assert bool((seen.weight[bonded] == 1).all()) and bool((seen.weight[~bonded] < 1).all())
 
 

@@ -39,7 +39,10 @@ def test_values_are_read_as_yaml_has_them():
         ({"models": {}}, "models: no such key; there are data, process, model, optimizer, train"),
         ({"data": {"kind": "graphs"}}, "data.kind: expected one of molecules, fields, matrices, got 'graphs'"),
         ({"model": {"kind": ["eps"]}}, "model.kind: expected one of conformer, "),
-        ({"model": {"kind": "eps"}}, "model.kind: molecules take one of conformer, hydrogen, got 'eps'"),
+        (
+            {"model": {"kind": "matrix_energy"}},
+            "model.kind: molecules take one of conformer, hydrogen, graph, eps, score, mlp, energy, got 'matrix_energy'",
+        ),
         ({"train": {"max_steps": 1.5}}, "train.max_steps: expected int, got 1.5"),
         ({"train": {"max_steps": True}}, "train.max_steps: expected int, got True"),
         (
@@ -77,7 +80,8 @@ def test_what_is_wrong_is_said_in_one_line(change, message):
 
 
 def test_a_network_from_outside_is_taken_by_the_task_that_it_names():
-    kind = NetworkKind(MLPNet, facts=("channels", "positions", "node_conditions"), tasks=("fields",))
+    facts = ("channels", "positions", "node_conditions", "atoms")
+    kind = NetworkKind(MLPNet, facts, tasks=("fields",))
     NETWORKS.add("other", kind)
     try:
         recipe = recipe_from({"data": {"kind": "fields"}, "model": {"kind": "other", "width": 8}})
@@ -107,7 +111,8 @@ def test_the_schema_takes_every_recipe(path, validator):
         ({"data": {"store": "a.h5"}}, True),
         ({"data": {"kind": "fields"}, "model": {"width": 8}}, True),
         ({"data": {"stor": ["a.h5"]}}, False),
-        ({"model": {"kind": "graph"}}, False),
+        ({"model": {"kind": "graph"}}, True),
+        ({"model": {"kind": "matrix_energy"}}, False),
         ({"data": {"kind": "fields"}, "model": {"kind": "conformer"}}, False),
         ({"optimizer": {"lr": 0}}, False),
         ({"train": {"miner": "hard"}}, False),

@@ -37,7 +37,7 @@ class Molecules(Task):
 
     name = "molecules"
     makes = "conformers"
-    networks = ("conformer", "hydrogen")
+    networks = ("conformer", "hydrogen", "graph", "eps", "score", "mlp", "energy")
     has = ("x", "z", "edge_index", "edge_attr")
     averages = ("rotations", "mirror", "labels", "ensemble")
     commands: ClassVar[Mapping[str, Command]] = {

@@ -15,6 +15,7 @@ from ...chem.skeleton import skeleton, skeleton_sizes
 from ...data import MoleculeData, MoleculeStore, schema
 from ...data.properties import properties
 from ...data.symmetry import automorphisms
+from ...nn.registry import NETWORKS
 from ...posterior import Candidates
 from ...spectral import DenseOperator, LaplacianOperator, PowerSpectrum
 from ...train.datamodule import Draws, SignalDataModule
@@ -116,8 +117,10 @@ class ConformerDataModule(SignalDataModule):
 
     Attributes:
         laplacian: of the unit weights, until `use` says otherwise.
+        on_atoms: the network is one for any graph, to be told that nodes are atoms.
     """
 
+    on_atoms = False
     items = ConformerItems
     config: MoleculesData
     train: ConformerItems
@@ -209,7 +212,7 @@ class ConformerDataModule(SignalDataModule):
         return items.sizes()
 
     def model_facts(self) -> dict[str, Any]:
-        return {}
+        return {"atoms": True} if self.on_atoms else {}
 
     def card_facts(self) -> dict[str, Any]:
         data = {"kind": "molecules", "hydrogens": self.config.hydrogens, **self.laplacian.facts()}
@@ -298,6 +301,7 @@ def datamodule(recipe: Recipe) -> ConformerDataModule:
     second = recipe.model.kind == "hydrogen"
     kind = HydrogenDataModule if second else ConformerDataModule
     module = kind(data, recipe.train.seed, recipe.model.conditions, recipe.exact_targets)
+    module.on_atoms = "atoms" in NETWORKS[recipe.model.kind].facts
     if not second:
         module.use(_laplacian(recipe, module))
     return module

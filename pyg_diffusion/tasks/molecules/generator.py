@@ -31,12 +31,12 @@ from .apart import sample_apart
 from .conformers import HOPELESS, NEAR, Choice, ConformerJob, Conformers, Judges
 from .kept import known_atoms
 from .laplacian import MoleculeLaplacian
+from .recipe import TAU_RANGE
 from .two_stages import SecondStage, complete
 
 CONFIDENCE_SCALE = 0.1  # Å; a conformer that denoising moves by this has confidence 1/2
 MEND_AFTER = 3  # draws, where none was sound or near to it
 UNSOUND = ("refuse", "keep")
-TAU_RANGE = (2e-3, 40.0)  # where sampling ends and begins: the last .05 Å of noise are left to one denoising
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """What a recipe says of molecules."""
 
+import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -10,6 +11,10 @@ from ...nn.registry import NETWORKS
 from ...sections import RecipeError
 from ...train.recipe import Counted, DataSection, Recipe
 from .laplacian import LaplacianOptions
+
+STAGES = ("conformer", "hydrogen")  # networks of the two stages of data.hydrogens: second
+TAU_RANGE = (2e-3, 40.0)  # where sampling ends and begins: the last .05 Å of noise are left to one denoising
+FASTEST, LEAST_PHI = 8.0, 1e-3  # λ of two bonded atoms with four neighbours each; DDPM ends at φ = .0066
 
 
 class MoleculesData(LaplacianOptions, DataSection):
@@ -80,6 +85,9 @@ def check(recipe: Recipe) -> None:
             "model.kind: hydrogen is the second stage; set data.hydrogens to second, and no train.exact_targets"
         )
     _check_laplacian(recipe, data)
+    if data.hydrogens == "second" and model.kind not in STAGES:
+        raise RecipeError(f"data.hydrogens: second goes with model.kind {' and '.join(STAGES)}, not with {model.kind}")
+    _check_prediction(recipe, data)
     if unknown := sorted(set(model.conditions) - set(PROPERTIES)):
         raise RecipeError(f"model.conditions: no property {unknown[0]!r}; there are {', '.join(PROPERTIES)}")
     if data.reference != "drawn" and "reference" not in train.regularizers:
@@ -116,4 +124,18 @@ def _check_laplacian(recipe: Recipe, data: MoleculesData) -> None:
         raise RecipeError(
             f"train.exact_targets: {', '.join(recipe.exact_targets)}: exact targets need the modes of L; "
             "set data.backend to dense, or train.exact_targets to []"
+        )
+
+
+def _check_prediction(recipe: Recipe, data: MoleculesData) -> None:
+    """Raises RecipeError where D = (S_t - σ ε̂)/φ would divide errors of ε̂ by almost nothing."""
+    kind, process = recipe.model.kind, recipe.process
+    if not NETWORKS[kind].energy and NETWORKS[kind].network.predicts == "F":
+        return
+    fastest = 2.0 if data.normalized else FASTEST
+    phi = math.exp(-0.5 * (process.gamma * fastest + process.lambda0) * min(process.tau_max, TAU_RANGE[1]))
+    if phi < LEAST_PHI:
+        raise RecipeError(
+            f"model.kind: {kind} predicts ε, so its errors are divided by φ, which is {phi:.1g} in the fastest modes where "
+            "sampling begins; set process.gamma and process.lambda0 to 0, as in configs/molecules_eps.yaml, or take graph"
         )
