@@ -5,10 +5,11 @@ Alike means a small best RMSD over heavy atoms and hydrogens on heteroatoms: sym
 
 import numpy as np
 from rdkit import Chem, rdBase
-from rdkit.Chem import rdMolAlign
+from rdkit.Chem import TorsionFingerprints, rdMolAlign
 
 from .conformers import with_positions
 from .features import molecule_from_mol
+from .heavy import heavy_atoms
 from .soundness import Soundness
 
 MAX_MATCHES = 200  # automorphisms tried when two conformers are compared
@@ -42,6 +43,44 @@ def distinct(mol: Chem.Mol, positions: np.ndarray, rmsd: float) -> list[int]:
     kept: list[int] = []
     for k in range(len(positions)):
         if all(aligned.rmsd(k, other) > rmsd for other in kept):
+            kept.append(k)
+    return kept
+
+
+def groups_of_equals(mol: Chem.Mol, positions: np.ndarray, rmsd: float) -> np.ndarray:
+    """For each conformer `[K, N, 3]` the first that it lies within `rmsd` in Å of, `[K]`; itself where there is none."""
+    of = np.arange(len(positions))
+    if len(positions) < 2:
+        return of
+    aligned = _Aligned(mol, positions)
+    for k in range(1, len(positions)):
+        of[k] = next((other for other in np.unique(of[:k]) if aligned.rmsd(k, int(other)) <= rmsd), k)
+    return of
+
+
+def torsion_distinct(mol: Chem.Mol, positions: np.ndarray, deviation: float) -> list[int]:
+    """Indices of the conformers `[K, N, 3]` whose torsion fingerprint deviates by more than `deviation` from that of every
+    earlier one that was kept.
+
+    The torsion fingerprint deviation (Schulz-Gasch et al. 2012, doi:10.1021/ci2002318) is the mean of the differences of
+    torsions, each over 180°, weighted towards the middle of the molecule: 0 for equal ones, 1 for all turned by half.
+    Molecules without a torsion of heavy atoms have none, and all their conformers are kept.
+    """
+    everything = list(range(len(positions)))
+    if deviation <= 0 or len(positions) < 2:
+        return everything
+    placed = heavy_atoms(with_positions(mol, positions))
+    with rdBase.BlockLogs():
+        try:
+            matrix = TorsionFingerprints.GetTFDMatrix(placed, ignoreColinearBonds=False)
+        except (ValueError, IndexError, ZeroDivisionError):  # no torsions
+            return everything
+    distance = np.zeros((len(positions), len(positions)))
+    distance[np.tril_indices(len(positions), -1)] = matrix
+    distance += distance.T
+    kept: list[int] = []
+    for k in everything:
+        if all(distance[k, other] > deviation for other in kept):
             kept.append(k)
     return kept
 

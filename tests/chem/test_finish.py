@@ -3,12 +3,15 @@
 import numpy as np
 import pytest
 from rdkit import Chem
+from rdkit.Chem import rdMolTransforms
+from rdkit.Chem.rdDistGeom import EmbedMolecule
 
 from pyg_diffusion.chem import molecule_from_mol, with_positions
 from pyg_diffusion.chem.acceptance import Acceptance
 from pyg_diffusion.chem.ensembles import EnsembleOptions, ensemble
-from pyg_diffusion.chem.finish import PRUNED, UNSOUND, Finish
+from pyg_diffusion.chem.finish import ABOVE, GAS_CONSTANT, NO_ENERGY, PRUNED, UNSOUND, Finish, populations
 from pyg_diffusion.chem.relax import RELAX, Relaxed, energy, relax_mmff
+from pyg_diffusion.chem.similarity import torsion_distinct
 
 
 @pytest.fixture(scope="module")
@@ -87,3 +90,48 @@ def test_a_relaxation_into_what_cannot_be_is_taken_back_and_the_unsound_are_mark
     assert ["unsound" in f.properties for f in finished] == [False, True] and "C5-O6" in finished[1].properties["unsound"]
     healed, notes = Finish(relax="MMFF94s")(mol, accept(mol), minima[:1] + 0.0)
     assert "unsound" not in healed[0].properties and not notes
+
+
+def test_a_window_of_energy_and_populations_of_distinct_minima(mol, minima):
+    twice = np.concatenate([minima, minima[:1] + 0.001])
+    finished, _ = Finish(energies="MMFF94s", kelvin=298.15)(mol, accept(mol), twice)
+    energies = np.array([float(f.properties["energy_kcal_mol"]) for f in finished])
+    shares = np.array([float(f.properties["population"]) for f in finished])
+    equal = np.array([int(f.properties["equal_conformers"]) for f in finished])
+    assert sorted(equal)[-2:] == [2, 2] and (equal == 2).sum() == 2
+    weight = np.exp(-energies / (GAS_CONSTANT * 298.15)) / equal
+    np.testing.assert_allclose(shares, weight / weight.sum(), atol=0.01)  # energies are written to .01 kcal/mol
+    assert shares.sum() == pytest.approx(1, abs=1e-3)
+    cut = (energies[2] + energies[3]) / 2
+    within, notes = Finish(energies="MMFF94s", window=cut)(mol, accept(mol), twice)
+    assert len(within) == (energies <= cut).sum() and notes == {ABOVE: (energies > cut).sum()}
+
+
+def test_populations_in_closed_form():
+    step = GAS_CONSTANT * 300 * np.log(2)  # halves a population
+    shares, equal = populations(np.array([0, step, 2 * step, 2 * step, np.inf]), np.array([0, 1, 2, 2, 3]), 300)
+    np.testing.assert_allclose(shares, np.array([4, 2, 0.5, 0.5, 0]) / 7)
+    assert equal.tolist() == [1, 1, 2, 2, 1]
+    assert populations(np.full(2, np.inf), np.array([0, 1]), 300)[0].tolist() == [0, 0]
+
+
+def test_what_has_no_energy_is_in_no_window():
+    xenon = Chem.MolFromSmiles("[Xe]")
+    assert Finish(energies="MMFF94s", window=5)(xenon, accept(xenon), np.zeros((1, 1, 3))) == ([], {NO_ENERGY: 1})
+    with pytest.raises(ValueError, match="window needs energies"):
+        Finish(window=5)
+
+
+def test_torsion_fingerprints_prune_what_turns_a_little(mol, minima):
+    once = torsion_distinct(mol, minima, 0.01)  # fewer than the minima: some differ in O-H alone
+    assert torsion_distinct(mol, np.concatenate([minima, minima]), 0.01) == once
+    assert torsion_distinct(mol, minima, 1.0) == [0]
+    butane = Chem.AddHs(Chem.MolFromSmiles("CCCC"))
+    EmbedMolecule(butane, randomSeed=1)
+    turned = []
+    for degrees in (180, 175, 60):
+        rdMolTransforms.SetDihedralDeg(butane.GetConformer(), 0, 1, 2, 3, degrees)
+        turned.append(butane.GetConformer().GetPositions())
+    # the only torsion weighs 1 and is counted over 180 degrees: 5 of them are .028, 120 are .667
+    assert torsion_distinct(butane, np.stack(turned), 0.03) == [0, 2]
+    assert torsion_distinct(butane, np.stack(turned), 0.02) == [0, 1, 2]

@@ -1,16 +1,24 @@
 """What the commands do with molecules."""
 
+from __future__ import annotations
+
 import argparse
 import json
+import math
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ...console import Output, Skipped, UsageError, say, status
 from ...denoise import Denoiser
 from ...weights_io import Card
 from ..options import drawing_options, guides
+from .options import SURFACES
+
+if TYPE_CHECKING:
+    from ...chem.finish import Finish
 
 
 def prepare(args: argparse.Namespace) -> int:
@@ -88,18 +96,36 @@ def finetune(args: argparse.Namespace) -> int:
     return run_recipe(recipe, args.output, args.resume, args.quiet, again)
 
 
+def finish_of(args: argparse.Namespace) -> Finish:
+    """What is done to the conformers before they are written."""
+    from ...chem.finish import Finish
+
+    if not (args.relax or args.energies):
+        for flag, value in (("--window", args.window), ("--kelvin", args.kelvin)):
+            if value is not None:
+                raise UsageError(f"{flag} needs energies: add --energies {SURFACES[1]}, or --relax")
+    window = math.inf if args.window is None else args.window
+    return Finish(args.relax, args.energies, args.prune, args.prune_torsions, window, args.kelvin or 0.0)
+
+
 def sample(args: argparse.Namespace, denoiser: Denoiser, card: Card, terms: Sequence[str]) -> int:
     """Conformers of the inputs, as SDF."""
     from rdkit import Chem
 
-    from ...chem.finish import Finish
     from ...chem.formats import writer_of
     from ..trajectories import recording_of
     from .embed import OVERSAMPLE
     from .generator import ConformerGenerator
+    from .presets import PRESETS
     from .sample import Request, Sink, sample_records
     from .trajectory import SUFFIXES, TrajectoryFile
 
+    if args.preset:
+        preset = PRESETS[args.preset]
+        say(f"--preset {args.preset}: {preset}")
+        for name, value in preset.options.items():
+            if ("-n" if name == "n" else f"--{name.replace('_', '-')}") not in args.given:
+                setattr(args, name, value)
     if args.max_isomers and args.stereo == "sample":
         raise UsageError("--max-isomers goes with --stereo enumerate")
     keep = Chem.MolFromSmarts(args.keep) if args.keep else None
@@ -123,7 +149,7 @@ def sample(args: argparse.Namespace, denoiser: Denoiser, card: Card, terms: Sequ
         oversample=args.oversample or OVERSAMPLE,
         keep=keep,
         max_isomers=(args.max_isomers or 32) if args.stereo == "enumerate" else None,
-        finish=Finish(args.relax, args.energies, args.prune),
+        finish=finish_of(args),
     )
     options = drawing_options(args, card) | {"confidence": not args.no_confidence, "unsound": args.unsound}
     generator = ConformerGenerator(denoiser, card, **options)

@@ -2,15 +2,16 @@
 
 from ..base import Options
 from ..options import add_drawing, add_recording, at_least, at_least_one, at_least_zero, positive
+from .presets import AUTO, PRESETS
 
 SURFACES = ["MMFF94s", "MMFF94s(eps=4)", "GFN2-xTB"]
 KINDS_OF_SPLIT = ["inchikey", "scaffold"]
 BASELINES = ["etkdg", "mmff", "mmff4", "etkdg2", "mmff2", "openconf", "openconf-docking"]  # as metrics.BASELINES
 
 
-def count(text: str) -> tuple[int, bool]:
-    """argparse type: "10" is 10 per molecule, "2x" is 2 per record of the molecule."""
-    return at_least(1)(text.removesuffix("x")), text.endswith("x")
+def count(text: str) -> tuple[int | None, bool]:
+    """argparse type: "10" is 10 per molecule, "2x" is 2 per record of the molecule, "auto" is by its rotatable bonds."""
+    return AUTO if text == "auto" else (at_least(1)(text.removesuffix("x")), text.endswith("x"))
 
 
 def add_prepare(p: Options) -> None:
@@ -47,8 +48,10 @@ def add_sample(p: Options) -> None:
         type=count,
         default=(10, False),
         metavar="N",
-        help="conformers per molecule, 10 if not given; 2x: twice the records that the input has of a molecule",
+        help="conformers per molecule, 10 if not given; 2x: twice the records that the input has of a molecule; auto: by "
+        "rotatable bonds, 50 up to 7, 200 up to 12, else 300 (Ebejer et al. 2012)",
     )
+    p.add_argument("--preset", choices=list(PRESETS), help="options for a purpose; what is given beside it goes first")
     add_drawing(p, 8, "ancestral")
     add_recording(p, "SDF or XYZ")
     p.add_argument("--keep", metavar="SMARTS", help="leave the atoms of the first match where the input has them")
@@ -70,6 +73,15 @@ def add_sample(p: Options) -> None:
     p.add_argument("--relax", choices=SURFACES, default="", help="move each to the nearest minimum of this surface")
     p.add_argument("--energies", choices=SURFACES, default="", help="write energies of this surface, and rank by them")
     p.add_argument("--prune", type=float, default=0.0, metavar="RMSD", help="leave out what is this near a better one, Å")
+    p.add_argument(
+        "--prune-torsions",
+        type=at_least_zero,
+        default=0.0,
+        metavar="TFD",
+        help="leave out what has a torsion fingerprint this near a better one's (0 to 1; .1 or .2 is usual)",
+    )
+    p.add_argument("--window", type=at_least_zero, metavar="KCAL", help="leave out what is so far above the lowest energy")
+    p.add_argument("--kelvin", type=positive, metavar="T", help="write Boltzmann populations at this temperature")
     p.add_argument("--stereo", choices=["sample", "enumerate"], default="sample", help="what to do where it is unspecified")
     p.add_argument("--max-isomers", type=at_least(1), metavar="K", help="most stereoisomers of a molecule; 32 if not given")
     p.add_argument("--no-confidence", action="store_true", help="leave it out: two network evaluations less per draw")

@@ -13,11 +13,13 @@ from typing import Protocol
 import numpy as np
 import torch
 from rdkit import Chem
+from rdkit.Chem import rdMolDescriptors
 from tqdm import tqdm
 
 from ...chem import with_positions
 from ...chem.acceptance import Acceptance
-from ...chem.finish import OWN, PRUNED, Finish, with_own_aside
+from ...chem.finish import LEFT_OUT, OWN, Finish, with_own_aside
+from ...chem.heavy import heavy_atoms
 from ...chem.records import guarded, reason_of
 from ...chem.similarity import representatives
 from ...chem.writing import RecordWriter, one_line, sdf_text
@@ -26,6 +28,7 @@ from .conformers import Conformers
 from .embed import OVERSAMPLE
 from .generator import ConformerGenerator
 from .inputs import Entry, as_drawn, enumerated, input_records, unique_molecules, with_kept
+from .presets import conformers_for
 from .trajectory import TrajectoryFile
 
 CHUNK = 64  # molecules sampled together; results are written after each chunk
@@ -89,7 +92,7 @@ class Tally:
         if self.redrawn_unsound:
             said.append(f"{self.redrawn_unsound} unsound draws made anew, {self.mended} conformers mended")
         said += [f"{note}: {number}" for note, number in self.finished.items()]
-        if missing := self.asked - self.conformers - self.finished.get(PRUNED, 0):
+        if missing := self.asked - self.conformers - sum(self.finished.get(kind, 0) for kind in LEFT_OUT):
             said.append(f"{missing} conformers missing in all")
         return said
 
@@ -124,7 +127,8 @@ class Request:
     """What is asked of every molecule of a job.
 
     Attributes:
-        n: conformers per molecule, or, with `per_record`, per record the input has of the molecule.
+        n: conformers per molecule, or, with `per_record`, per record the input has of the molecule; None: by rotatable bonds
+            (`presets.conformers_for`).
         seed, attempts, condition, guidance, level, diversity: as for `ConformerGenerator.sample`.
         terms: weights in kT of regularizers to steer by (`terms.bind`).
         oversample: draw so many times as many, and keep those that stand best for all (`chem.similarity.representatives`).
@@ -134,7 +138,7 @@ class Request:
         finish: what is done to the conformers of a molecule before they are written.
     """
 
-    n: int
+    n: int | None
     per_record: bool = False
     seed: int = 0
     attempts: int = 10
@@ -150,6 +154,9 @@ class Request:
 
     def count(self, entry: Entry) -> int:
         """Conformers wanted of a molecule."""
+        if self.n is None:
+            assert entry.record.mol is not None
+            return conformers_for(rdMolDescriptors.CalcNumRotatableBonds(heavy_atoms(entry.record.mol)))
         return self.n * entry.copies if self.per_record else self.n
 
     def draws(self, entry: Entry) -> int:
@@ -213,12 +220,14 @@ class Sink:
             finished, notes = request.finish(mol, Acceptance(entry.molecule), result.positions, result.confidence)
             notes.update(f"molecules whose own data field {field!r} is now {field + OWN!r}" for field in moved)
             texts = [_record(mol, pos, properties, self.write) for pos, properties in finished]
+            if not texts:
+                self.skip(name, "; ".join(notes))
         if not texts:
             return []
         for note, number in notes.items():
             self.tally.finished[note] = self.tally.finished.get(note, 0) + number
         count = request.count(entry)
-        if missing := count - len(texts) - notes[PRUNED]:
+        if missing := count - len(texts) - sum(notes[kind] for kind in LEFT_OUT):
             self.say(f"{name}: {missing} of {count} conformers missing after {request.attempts} attempts each")
         if name != one_line(name):
             self.say(f"{name!r}: written as {one_line(name)!r}, which an SDF can hold")

@@ -1,0 +1,50 @@
+"""Presets, counts by rotatable bonds, windows and populations through the command line."""
+
+from pathlib import Path
+
+import pytest
+from rdkit import Chem
+
+from pyg_diffusion.cli import main
+from pyg_diffusion.tasks.molecules.inputs import input_records, unique_molecules
+from pyg_diffusion.tasks.molecules.presets import PRESETS
+from pyg_diffusion.tasks.molecules.sample import Request
+
+README = (Path(__file__).parents[2] / "README.md").read_text()
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_the_readme_says_what_a_preset_stands_for(name):
+    assert f"| `{name}` | {PRESETS[name].purpose} | `{PRESETS[name]}` |" in README
+
+
+def test_counts_by_rotatable_bonds():
+    texts = ["CCO", "CCCCCCCCCCC", "CCCCCCCCCCCCCCCC", "CCO[2H]"]  # 0, 8, 13 and 0 rotatable bonds
+    entries = unique_molecules(input_records(texts), pytest.fail, pytest.fail)
+    assert [Request(n=None).count(entry) for entry in entries] == [50, 200, 300, 50]
+
+
+def test_a_preset_gives_way_to_what_is_given(tmp_path, capsys):
+    out = tmp_path / "out.sdf"
+    assert main(["sample", "CCCC butane", "--preset", "ensemble", "-n", "6", "--prune", "0", "--quiet", "-o", str(out)]) == 0
+    assert (
+        "--preset ensemble: -n auto --relax MMFF94s(eps=4) --window 10.0 --prune 0.5 --kelvin 298.15"
+        in capsys.readouterr().err
+    )
+    mols = list(Chem.SDMolSupplier(str(out)))
+    assert len(mols) == 6 and all(mol.GetProp("relaxed") == "MMFF94s(eps=4)" for mol in mols)
+    assert sum(float(mol.GetProp("population")) for mol in mols) == pytest.approx(1, abs=1e-3)
+    alike = {mol.GetProp("energy_kcal_mol"): int(mol.GetProp("equal_conformers")) for mol in mols}
+    assert sum(alike.values()) in (6, 5, 4)  # mirror images of gauche butane are two minima of one energy
+
+
+@pytest.mark.parametrize("option", ["--window 5", "--kelvin 300"])
+def test_what_needs_energies_says_so(option, capsys):
+    assert main(["sample", "CCO", *option.split()]) == 2
+    assert f"{option.split()[0]} needs energies: add --energies" in capsys.readouterr().err
+
+
+def test_a_molecule_without_energies_is_named(tmp_path, capsys):
+    out = str(tmp_path / "out.sdf")
+    assert main(["sample", "[Xe]", "-n", "1", "--energies", "MMFF94s", "--window", "5", "-o", out, "--quiet"]) == 1
+    assert "skipped [Xe]: conformers without an energy, left out of the window" in capsys.readouterr().err
