@@ -1,6 +1,6 @@
 """Does the confidence of a conformer tell how wrong it is?
 
-    python benchmarks/confidence.py [REFERENCE.sdf.gz] [--weights FILE] [--steps 8] [--seed 0]
+    python benchmarks/confidence.py [REFERENCE.sdf.gz] [--weights FILE | --train RECIPE] [--quick] [--steps 8] [--seed 0]
 
 2K conformers for K references. The true error of a conformer is its RMSD to the nearest reference. Spearman's rank
 correlation of confidence with minus the error, over all conformers and within molecules (mean), with the standard error from
@@ -20,6 +20,7 @@ import numpy as np
 from machine import machine
 from rdkit.Chem import rdMolDescriptors
 from scipy.stats import spearmanr
+from trained import add_weights, results, weights_of
 
 from pyg_diffusion import ConformerGenerator
 from pyg_diffusion.chem import molecule_from_mol, read_sdf, with_positions
@@ -50,29 +51,33 @@ def correlation(score: list[np.ndarray], error: list[np.ndarray], draws: int = 5
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("reference", nargs="?", default=str(HERE.parent / "datasets" / "qm9_ensembles_20.sdf.gz"))
-    parser.add_argument("--weights", default=None)
+    add_weights(parser)
     parser.add_argument("--steps", type=int, default=None)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
+    weights = weights_of(args)
     ensembles, _ = group_records(read_sdf(args.reference))
+    ensembles = ensembles[:4] if args.quick else ensembles
     options = {} if args.steps is None else {"steps": args.steps}
-    generator = ConformerGenerator.from_pretrained(args.weights, device="cpu", **options)
+    generator = ConformerGenerator.from_pretrained(weights.path, device="cpu", **options)
     molecules = [molecule_from_mol(e.mol, e.name, conformers=False) for e in ensembles]
     counts = [2 * e.size for e in ensembles]
-    results = generator.sample(  # as `embed_multiple_confs` and the command do
+    made = generator.sample(  # as `embed_multiple_confs` and the command do
         molecules,
         [round(OVERSAMPLE * count) for count in counts],
         args.seed,
         choose=lambda k, *drawn: representatives(ensembles[k].mol, drawn[0], counts[k], drawn[1]),
     )
     records = []
-    for ensemble, result in zip(ensembles, results, strict=True):
+    for ensemble, result in zip(ensembles, made, strict=True):
         records += records_of(with_positions(ensemble.mol, result.positions), ensemble.name)
     scored = evaluate(ensembles, records).molecules
-    solved = [k for k in range(len(ensembles)) if len(results[k].positions)]
+    solved = [k for k in range(len(ensembles)) if len(made[k].positions)]
+    if not solved:
+        raise SystemExit("no draw of these weights was sound, so there is nothing to be sure of; train longer")
     error = [scored[k].precision_minima[np.isfinite(scored[k].precision_minima)] for k in solved]
-    assert all(len(e) == len(results[k].positions) for e, k in zip(error, solved, strict=True))
-    sure = [results[k].confidence for k in solved]
+    assert all(len(e) == len(made[k].positions) for e, k in zip(error, solved, strict=True))
+    sure = [made[k].confidence for k in solved]
     turns = [rdMolDescriptors.CalcNumRotatableBonds(heavy_atoms(ensembles[k].mol)) for k in solved]
     trivial = [np.full(len(e), -float(n)) for n, e in zip(turns, error, strict=True)]
     rows = {"confidence": correlation(sure, error), "fewer rotatable bonds": correlation(trivial, error)}
@@ -83,9 +88,10 @@ def main() -> None:
         f"{share:.0%}": float(every[ranked[: max(1, round(share * len(every)))]].mean()) for share in (1, 0.75, 0.5, 0.25)
     }
     print("mean error of the surest, Å: " + ", ".join(f"{k} {v:.3f}" for k, v in kept.items()))
-    target = HERE / "results" / "confidence"
+    target = results(args) / "confidence"
     text = {
         "machine": machine(),
+        "weights": weights.about,
         "reference": Path(args.reference).name,
         "steps": generator.steps,
         "oversample": OVERSAMPLE,

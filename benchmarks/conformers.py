@@ -1,7 +1,8 @@
 """Conformers of the shipped weights (or others) beside other methods, by sampler and number of network evaluations.
 
-    python benchmarks/conformers.py [REFERENCE.sdf.gz] [--weights FILE] [--runs ancestral:10 ancestral:20:MMFF94s
-        ddim:0.5:8:diversity=10 ...] [--compare etkdg mmff mmff4 etkdg2 mmff2 openconf --openconf-python PYTHON]
+    python benchmarks/conformers.py [REFERENCE.sdf.gz] [--weights FILE | --train RECIPE] [--quick]
+        [--runs ancestral:10 ancestral:20:MMFF94s ddim:0.5:8:diversity=10 ...]
+        [--compare etkdg mmff mmff4 etkdg2 mmff2 openconf --openconf-python PYTHON]
 
 The measures and the other methods are those of `pyg-diffusion evaluate`: 2K conformers for K references, nothing leaves the
 denominator; seconds are of one core, whatever else the machine does. `--molecules M` takes the first M in the order drawn by
@@ -31,6 +32,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 from machine import machine
+from trained import add_weights, results, weights_of
 
 import pyg_diffusion
 from pyg_diffusion import ConformerGenerator
@@ -187,7 +189,7 @@ class Store:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("reference", nargs="?", default=str(HERE.parent / "datasets" / "qm9_ensembles_20.sdf.gz"))
-    parser.add_argument("--weights", default=None)
+    add_weights(parser)
     parser.add_argument("--runs", nargs="*", default=RUNS, metavar=RUN_SYNTAX)
     parser.add_argument("--compare", nargs="*", choices=list(BASELINES), default=["etkdg", "mmff"], metavar="NAME")
     parser.add_argument("--openconf-python", metavar="PYTHON", help="the interpreter of an environment that has openconf")
@@ -202,11 +204,16 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=math.inf, help="begin no piece after so long")
     parser.add_argument("--checkpoint", type=Path, help="folder of the pieces; runs/NAME_seedSEED if not given")
     parser.add_argument("--name", default="conformers", help="of the files under benchmarks/results")
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.quick:
+        args.molecules, args.runs, args.compare = args.molecules or 2, args.runs[:1], args.compare[:1]
+    return args
 
 
 def main() -> None:
-    args, begun = arguments(), time.monotonic()
+    args = arguments()
+    judged, begun = weights_of(args), time.monotonic()
+    args.weights = judged.path
     ensembles, skipped = group_records(read_sdf(args.reference))
     for row in skipped:
         print(f"skipped {row.name}: {row.reason}")
@@ -222,7 +229,8 @@ def main() -> None:
         "busters per molecule": each,
         "version": pyg_diffusion.__version__,
     }
-    store = Store(args.checkpoint or Path("runs") / f"{args.name}_seed{args.seed}", settings)
+    name = f"{args.name}_seed{args.seed}{'_quick' if args.quick else ''}"
+    store = Store(args.checkpoint or Path("runs") / name, settings)
     done: list[int] = []
     with ExitStack() as stack:
         draws = {
@@ -249,23 +257,22 @@ def main() -> None:
             done.append(first)
     if not done:
         raise SystemExit("no piece was finished by every method; give more --minutes")
-    results, extra = {}, {}
+    found_by, extra = {}, {}
     for method in methods:
-        results[method], cost = store.merged(method, done, args.busters, args.seed)
+        found_by[method], cost = store.merged(method, done, args.busters, args.seed)
         extra[method] = rates(cost)
-    comparison = compare(results, args.delta, extra=extra)
+    comparison = compare(found_by, args.delta, extra=extra)
     print(comparison.table())
     if comparison.molecules < len(ensembles):
         print(f"\n{comparison.molecules} of {len(ensembles)} molecules done; the same command goes on")
-    write(args, comparison)
+    write(args, comparison, judged.about)
 
 
-def write(args: argparse.Namespace, comparison) -> None:
-    target = HERE / "results" / args.name
-    target.parent.mkdir(exist_ok=True)
+def write(args: argparse.Namespace, comparison, about: dict) -> None:
+    target = results(args) / args.name
     told = {key: value for key, value in vars(args).items() if key not in ("minutes", "checkpoint", "openconf_python")}
     told["reference"] = Path(args.reference).name
-    text = {"machine": machine(), "arguments": told, **comparison.as_dict()}
+    text = {"machine": machine(), "arguments": told, "weights": about, **comparison.as_dict()}
     target.with_suffix(".json").write_text(json.dumps(text, indent=1, allow_nan=False) + "\n")
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
     for axis, measure in zip(axes, ("AMR-R mean", "AMR-P mean"), strict=True):

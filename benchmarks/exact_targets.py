@@ -1,6 +1,6 @@
 """Exact targets against the drawn signal: time of a training step, noise left in the target, variance of the gradient.
 
-    python benchmarks/exact_targets.py [STORE.h5 ...] [--weights shipped] [--batch 48] [--draws 24] [--quick]
+    python benchmarks/exact_targets.py [STORE.h5 ...] [--weights FILE | --train RECIPE] [--batch 48] [--draws 24] [--quick]
 
 One batch of molecules with ensembles, from prepared stores or `datasets/qm9_ensembles_20.sdf.gz`, and a network that
 stays as it is (of whole molecules, or of skeletons). A draw takes a conformer of each molecule, an orientation, a
@@ -26,6 +26,7 @@ import torch
 from machine import machine
 from torch import Tensor
 from torch_geometric.data import Batch
+from trained import add_weights, results, weights_of
 
 from pyg_diffusion.chem.prepare import prepare
 from pyg_diffusion.chem.skeleton import skeleton
@@ -35,8 +36,8 @@ from pyg_diffusion.data.symmetry import automorphisms
 from pyg_diffusion.denoise import Denoiser
 from pyg_diffusion.loss import denoising_losses
 from pyg_diffusion.posterior import Candidates
-from pyg_diffusion.pretrained import load_pretrained
 from pyg_diffusion.spectral import DenseOperator
+from pyg_diffusion.weights_io import SHIPPED, load_pretrained
 
 HERE = Path(__file__).parent
 TARGETS = ("drawn", "rotations", "mirror", "labels", "ensemble")
@@ -158,14 +159,15 @@ def chosen(stores: list[Path], count: int, skeletons: bool) -> list[Molecule]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("stores", nargs="*", type=Path)
-    parser.add_argument("--weights", default="shipped")
+    add_weights(parser, quick=False)
     parser.add_argument("--batch", type=int, default=48)
     parser.add_argument("--draws", type=int, default=24)
     parser.add_argument("--quick", action="store_true", help="a smaller batch, fewer draws, two bins: a minute")
-    parser.add_argument("--out", type=Path, default=HERE / "results" / "exact_targets.json")
+    parser.add_argument("--out", type=Path, help="results/exact_targets.json if not given")
     args = parser.parse_args()
+    weights, args.out = weights_of(args), args.out or results(args) / "exact_targets.json"
     batch, draws, bins = (12, 6, ["0 to 1", "as trained"]) if args.quick else (args.batch, args.draws, list(BINS))
-    denoiser, card = load_pretrained(args.weights)
+    denoiser, card = load_pretrained(weights.path or SHIPPED)
     with tempfile.TemporaryDirectory() as folder:
         stores = args.stores
         if not stores:
@@ -191,7 +193,7 @@ def main() -> None:
         print(f"{name:>10} " + "".join(f"{row[t][key]:11.3f}" for key in ("noise", "relative") for t in TARGETS[1:]))
     plot(levels, args.out.with_suffix(".png"))
     facts = {"molecules": graphs, "atoms": atoms, "draws": draws, "labellings": labels, "conformers": conformers}
-    record = {"machine": machine(), **facts, "time": relative, "levels": levels}
+    record = {"machine": machine(), "weights": weights.about, **facts, "time": relative, "levels": levels}
     args.out.write_text(json.dumps(record, indent=2) + "\n")
 
 

@@ -1,6 +1,7 @@
 """Which molecules fail? Recall and precision by class of molecule, ours beside ETKDGv3, and pictures of the worst.
 
-    python benchmarks/failures.py [REFERENCE.sdf.gz] [--weights FILE] [-n 50] [--molecules 150] [--name failures_qm9]
+    python benchmarks/failures.py [REFERENCE.sdf.gz] [--weights FILE | --train RECIPE] [--quick] [-n 50]
+        [--molecules 150] [--name failures_qm9]
 
 A molecule counts in every class that it belongs to. "missed" is the share of references without any conformer nearer than
 `--missed` Å. Prints the table (worst class of ours first), writes benchmarks/results/NAME.json, and NAME.png with overlays
@@ -21,6 +22,7 @@ from conformers import RUN_SYNTAX, ours
 from machine import machine
 from rdkit import Chem
 from rdkit.Chem import rdMolAlign, rdMolDescriptors
+from trained import add_weights, results, weights_of
 
 from pyg_diffusion.chem import read_sdf
 from pyg_diffusion.chem.heavy import heavy_atoms
@@ -91,7 +93,7 @@ def draw(worst: list, ensembles: list, target: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("reference", nargs="?", default=str(HERE.parent / "datasets" / "qm9_ensembles_20.sdf.gz"))
-    parser.add_argument("--weights", default=None)
+    add_weights(parser)
     parser.add_argument("--run", default="ancestral:8:oversample=2", metavar=RUN_SYNTAX)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("-n", type=int, default=0, help="conformers per molecule instead of 2K")
@@ -99,9 +101,11 @@ def main() -> None:
     parser.add_argument("--missed", type=float, default=0.5, help="Å")
     parser.add_argument("--name", default="failures", help="of the files under benchmarks/results")
     args = parser.parse_args()
+    weights = weights_of(args)
+    args.weights = weights.path
     ensembles, _ = group_records(read_sdf(args.reference))
-    if args.molecules:
-        chosen = np.random.default_rng(args.seed).permutation(len(ensembles))[: args.molecules]
+    if count := args.molecules or 3 * args.quick:
+        chosen = np.random.default_rng(args.seed).permutation(len(ensembles))[:count]
         ensembles = [ensembles[k] for k in sorted(chosen)]
     counts = [args.n or 2 * e.size for e in ensembles]
     with BASELINES["etkdg"].open() as draw_one:
@@ -111,24 +115,31 @@ def main() -> None:
         }
     scored = {name: evaluate(ensembles, records, expected=counts).molecules for name, records in made.items()}
     solved = [k for k in range(len(ensembles)) if all(OK in scored[name][k].status for name in made)]
+    if not solved:
+        raise SystemExit("no molecule was solved by both methods: these weights make nothing sound; train longer")
     bare = [heavy_atoms(e.mol) for e in ensembles]
     rows = {}
     for label, member in CLASSES.items():
         mine = [k for k in solved if member(bare[k])]
         if mine:
             rows[label] = {"molecules": len(mine)}
-            for name, results in scored.items():
-                rows[label][f"{name} AMR-R"] = float(np.mean([results[k].amr_r for k in mine]))
-                rows[label][f"{name} AMR-P"] = float(np.mean([results[k].amr_p() for k in mine]))
-                missed = [float((results[k].recall_minima > args.missed).mean()) for k in mine]
+            for name, found in scored.items():
+                rows[label][f"{name} AMR-R"] = float(np.mean([found[k].amr_r for k in mine]))
+                rows[label][f"{name} AMR-P"] = float(np.mean([found[k].amr_p() for k in mine]))
+                missed = [float((found[k].recall_minima > args.missed).mean()) for k in mine]
                 rows[label][f"{name} missed"] = float(np.mean(missed))
     columns = list(rows["all"])
     print(f"{'':28} " + " ".join(f"{c:>14}" for c in columns))
     for label in sorted(rows, key=lambda r: -rows[r]["ours AMR-R"]):
         print(f"{label:28} " + " ".join(f"{rows[label][c]:>14.3g}" for c in columns))
     print(f"{len(ensembles) - len(solved)} of {len(ensembles)} molecules not solved by both are left out")
-    target = HERE / "results" / args.name
-    text = {"machine": machine(), "arguments": {**vars(args), "reference": Path(args.reference).name}, "rows": rows}
+    target = results(args) / args.name
+    text = {
+        "machine": machine(),
+        "weights": weights.about,
+        "arguments": {**vars(args), "reference": Path(args.reference).name},
+        "rows": rows,
+    }
     target.with_suffix(".json").write_text(json.dumps(text, indent=1) + "\n")
     ranked = sorted(solved, key=lambda k: -scored["ours"][k].amr_r)[:8]
     names: dict[str, list] = {}

@@ -1,15 +1,16 @@
 """How good are generated fields? Diffusion against every baseline, on laws that are known.
 
-    pyg-diffusion train configs/fields_5x5.yaml -o runs/fields_5x5
-    python benchmarks/fields.py --run 5x5:diffusion=runs/fields_5x5 [--cases 5x5 ...] [--store store/fields]
+    python benchmarks/fields.py [--cases 5x5 ...] [--train configs/fields_5x5.yaml | --weights FOLDER] [--quick]
+    python benchmarks/fields.py --run 5x5:diffusion=runs/fields_5x5 [--store store/fields]
     python benchmarks/fields.py --cases 5x5 --run 5x5:diffusion=runs/fields_5x5 --run 5x5:ancestral=runs/fields_5x5@ancestral
 
-The first case is the table that an earlier system left unfinished: 5x5 grid, 3-vectors, 100 samples. Each method makes
-several blocks of samples, each as large as the reference; every figure is the mean over blocks, ± their standard deviation.
-"held out" are fresh samples of the law: the sampling floor, and what the columns without a best value should agree with.
-"mean field" repeats the training mean and "copies" returns training samples: generators that make nothing, to see what a
-metric rewards. `train mse` is the error to the nearest training sample: far below the held-out row it says copied.
-Prints a table per case, writes results/fields.json and .png.
+With neither weights nor a run, each case trains its own recipe for five minutes first. The first case is the table that an
+earlier system left unfinished: 5x5 grid, 3-vectors, 100 samples. Each method makes several blocks of samples, each as large
+as the reference; every figure is the mean over blocks, ± their standard deviation. "held out" are fresh samples of the law:
+the sampling floor, and what the columns without a best value should agree with. "mean field" repeats the training mean and
+"copies" returns training samples: generators that make nothing, to see what a metric rewards. `train mse` is the error to
+the nearest training sample: far below the held-out row it says copied. Prints a table per case, writes results/fields.json
+and .png.
 """
 
 import argparse
@@ -28,6 +29,7 @@ import numpy as np
 import torch
 from machine import machine
 from torch import Tensor
+from trained import CONFIGS, QUICK, add_weights, results, weights_of
 
 from pyg_diffusion import FieldGenerator
 from pyg_diffusion.data import laplacian_operator
@@ -36,8 +38,8 @@ from pyg_diffusion.metrics.field_measures import compare_fields
 from pyg_diffusion.metrics.fields import BASELINES, nearest_mse, power_spectrum
 from pyg_diffusion.sample import SAMPLERS, parse_sampler
 from pyg_diffusion.spectral import ExactOperator
+from pyg_diffusion.weights_io import load_pretrained
 
-HERE = Path(__file__).parent
 ERRORS = ("spectrum", "covariance", "sliced_wasserstein", "marginal_wasserstein", "mmd", "smoothness_wasserstein")
 FIGURES = ("mean_mse", "nearest_mse", "train_mse", "smoothness")
 FLOOR = "held out"
@@ -57,6 +59,11 @@ class Case:
     kinds: str = "cycle"
     parameters: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def facts(self) -> dict[str, Any]:
+        """As a card has them."""
+        return {"law": self.law, "shape": list(self.shape), "kinds": self.kinds, "parameters": self.parameters}
+
     def draw(self, store: Path, split: str, count: int) -> GridFields:
         return GridFields(store, self.law, self.shape, count, split=split, kinds=self.kinds, **self.parameters)
 
@@ -70,15 +77,52 @@ CASES = {
 }
 
 
+RECIPES = {
+    "old": "fields_5x5.yaml",
+    "5x5": "fields_5x5.yaml",
+    "gaussian": "fields_gaussian.yaml",
+    "32x32": "fields_32x32.yaml",
+    "16x16x16": "fields_16x16x16.yaml",
+}
+SMALL = ("train.max_minutes=5",)
+
+
+def misfit(facts: dict[str, Any], case: Case) -> dict[str, Any]:
+    """What weights were trained on, where the case has something else."""
+    return {name: facts.get(name) for name, value in case.facts.items() if facts.get(name) != value}
+
+
+def trained_runs(args: argparse.Namespace, runs: dict[str, dict[str, str]]) -> dict[str, Any]:
+    """Give a row of diffusion to cases: to those that the weights fit, or with no weights at all to each that of its recipe.
+
+    Returns:
+        What a result says of the weights, by case.
+    """
+    if args.weights or args.train:
+        found = weights_of(args)
+        assert found.path is not None
+        data = load_pretrained(found.path)[1].data
+        weights = {name: found for name in args.cases if not misfit(data, CASES[name])}
+        if not weights:
+            raise SystemExit(f"these weights were trained on {data['law']} of shape {data['shape']}, which no case has")
+    elif args.run:
+        return {}
+    else:
+        few = (*QUICK, "data.num_samples=200", "data.val_samples=20")
+        weights = {name: weights_of(args, CONFIGS / RECIPES[name], SMALL, few) for name in args.cases}
+    for name, found in weights.items():
+        runs[name]["diffusion"] = str(found.path)
+    return {name: found.about for name, found in weights.items()}
+
+
 def diffusion(source: str, case: Case) -> FieldGenerator:
     """Of a trained run, FOLDER[@SAMPLER[@GRID]], which must be of the case's law and of enough of it."""
     run_dir, sampler, grid = [*source.split("@"), "", ""][:3]
     chosen = parse_sampler(sampler) if sampler else None
     generator = FieldGenerator.from_pretrained(run_dir, sampler=chosen, grid=grid or None)
     facts = generator.card.data
-    wanted = {"law": case.law, "shape": list(case.shape), "kinds": case.kinds, "parameters": case.parameters}
-    wrong = {name: facts.get(name) for name, value in wanted.items() if facts.get(name) != value}
-    if wrong:
+    if wrong := misfit(facts, case):
+        wanted = case.facts
         raise SystemExit(f"{run_dir}: trained on {wrong}, but the case has { ({k: wanted[k] for k in wrong}) }")
     if facts["num_samples"] < 10 * case.samples:
         raise SystemExit(f"{run_dir}: trained on {facts['num_samples']} fields; the case needs {10 * case.samples} or more")
@@ -180,13 +224,16 @@ def plot(record: dict, path: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
+    parser.add_argument("--cases", nargs="+", choices=CASES, help="all, if none is named")
+    add_weights(parser)
     parser.add_argument("--run", action="append", default=[], metavar="CASE:NAME=FOLDER[@SAMPLER[@GRID]]", help="a row")
     parser.add_argument("--store", type=Path, default=Path("store/fields"), help="where the fields are kept")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--blocks", type=int, help="instead of the cases' own number")
-    parser.add_argument("--out", type=Path, default=HERE / "results" / "fields.json")
+    parser.add_argument("--out", type=Path, help="results/fields.json if not given")
     args = parser.parse_args()
+    args.cases = args.cases or (["5x5"] if args.quick else list(CASES))
+    args.out = args.out or results(args) / "fields.json"
     torch.set_num_threads(args.threads)
     runs: dict[str, dict[str, str]] = {name: {} for name in args.cases}
     for text in args.run:
@@ -203,11 +250,15 @@ def main() -> None:
                 f"{', '.join(SAMPLERS)}; got {text!r}"
             )
         runs[case][name] = source
+    weights = trained_runs(args, runs)
     before = json.loads(args.out.read_text())["cases"] if args.out.is_file() else {}  # cases that are not run now stay
     record: dict[str, Any] = {"machine": machine(), "earlier system (mean MSE, smoothness)": EARLIER, "cases": before}
     for name in args.cases:
         case = replace(CASES[name], blocks=args.blocks or CASES[name].blocks)
+        if args.quick:
+            case = replace(case, samples=20, train=200, blocks=1)
         record["cases"][name] = run_case(case, args.store, runs[name])
+        record["cases"][name] |= {"weights": weights[name]} if name in weights else {}
         show(name, record["cases"][name])
         if not runs[name]:
             print(f"no diffusion row: train on this law and pass --run {name}:diffusion=FOLDER")

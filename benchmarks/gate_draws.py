@@ -1,6 +1,7 @@
 """How many draws does the gate turn away, of which molecules, and what does it cost?
 
-    python benchmarks/gate_draws.py FILE.smi|FILE.sdf.gz ... [--molecules 200] [-n 3] [--weights FILE]
+    python benchmarks/gate_draws.py FILE.smi|FILE.sdf.gz ... [--molecules 200] [-n 3]
+        [--weights FILE | --train RECIPE] [--quick]
 
 For each file, molecules drawn by the seed: the share of first draws of right stereo, and sound too; the kinds of fault of
 the others; molecules without any conformer, and conformers missing, after all attempts; and the same without the gate's
@@ -20,6 +21,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 from machine import machine
+from trained import add_weights, results, weights_of
 
 from pyg_diffusion import ConformerGenerator
 from pyg_diffusion.chem import Soundness, molecule_from_mol, read_records
@@ -53,19 +55,19 @@ def measure(molecules: list[Molecule], n: int, weights: str | None, seed: int) -
         for words, value in zip(result.faults, result.confidence, strict=True):
             (turned_away if words else passed).append(float(value))
     start = time.perf_counter()
-    results = ConformerGenerator.from_pretrained(weights, device="cpu").sample(molecules, n, seed)
+    made = ConformerGenerator.from_pretrained(weights, device="cpu").sample(molecules, n, seed)
     spent = time.perf_counter() - start
-    asked = sum(r.asked for r in results)
+    asked = sum(r.asked for r in made)
     return {
         "molecules": len(molecules),
         "conformers": asked,
-        "stereo right at once": sum(r.right_at_once for r in results) / asked,
-        "right and sound at once": sum(r.sound_at_once for r in results) / asked,
+        "stereo right at once": sum(r.right_at_once for r in made) / asked,
+        "right and sound at once": sum(r.sound_at_once for r in made) / asked,
         "kinds of fault at once": {kind: number / asked for kind, number in kinds.most_common()},
-        "unsound draws made anew, per conformer": sum(r.redrawn for r in results) / asked,
-        "conformers missing": 1 - sum(len(r.positions) for r in results) / asked,
-        "molecules refused": sum(not len(r.positions) for r in results) / len(molecules),
-        "refused": {m.name: f"{m.smiles}: {r.problem}" for m, r in zip(molecules, results, strict=True) if r.problem},
+        "unsound draws made anew, per conformer": sum(r.redrawn for r in made) / asked,
+        "conformers missing": 1 - sum(len(r.positions) for r in made) / asked,
+        "molecules refused": sum(not len(r.positions) for r in made) / len(molecules),
+        "refused": {m.name: f"{m.smiles}: {r.problem}" for m, r in zip(molecules, made, strict=True) if r.problem},
         "gate, ms per conformer": 1000 * seconds / max(1, looked_at),
         "sampling, ms per conformer": 1000 * spent / asked,
         "confidence of sound, of unsound": [float(np.mean(c)) if c else None for c in (passed, turned_away)],
@@ -77,19 +79,20 @@ def main() -> None:
     parser.add_argument("files", nargs="*", default=[str(HERE.parent / "datasets" / "zinc_100.smi")])
     parser.add_argument("--molecules", type=int, default=200)
     parser.add_argument("-n", type=int, default=3, help="conformers of each")
-    parser.add_argument("--weights", default=None)
+    add_weights(parser)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--name", default="gate_draws", help="of the files under benchmarks/results")
     args = parser.parse_args()
-    rows = {}
+    weights, rows = weights_of(args), {}
+    count = min(args.molecules, 4) if args.quick else args.molecules
     for path in args.files:
         name = Path(path).name.split(".")[0]
-        rows[name] = measure(drawn_by_seed(path, args.molecules, args.seed), args.n, args.weights, args.seed)
+        rows[name] = measure(drawn_by_seed(path, count, args.seed), args.n, weights.path, args.seed)
         print(name)
         for key, value in rows[name].items():
             print(f"    {key:40} {value:.4g}" if isinstance(value, float) else f"    {key:40} {value}")
-    target = HERE / "results" / args.name
-    text = {"machine": machine(), "arguments": {**vars(args), "files": list(rows)}, "rows": rows}
+    target = results(args) / args.name
+    text = {"machine": machine(), "weights": weights.about, "arguments": {**vars(args), "files": list(rows)}, "rows": rows}
     target.with_suffix(".json").write_text(json.dumps(text, indent=1, ensure_ascii=False) + "\n")
     figure, axis = plt.subplots(figsize=(7, 3.2), layout="constrained")
     shown = ("stereo right at once", "right and sound at once", "conformers missing", "molecules refused")

@@ -1,7 +1,8 @@
 """Do conformers follow a radius of gyration that is asked of them? Classifier-free guidance on a real property.
 
-    pyg-diffusion train configs/conditioned.yaml -o runs/conditioned
-    python benchmarks/guidance.py runs/conditioned datasets/qm9_ensembles_20.sdf.gz
+    python benchmarks/guidance.py [datasets/qm9_ensembles_20.sdf.gz] [--weights FILE | --train configs/conditioned.yaml]
+
+No such weights are shipped: without any given, a model is trained for ten minutes on the bundled molecules first.
 
 The molecules' reference conformers (GFN2-xTB, not in the training data) have radii of gyration R of their own, by which
 the conformers of one molecule differ. Asked for each R, the model generates `--each` conformers at every guidance weight w:
@@ -22,12 +23,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from machine import machine
+from trained import CONFIGS, DATASETS, add_weights, results, weights_of
 
 from pyg_diffusion import ConformerGenerator
 from pyg_diffusion.chem import molecule_from_mol, read_sdf
 from pyg_diffusion.data import Molecule
 
-HERE = Path(__file__).parent
+SMALL = ("data.store=store/qm9_3000.h5", "train.max_minutes=10")  # of configs/conditioned.yaml, on bundled molecules
 WEIGHTS = (0.0, 1.0, 2.0, 4.0)
 
 
@@ -121,15 +123,24 @@ def plot(rows: list[dict], path: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("weights", help="weights or run folder of a model conditioned on radius_of_gyration")
-    parser.add_argument("references", help="SDF with several conformers per molecule")
+    parser.add_argument(
+        "references",
+        nargs="?",
+        default=str(DATASETS / "qm9_ensembles_20.sdf.gz"),
+        help="SDF with several conformers per molecule",
+    )
+    add_weights(parser)
     parser.add_argument("--each", type=int, default=4, help="conformers per asked value")
     parser.add_argument("--limit", type=int, default=100, help="molecules at most")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=HERE / "results" / "guidance.json")
+    parser.add_argument("--out", type=Path, help="results/guidance.json if not given")
     args = parser.parse_args()
-    generator = ConformerGenerator.from_pretrained(args.weights)
-    data = references(args.references, args.limit)
+    weights = weights_of(args, CONFIGS / "conditioned.yaml", SMALL)
+    generator = ConformerGenerator.from_pretrained(weights.path, unsound="keep" if args.quick else "refuse")
+    if "radius_of_gyration" not in generator.card.model.get("conditions", []):
+        parser.error("these weights are not conditioned on radius_of_gyration; --train configs/conditioned.yaml makes some")
+    args.out = args.out or results(args) / "guidance.json"
+    data = references(args.references, 2 if args.quick else args.limit)
     inside = [item.radii for item in data]
     outside = [np.array([0.95 * radii.min(), 1.05 * radii.max()]) for radii in inside]
     rows = []
@@ -167,11 +178,16 @@ def main() -> None:
         cells = [f"{r[k][0]:.3f} ± {r[k][1]:.3f}" for k in ("mean_error", "slope", "correlation")]
         cost = f"{r['bonds']:>7.4f} Å {100 * r['missing']:>6.1f} % {r['evaluations per conformer']:>11.1f}"
         print(f"{r['asked']:>11} {r['guidance']:>4g} {cells[0]:>20} {cells[1]:>14} {cells[2]:>14} {cost}")
-    args.out.parent.mkdir(exist_ok=True)
     plot(rows, args.out.with_suffix(".png"))
     for r in rows:
         r.pop("points", None)
-    record = {"machine": machine(), "training": generator.card.training, "molecules": len(data), "rows": rows}
+    record = {
+        "machine": machine(),
+        "weights": weights.about,
+        "training": generator.card.training,
+        "molecules": len(data),
+        "rows": rows,
+    }
     record["training"] = {k: v for k, v in record["training"].items() if k in ("stores", "steps", "minutes", "conformers")}
     args.out.write_text(json.dumps(record, indent=2) + "\n")
 

@@ -1,8 +1,8 @@
 """Do fields follow an amplitude that is asked of them? Classifier-free guidance on a field's own scale.
 
-    pyg-diffusion train configs/fields_conditioned.yaml -o runs/fields_conditioned
-    python benchmarks/guidance_fields.py runs/fields_conditioned
+    python benchmarks/guidance_fields.py [--weights FOLDER | --train RECIPE] [--quick]
 
+Without weights a model is trained by configs/fields_conditioned.yaml first, five minutes on one core.
 The law is a Gaussian random field of amplitude a, drawn anew for every training field. For each asked a and weight w the
 model makes `--each` fields; `rms` is the root of their mean square, which for the law is a on average. `error`: the mean
 over asked values of |rms - a|. `spread`: standard deviation of single fields' rms over that of the law's fields of the same
@@ -20,12 +20,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from machine import machine
+from trained import CONFIGS, QUICK, add_weights, results, weights_of
 
 from pyg_diffusion import FieldGenerator
 from pyg_diffusion.datasets import GridFields
 from pyg_diffusion.sample import Ancestral
 
-HERE = Path(__file__).parent
 ASKED = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0, 2.5)
 WEIGHTS = (0.0, 1.0, 1.5, 2.0)
 
@@ -38,12 +38,19 @@ def scales(x: torch.Tensor) -> np.ndarray:
 def main() -> None:
     """Sample, measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path)
+    add_weights(parser)
     parser.add_argument("--each", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("-o", "--output", type=Path, default=HERE / "results" / "guidance_fields.json")
+    parser.add_argument("-o", "--output", type=Path, help="results/guidance_fields.json if not given")
     args = parser.parse_args()
-    generator = FieldGenerator.from_pretrained(args.run, sampler=Ancestral())
+    weights = weights_of(
+        args, CONFIGS / "fields_conditioned.yaml", quick=(*QUICK, "data.num_samples=200", "data.val_samples=20")
+    )
+    args.output, args.each = args.output or results(args) / "guidance_fields.json", 4 if args.quick else args.each
+    steps = {"steps": 5} if args.quick else {}
+    generator = FieldGenerator.from_pretrained(weights.path, sampler=Ancestral(), **steps)
+    if "amplitude" not in generator.card.model.get("conditions", []):
+        parser.error("these weights are not conditioned on amplitude; --train configs/fields_conditioned.yaml makes some")
     data = generator.card.data
     rest = {k: v for k, v in data["parameters"].items() if k != "amplitude"}
     with tempfile.TemporaryDirectory() as root:
@@ -79,7 +86,14 @@ def main() -> None:
             f"{w:4.1f} {row['error']:7.3f} {row['slope']:7.3f} {row['spread']:7.2f} {generator.evaluations:>11}         "
             + " ".join(f"{v:6.3f}" for v in rms)
         )
-    result = {"machine": machine(), "asked": ASKED, "each": args.each, "law": data, "weights": rows}
+    result = {
+        "machine": machine(),
+        "trained": weights.about,
+        "asked": ASKED,
+        "each": args.each,
+        "law": data,
+        "weights": rows,
+    }
     args.output.write_text(json.dumps(result, indent=1) + "\n")
     figure, axis = plt.subplots(figsize=(5, 4), layout="constrained")
     axis.plot([0, 2.6], [0, 2.6], color="black", lw=1)

@@ -1,12 +1,14 @@
 """The second stage alone: how good are hydrogens, given the heavy atoms of a reference?
 
-    python benchmarks/hydrogens.py WEIGHTS [REFERENCE.sdf.gz ...] [--level NAME] [--molecules 400] [--seed 0]
+    python benchmarks/hydrogens.py [REFERENCE.sdf.gz ...] [--weights FILE | --train RECIPE] [--quick] [--level NAME]
+        [--molecules 400] [--seed 0]
 
-WEIGHTS of two stages, or a run of the second alone. One draw for each conformer, against its own hydrogens: error of X-H
-lengths and of the angles H-X-heavy, root mean square deviation over all atoms (nothing is superposed; equivalent hydrogens
-in their best order), right stereo, and the share of the reference's hydrogen bonds that are there (H to N or O within 2.5 Å,
-4 or more bonds away). What has several places, such as the hydrogen of a free OH, is drawn, so the deviation cannot be 0.
-Beside it RDKit's `AddHs(addCoords=True)`. Prints the table, writes benchmarks/results/hydrogens.json.
+Weights of two stages, or a run of the second alone, which is trained for ten minutes on bundled molecules if none is given.
+One draw for each conformer, against its own hydrogens: error of X-H lengths and of the angles H-X-heavy, root mean square
+deviation over all atoms (nothing is superposed; equivalent hydrogens in their best order), right stereo, and the share of
+the reference's hydrogen bonds that are there (H to N or O within 2.5 Å, 4 or more bonds away). What has several places,
+such as the hydrogen of a free OH, is drawn, so the deviation cannot be 0. Beside it RDKit's `AddHs(addCoords=True)`. Prints
+the table, writes benchmarks/results/hydrogens.json.
 """
 
 import argparse
@@ -20,6 +22,7 @@ import numpy as np
 import torch
 from machine import machine
 from rdkit import Chem
+from trained import CONFIGS, add_weights, results, weights_of
 
 from pyg_diffusion.chem import check_stereo, molecule_from_mol, read_sdf, stereo_of
 from pyg_diffusion.chem.skeleton import second_of, standing_in
@@ -30,6 +33,12 @@ from pyg_diffusion.weights_io import load_pretrained
 
 HERE = Path(__file__).parent
 BATCH = 100
+SMALL = (  # of configs/hydrogens_cpu.yaml, on bundled molecules
+    "data.store=store/qm9_3000.h5",
+    "data.repeat=[]",
+    'model.levels=["B3LYP/6-31G(2df,p)"]',
+    "train.max_minutes=10",
+)
 BONDED = 2.5  # Å
 
 
@@ -107,23 +116,26 @@ def _angles(x: np.ndarray, ends: np.ndarray, centre: int, other: int) -> np.ndar
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("weights")
+    add_weights(parser)
     parser.add_argument("references", nargs="*", default=[str(HERE.parent / "datasets" / "qm9_ensembles_20.sdf.gz")])
     parser.add_argument("--level", default=None)
     parser.add_argument("--molecules", type=int, default=400)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     torch.set_num_threads(1)
-    denoiser, _ = load_pretrained(args.weights)
+    weights = weights_of(args, CONFIGS / "hydrogens_cpu.yaml", SMALL)
+    assert weights.path is not None
+    denoiser, _ = load_pretrained(weights.path)
     net = denoiser.net if isinstance(denoiser.net, HydrogenNet) else denoiser.second
     if not isinstance(net, HydrogenNet):
-        parser.error(f"{args.weights}: weights of one stage, which draws all atoms")
+        parser.error(f"{weights.path}: weights of one stage, which draws all atoms")
     level = args.level or next(iter(net.levels), "")
     methods = {f"ours, {level}": ours(net, level, args.seed), "RDKit AddHs": rdkit}
-    text: dict = {"machine": machine(), "weights": Path(args.weights).name, "seed": args.seed, "references": {}}
+    count = min(args.molecules, 20) if args.quick else args.molecules
+    text: dict = {"machine": machine(), "weights": weights.about, "seed": args.seed, "references": {}}
     for reference in args.references:
         mols = [r.mol for r in read_sdf(reference) if r.mol is not None]
-        chosen = np.random.default_rng(args.seed).permutation(len(mols))[: args.molecules]
+        chosen = np.random.default_rng(args.seed).permutation(len(mols))[:count]
         mols = [mols[k] for k in sorted(chosen.tolist())]
         print(f"{Path(reference).name}, {len(mols)} conformers")
         rows = text["references"][Path(reference).name] = {}
@@ -144,7 +156,7 @@ def main() -> None:
                 "ms per conformer": 1e3 * seconds / len(mols),
             }
             print(f"  {name}: " + ", ".join(f"{k} {v:.3f}" for k, v in rows[name].items() if v is not None), flush=True)
-    target = HERE / "results" / "hydrogens.json"
+    target = results(args) / "hydrogens.json"
     target.write_text(json.dumps(text, indent=1, ensure_ascii=False) + "\n")
     print(target)
 

@@ -1,6 +1,6 @@
 """Matrix inversion by descending learned energy landscapes, and whether mined negatives help.
 
-    python benchmarks/matrix_inversion.py --runs runs/inversion --data runs/inversion
+    python benchmarks/matrix_inversion.py --runs runs/inversion --data runs/inversion [--train configs/q005.yaml] [--quick]
 
 A = 2 X Xᵀ + c I, X ~ U(-1, 1)^{n×n}; MSE per entry of A⁻¹ on fixed stored test sets of 500 matrices, c = 0.5 (same) and
 0.1 (harder). Everything is trained at c = 0.5 alone, on new matrices at every step. Rows: what needs no network (fitted
@@ -26,6 +26,7 @@ from machine import machine
 from matrix_inversion_tables import plot, show, show_mining
 from scipy.stats import ttest_1samp
 from torch import Tensor
+from trained import add_weights, results, weights_of
 
 from pyg_diffusion.datasets.matrix_inverse import MatrixInverse, inverse_pairs
 from pyg_diffusion.denoise import Denoiser
@@ -37,8 +38,8 @@ from pyg_diffusion.nn.matrix_net import MatrixMLP, MatrixNet
 from pyg_diffusion.sample.landscape import LandscapeDescent
 from pyg_diffusion.sde import GeometricTime, LinearSDE
 from pyg_diffusion.spectral import GridOperator, PowerSpectrum
+from pyg_diffusion.weights_io import load_pretrained
 
-HERE = Path(__file__).parent
 C_SAME, C_HARDER = 0.5, 0.1
 PUBLISHED = {  # Du, Mao and Tenenbaum 2024, their test matrices
     "feed-forward, published": (0.0112, 0.2150),
@@ -275,11 +276,11 @@ def ablation(args: argparse.Namespace, tests: Tests) -> list[dict]:
             row["ms_per_step"] = float(np.mean([r["ms_per_step"] for _, r in done]))
             row["mining"] = {k: float(np.mean([r["mining"][k] for _, r in done])) for k in done[0][1]["mining"]}
             for landscapes in (10, 20, 40):
-                results = [scores(denoiser, tests, landscapes, 1) for denoiser, _ in done]
-                row[f"landscapes_{landscapes}"] = {k: [r[k] for r in results] for k in tests}
-            results = [scores(denoiser, tests) for denoiser, _ in done]
+                scored = [scores(denoiser, tests, landscapes, 1) for denoiser, _ in done]
+                row[f"landscapes_{landscapes}"] = {k: [r[k] for r in scored] for k in tests}
+            scored = [scores(denoiser, tests) for denoiser, _ in done]
             for key in tests:
-                row[key] = [r[key] for r in results]
+                row[key] = [r[key] for r in scored]
                 logs = np.log(row[key])
                 base.setdefault(key, logs)
                 change = logs - base[key]
@@ -299,8 +300,8 @@ def by_steps(denoisers: list[Denoiser], tests: Tests) -> list[dict]:
     """How many landscapes and steps the descent needs: medians over seeds."""
     steps = []
     for landscapes, each in ((10, 1), (20, 1), (40, 1), (10, 4), (10, 10), (10, 40)):
-        results = [scores(denoiser, tests, landscapes, each) for denoiser in denoisers]
-        medians = {k: float(np.median([r[k] for r in results])) for k in results[0]}
+        scored = [scores(denoiser, tests, landscapes, each) for denoiser in denoisers]
+        medians = {k: float(np.median([r[k] for r in scored])) for k in scored[0]}
         steps.append({"landscapes": landscapes, "steps": each, **medians})
         cells = f"{medians['same']:.1e} {medians['harder']:.1e}, {medians['same_ms_per_matrix']:.2f} ms a matrix"
         print(f"{landscapes:>3} landscapes x {each:>2} steps: {cells}")
@@ -322,6 +323,7 @@ def by_size(args: argparse.Namespace, full: Denoiser) -> list[dict]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    add_weights(parser)
     parser.add_argument("--runs", type=Path, default=Path("runs/inversion"), help="where trained networks are kept")
     parser.add_argument("--data", type=Path, default=Path("runs/inversion"), help="where the test sets are stored")
     parser.add_argument("--steps", type=int, default=6000)
@@ -329,25 +331,33 @@ def main() -> None:
     parser.add_argument("--mlp-steps", type=int, default=600, help="of the MLP, which stays at the mean inverse")
     parser.add_argument("--size-steps", type=int, default=750, help="of the networks trained at n = 10 and 40")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--out", type=Path, default=HERE / "results" / "matrix_inversion.json")
+    parser.add_argument("--out", type=Path, help="results/matrix_inversion.json if not given")
     args = parser.parse_args()
+    args.out = args.out or results(args) / "matrix_inversion.json"
+    if args.quick:
+        args.steps, args.ablation_steps, args.mlp_steps, args.size_steps, args.seeds = 20, 6, 6, 6, 2
     tests = stored(args.data, 20)
+    if args.quick:
+        tests = {name: (a[:20], inverse[:20]) for name, (a, inverse) in tests.items()}
     rows: dict[str, tuple] = {**functions_of_a(tests, 20), **PUBLISHED}
     ours = [train(Run(seed=seed, steps=args.steps), args.runs) for seed in range(args.seeds)]
     hybrid = [train(Run("hybrid", steps=args.steps // 2), args.runs)]
     seeds = {}
     for name, runs in (("ours: energy, 10 x 4 steps", ours), ("ours, hybrid with A Y - I, 10 x 4 steps", hybrid)):
-        results = [scores(denoiser, tests) for denoiser, _ in runs]
-        seeds[name] = {"results": results, "training": [r for _, r in runs]}
-        rows[name] = tuple(float(np.median([r[k] for r in results])) for k in tests)
+        scored = [scores(denoiser, tests) for denoiser, _ in runs]
+        seeds[name] = {"results": scored, "training": [r for _, r in runs]}
+        rows[name] = tuple(float(np.median([r[k] for r in scored])) for k in tests)
+    record: dict = {"machine": machine(), "rows": rows, "seeds": seeds}
+    if args.weights or args.train:
+        weights = weights_of(args)
+        record["weights"], result = weights.about, scores(load_pretrained(weights.path)[0], tests)
+        rows[f"weights of {Path(args.weights or args.train).stem}"] = tuple(result[k] for k in tests)
     show(rows, seeds, tests)
-    record = {"machine": machine(), "rows": rows, "seeds": seeds}
     record["steps"] = by_steps([denoiser for denoiser, _ in ours], tests)
     record["sizes"] = by_size(args, ours[0][0])
     record["mining"] = ablation(args, tests)
     record["false_negatives_on_exact_energy"] = on_exact_energy(20)
     show_mining(record["mining"], record["false_negatives_on_exact_energy"], tests)
-    args.out.parent.mkdir(exist_ok=True)
     plot(record, args.out.with_suffix(".png"))
     args.out.write_text(json.dumps(record, indent=2) + "\n")
 

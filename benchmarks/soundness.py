@@ -1,7 +1,8 @@
 """Does a program write conformers that cannot be, and does it say so? Judged by others than the program's own gate.
 
     python benchmarks/soundness_sets.py FULL SETS
-    python benchmarks/soundness.py SETS --label after [--program "pyg-diffusion"] [--sets zinc platinum salts odd] [-n 300]
+    python benchmarks/soundness.py [SETS] [--train RECIPE | --weights FILE] [--quick] [--label after]
+        [--program "pyg-diffusion"] [--sets zinc platinum salts odd] [-n 300]
 
 Every molecule of a set is given to `PROGRAM sample SET.smi -n 1`, and its conformer is judged by
 
@@ -38,6 +39,7 @@ from scipy.optimize import minimize
 from tblite.exceptions import TBLiteRuntimeError, TBLiteValueError
 from tblite.interface import Calculator
 from tqdm import tqdm
+from trained import DATASETS, add_weights, results, weights_of
 
 from pyg_diffusion.chem.relax import BOHR, XTB_ACCURACY
 from pyg_diffusion.metrics.validity import StereoCheck, atom_map, posebusters_failures
@@ -197,8 +199,8 @@ def run_set(name: str, source: Path, work: Path, args: argparse.Namespace) -> di
     }
 
 
-def draw(results: dict, path: Path) -> None:
-    rows = [(f"{name}, {label}", row) for label, run in results.items() for name, row in run["sets"].items()]
+def draw(labels: dict, path: Path) -> None:
+    rows = [(f"{name}, {label}", row) for label, run in labels.items() for name, row in run["sets"].items()]
     figure, axis = plt.subplots(figsize=(8, 0.4 * len(rows) + 1.2))
     left = np.zeros(len(rows))
     for kind, colour in zip(OUTCOMES, COLOURS, strict=True):
@@ -213,28 +215,35 @@ def draw(results: dict, path: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("lists", type=Path, help="folder of zinc.smi, platinum.smi and salts.smi")
-    parser.add_argument("--label", required=True, help="name of this program in the table")
+    parser.add_argument("lists", type=Path, nargs="?", help="folder of zinc.smi, platinum.smi and salts.smi")
+    add_weights(parser)
+    parser.add_argument("--label", default="this", help="name of this program in the table")
     parser.add_argument("--program", default="pyg-diffusion", help="the command that samples")
     parser.add_argument("--options", default="", help="further options of `sample`")
-    parser.add_argument("--sets", nargs="+", default=["zinc", "platinum", "salts", "odd"])
+    parser.add_argument("--sets", nargs="+", help="zinc platinum salts odd; without a folder the bundled ones, zinc odd")
     parser.add_argument("-n", type=int, default=300, help="molecules of each set")
     parser.add_argument("--xtb-steps", type=int, default=30)
     parser.add_argument("--work", type=Path, default=Path("runs/soundness"))
     args = parser.parse_args()
+    weights = weights_of(args)
+    if weights.path:
+        args.options += f" --weights {shlex.quote(weights.path)}"
+    args.sets = args.sets or (["zinc", "platinum", "salts", "odd"] if args.lists else ["zinc", "odd"])
+    args.n, args.work = min(args.n, 2) if args.quick else args.n, args.work / "quick" if args.quick else args.work
     work = args.work / args.label
     work.mkdir(parents=True, exist_ok=True)
-    result = HERE / "results/soundness.json"
-    results = json.loads(result.read_text()) if result.exists() else {}
-    run = results.setdefault(args.label, {"sets": {}})
-    run |= {"machine": machine(), "date": time.strftime("%Y-%m-%d"), "xtb_steps": args.xtb_steps}
+    result = results(args) / "soundness.json"
+    labels = json.loads(result.read_text()) if result.exists() else {}
+    run = labels.setdefault(args.label, {"sets": {}})
+    run |= {"machine": machine(), "date": time.strftime("%Y-%m-%d"), "weights": weights.about, "xtb_steps": args.xtb_steps}
     for name in args.sets:
-        source = HERE / "odd_100.smi" if name == "odd" else args.lists / f"{name}.smi"
+        source = args.lists / f"{name}.smi" if args.lists else DATASETS / f"{name}_100.smi"
+        source = HERE / "odd_100.smi" if name == "odd" else source
         run["sets"][name] = run_set(name, source, work, args)
-        result.write_text(json.dumps(results, indent=1) + "\n")
-    draw(results, result.with_suffix(".png"))
+        result.write_text(json.dumps(labels, indent=1) + "\n")
+    draw(labels, result.with_suffix(".png"))
     print(f"{'set':10} {'program':10} {'molecules':>9} " + " ".join(f"{kind:>13}" for kind in OUTCOMES))
-    for label, one in results.items():
+    for label, one in labels.items():
         for name, row in one["sets"].items():
             print(f"{name:10} {label:10} {row['molecules']:9} " + " ".join(f"{row[kind]:13}" for kind in OUTCOMES))
 

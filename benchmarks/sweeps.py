@@ -23,6 +23,7 @@ import torch
 from machine import machine
 from matplotlib.axes import Axes
 from torch import Tensor
+from trained import add_weights, results, weights_of
 
 from pyg_diffusion.denoise import Denoiser
 from pyg_diffusion.sample import (
@@ -259,7 +260,7 @@ def options(description: str, name: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that it runs")
     parser.add_argument("--out", default=str(RESULTS / name), help="path of the results, without ending")
-    parser.add_argument("--weights", default=None)
+    add_weights(parser, quick=False)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     return parser
@@ -269,6 +270,8 @@ class Run:
     """One run of a benchmark: its time, and its record in the end."""
 
     def __init__(self, args: argparse.Namespace):
+        self.weights = weights_of(args)
+        args.weights = self.weights.path
         self.args, self.began, self.machine = args, time.perf_counter(), machine()
         print(f"{self.machine['cpu']}, {self.machine['threads']} thread(s), torch {self.machine['torch']}")
 
@@ -278,10 +281,12 @@ class Run:
     def write(self, **parts: Any) -> Path:
         """Writes OUT.json and says where a plot belongs."""
         target = Path(self.args.out)
+        target = results(self.args) / target.name if target.parent == RESULTS else target
         target.parent.mkdir(parents=True, exist_ok=True)
         weights = self.args.weights and Path(self.args.weights).name
         record = {
             "machine": self.machine,
+            "weights": self.weights.about,
             "arguments": {**vars(self.args), "out": target.name, "weights": weights},
             "seconds": round(time.perf_counter() - self.began, 1),
             **parts,

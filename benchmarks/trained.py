@@ -44,6 +44,13 @@ def add_weights(parser: argparse.ArgumentParser, quick: bool = True) -> None:
         parser.add_argument("--quick", action="store_true", help="tiny sizes and a tiny training, to see that it runs")
 
 
+def results(args: argparse.Namespace) -> Path:
+    """The folder of results; those of `--quick` are no measurement and stay out of the repository's."""
+    folder = Path(args.train_dir) if args.quick else ROOT / "benchmarks" / "results"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
 def weights_of(
     args: argparse.Namespace, recipe: str | Path | None = None, small: Sequence[str] = (), quick: Sequence[str] = QUICK
 ) -> Weights:
@@ -64,7 +71,9 @@ def weights_of(
     chosen = Path(args.train or str(recipe))
     changes = [*(args.set if args.train else small), *(quick if args.quick else ())]
     if not args.train:
-        print(f"no weights are given, and none of this kind are shipped: a small model by {chosen.name}, {' '.join(changes)}")
+        print(
+            f"no weights are given, and none of this kind are shipped: a small model by {chosen.name}, {' '.join(changes)}"
+        )
     return trained(chosen, changes, Path(args.train_dir))
 
 
