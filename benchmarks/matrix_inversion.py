@@ -290,10 +290,11 @@ def ablation(args: argparse.Namespace, tests: Tests) -> list[dict]:
     return rows
 
 
-def stored(root: Path, n: int) -> Tests:
-    """The test sets of n x n matrices."""
-    sets = {k: MatrixInverse(root, n, c, 500, split="test") for k, c in (("same", C_SAME), ("harder", C_HARDER))}
-    return {name: (data.matrices, data.inverses) for name, data in sets.items()}
+def stored(args: argparse.Namespace, n: int) -> Tests:
+    """The test sets of n x n matrices; with `--quick` a few of each."""
+    sets = {k: MatrixInverse(args.data, n, c, 500, split="test") for k, c in (("same", C_SAME), ("harder", C_HARDER))}
+    count = 5 if args.quick else 500
+    return {name: (data.matrices[:count], data.inverses[:count]) for name, data in sets.items()}
 
 
 def by_steps(denoisers: list[Denoiser], tests: Tests) -> list[dict]:
@@ -314,7 +315,7 @@ def by_size(args: argparse.Namespace, full: Denoiser) -> list[dict]:
     for n in (10, 20, 40):
         own = train(Run(n=n, steps=args.size_steps, batch=32 if n <= 20 else 8), args.runs)[0]
         for trained, denoiser, steps in ((n, own, args.size_steps), (20, full, args.steps)):
-            result = scores(denoiser, stored(args.data, n))
+            result = scores(denoiser, stored(args, n))
             sizes.append({"trained_n": trained, "steps": steps, "n": n, **result})
             cells = f"{result['same']:.1e} {result['harder']:.1e}"
             print(f"trained at n = {trained:>2} ({steps} steps), tested at {n:>2}: {cells}")
@@ -336,9 +337,7 @@ def main() -> None:
     args.out = args.out or results(args) / "matrix_inversion.json"
     if args.quick:
         args.steps, args.ablation_steps, args.mlp_steps, args.size_steps, args.seeds = 20, 6, 6, 6, 2
-    tests = stored(args.data, 20)
-    if args.quick:
-        tests = {name: (a[:20], inverse[:20]) for name, (a, inverse) in tests.items()}
+    tests = stored(args, 20)
     rows: dict[str, tuple] = {**functions_of_a(tests, 20), **PUBLISHED}
     ours = [train(Run(seed=seed, steps=args.steps), args.runs) for seed in range(args.seeds)]
     hybrid = [train(Run("hybrid", steps=args.steps // 2), args.runs)]
