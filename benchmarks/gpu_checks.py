@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn.utils import parameters_to_vector
 
-from pyg_diffusion.mining import MINERS
+from pyg_diffusion.mining import miners_of
 from pyg_diffusion.nn import NETWORKS
 from pyg_diffusion.train import DenoiserModule, TrainResult, train
 
@@ -82,7 +82,7 @@ def miners(setting: Setting) -> Iterator[dict[str, Any]]:
     """A short training of every energy with every miner."""
     for task, network in setting.networks():
         energy = NETWORKS[network].energy
-        for miner in [name for name in MINERS if name != "none"] if energy else []:
+        for miner in [name for name in miners_of() if name != "none"] if energy else []:
             recipe = setting.recipe(task, network, miner=miner, log_floor=0.01 if task == "matrices" else 0.0)
             result = train(recipe, setting.folder / f"mined_{task}_{network}_{miner}", progress=False)
             ok = result.steps == 8 and torch.isfinite(torch.tensor(result.val_loss)).item()

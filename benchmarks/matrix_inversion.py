@@ -31,7 +31,7 @@ from trained import add_weights, results, weights_of
 from pyg_diffusion.datasets.matrix_inverse import MatrixInverse, inverse_pairs
 from pyg_diffusion.denoise import Denoiser
 from pyg_diffusion.loss import denoising_loss
-from pyg_diffusion.mining import MINERS
+from pyg_diffusion.mining import MINERS, miners_of
 from pyg_diffusion.nn.base import NetworkBase
 from pyg_diffusion.nn.energy_net import EnergyNet
 from pyg_diffusion.nn.matrix_net import MatrixMLP, MatrixNet
@@ -254,9 +254,9 @@ def on_exact_energy(n: int, copies: int = 256) -> dict[str, dict[str, float]]:
     t, noise = torch.rand(copies, 1, generator=generator), torch.randn(inverse.shape, generator=generator)
     sigma = sde.std(t)(torch.zeros(copies, 1))[:, 0]
     out = {}
-    for name, miner in MINERS.items():
+    for name in miners_of():
         if name != "none":
-            mined = miner()(denoiser, operator, inverse, noise, t, inverse, generator)
+            mined = MINERS[name]()(denoiser, operator, inverse, noise, t, inverse, generator)
             bad = (mined.true_gap <= 0) & mined.kept
             bins = {f"{low:g}-{high:g}": (sigma >= low) & (sigma < high) for low, high in BINS}
             out[name] = {
@@ -269,7 +269,7 @@ def ablation(args: argparse.Namespace, tests: Tests) -> list[dict]:
     rows = []
     for net in ("graph", "mlp"):
         base: dict[str, np.ndarray] = {}
-        for miner in MINERS:
+        for miner in miners_of():
             steps = args.ablation_steps if net == "graph" else args.mlp_steps
             done = [train(Run(net, miner, seed, steps), args.runs) for seed in range(args.seeds)]
             row: dict = {"net": net, "miner": miner, "steps": steps}

@@ -9,7 +9,9 @@ and a negative whose true gap is not positive is a false one: the loss then teac
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Collection
 from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,6 +19,7 @@ from torch.nn.functional import softplus
 
 from .denoise import Denoiser, Parts
 from .network import Context, EnergyNetwork
+from .registry import Registry
 from .spectral import LaplacianOperator
 
 
@@ -64,6 +67,7 @@ class Positive:
         log_tau: `[num_graphs, 1]`.
         context: what the network reads, encoded.
         generator: of the miner's own noise.
+        told: the context before it was encoded.
     """
 
     denoiser: Denoiser
@@ -76,6 +80,7 @@ class Positive:
     log_tau: Tensor
     context: Context
     generator: torch.Generator | None
+    told: Context = None
 
     def draw(self) -> Tensor:
         """White noise."""
@@ -119,18 +124,36 @@ class Positive:
         return self.x_0 + scale * operator.from_work(root)
 
 
+class Negatives(NamedTuple):
+    """What a miner puts beside the positives.
+
+    Attributes:
+        signal: S⁻, `[num_nodes, C]`.
+        kept: which graphs count, `[num_graphs]`.
+        true_gap: where that is not E*(S⁻) - E*(S⁺), `[num_graphs]`.
+        unit: of energy that gaps are told in, `[num_graphs]`; 1 if None.
+    """
+
+    signal: Tensor
+    kept: Tensor
+    true_gap: Tensor | None = None
+    unit: Tensor | None = None
+
+
 class Miner(ABC):
     """Makes negatives and their loss: cross entropy of telling S⁺ from S⁻, log(1 + e^{E⁺ - E⁻}), if not said otherwise.
 
     Attributes:
         calls: evaluations of the energy or its slope per step.
+        needs: attributes of the data that it reads, which not all tasks have (`tasks.Task.has`).
     """
 
     calls: int = 2
+    needs: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
-    def negatives(self, positive: Positive) -> tuple[Tensor, Tensor]:
-        """(S⁻ `[num_nodes, C]`, which graphs to keep `[num_graphs]`)."""
+    def negatives(self, positive: Positive) -> Negatives:
+        """Of a batch."""
 
     def loss(self, gap: Tensor, true_gap: Tensor) -> Tensor:
         """Per graph, from the gaps of the network and of E*."""
@@ -165,13 +188,18 @@ class Miner(ABC):
 
         log_tau = denoiser.sde.schedule.tau(t).expand(operator.num_graphs, 1).log()
         encoded = net.encode(context, operator)
-        positive = Positive(denoiser, net, operator, denoiser.parts(t), x_0, noise, x_0, log_tau, encoded, generator)
+        positive = Positive(
+            denoiser, net, operator, denoiser.parts(t), x_0, noise, x_0, log_tau, encoded, generator, context
+        )
         positive.x_0, positive.noise = positive.project(x_0), positive.project(noise)
         positive.signal = positive.diffuse(positive.x_0, positive.noise)
         with torch.no_grad():
-            negative, kept = self.negatives(positive)
-            true_gap = positive.true_energy(negative) - positive.true_energy(positive.signal)
-        gap = positive.energy(negative) - positive.energy(positive.signal)
+            negative, kept, true_gap, unit = self.negatives(positive)
+            unit = x_0.new_ones(()) if unit is None else unit
+            if true_gap is None:
+                true_gap = positive.true_energy(negative) - positive.true_energy(positive.signal)
+            true_gap = true_gap / unit
+        gap = (positive.energy(negative) - positive.energy(positive.signal)) / unit
         loss = torch.where(kept, self.loss(gap, true_gap), 0.0)
         return Mined(loss, gap.detach(), true_gap, kept, self.calls)
 
@@ -188,8 +216,8 @@ class NoMining(Miner):
         zero = x_0.new_zeros(operator.num_graphs)
         return Mined(zero, zero, zero, zero > 0, 0)
 
-    def negatives(self, positive: Positive) -> tuple[Tensor, Tensor]:
-        return positive.signal, ~self._all(positive)
+    def negatives(self, positive: Positive) -> Negatives:
+        return Negatives(positive.signal, ~self._all(positive))
 
 
 class RandomNegatives(Miner):
@@ -202,8 +230,8 @@ class RandomNegatives(Miner):
     def __init__(self, scale: float = 1.0):
         self.scale = scale
 
-    def negatives(self, positive: Positive) -> tuple[Tensor, Tensor]:
-        return positive.diffuse(positive.corrupted(self.scale), positive.draw()), self._all(positive)
+    def negatives(self, positive: Positive) -> Negatives:
+        return Negatives(positive.diffuse(positive.corrupted(self.scale), positive.draw()), self._all(positive))
 
 
 class AdversarialNegatives(Miner):
@@ -229,8 +257,8 @@ class AdversarialNegatives(Miner):
                 x = operator.apply(phi, positive.project(operator.solve(phi, x).clamp(-self.bound, self.bound)))
         return operator.solve(phi, x)
 
-    def negatives(self, positive: Positive) -> tuple[Tensor, Tensor]:
-        return positive.diffuse(self.estimate(positive), positive.draw()), self._all(positive)
+    def negatives(self, positive: Positive) -> Negatives:
+        return Negatives(positive.diffuse(self.estimate(positive), positive.draw()), self._all(positive))
 
 
 class PublishedNegatives(Miner):
@@ -250,7 +278,7 @@ class PublishedNegatives(Miner):
     def __init__(self, size: float = 0.6):
         self.size = size
 
-    def negatives(self, positive: Positive) -> tuple[Tensor, Tensor]:
+    def negatives(self, positive: Positive) -> Negatives:
         operator, phi, size = positive.operator, positive.parts.phi, self.size
         x = positive.diffuse(positive.x_0, self.corruption * positive.noise)
         # φ is the same in all modes of the processes that this was published for.
@@ -265,7 +293,7 @@ class PublishedNegatives(Miner):
             x = trial.where(operator.on_nodes(positive.energy(trial) <= energy)[:, None], x.detach())
             size = self.clip * self.size
         x_0 = positive.project(operator.solve(phi, x).clamp(-self.clip, self.clip))
-        return positive.diffuse(x_0, positive.noise), self._all(positive)
+        return Negatives(positive.diffuse(x_0, positive.noise), self._all(positive))
 
 
 class CalibratedNegatives(AdversarialNegatives):
@@ -298,7 +326,7 @@ class CalibratedNegatives(AdversarialNegatives):
             raise ValueError(f"the gap needs 0 < low <= high, got {low} and {high}")
         self.low, self.high, self.near = low, high, near
 
-    def negatives(self, positive: Positive) -> tuple[Tensor, Tensor]:
+    def negatives(self, positive: Positive) -> Negatives:
         operator, parts = positive.operator, positive.parts
         d = operator.to_work(self.estimate(positive) - positive.x_0)
         length = operator.square_sum(operator.combine((lambda lam: parts.power(lam).rsqrt(), d)))
@@ -311,16 +339,33 @@ class CalibratedNegatives(AdversarialNegatives):
         r = torch.where(b > 0, 2 * gap / (b + root), (root - b) / (2 * a).clamp_min(torch.finfo(a.dtype).tiny))
         r = torch.where(kept & r.isfinite(), r, 0.0)
         moved = positive.x_0 + operator.on_nodes(r)[:, None] * operator.from_work(d)
-        return positive.diffuse(moved, positive.noise), kept & (r > 0)
+        return Negatives(positive.diffuse(moved, positive.noise), kept & (r > 0))
 
     def loss(self, gap: Tensor, true_gap: Tensor) -> Tensor:
         return ((gap - true_gap) / true_gap.clamp_min(self.low / 2)).square()
 
 
-MINERS: dict[str, type[Miner]] = {
-    "none": NoMining,
-    "random": RandomNegatives,
-    "published": PublishedNegatives,
-    "adversarial": AdversarialNegatives,
-    "calibrated": CalibratedNegatives,
-}
+_MOLECULES = "pyg_diffusion.tasks.molecules.mining"
+MINERS: Registry[type[Miner]] = Registry(
+    "miners",
+    {
+        "none": f"{__name__}:NoMining",
+        "random": f"{__name__}:RandomNegatives",
+        "published": f"{__name__}:PublishedNegatives",
+        "adversarial": f"{__name__}:AdversarialNegatives",
+        "calibrated": f"{__name__}:CalibratedNegatives",
+        "torsions": f"{_MOLECULES}:TorsionNegatives",
+        "minima": f"{_MOLECULES}:MinimumNegatives",
+    },
+)
+
+
+def miners_of(has: Collection[str] = ()) -> list[str]:
+    """Names of the miners that need no more of the data than these attributes.
+
+    Example:
+        >>> from pyg_diffusion.mining import miners_of
+        >>> miners_of()
+        ['none', 'random', 'published', 'adversarial', 'calibrated']
+    """
+    return [name for name in MINERS if set(MINERS[name].needs) <= set(has)]

@@ -80,13 +80,19 @@ def reference_energy(
     m = x.new_ones(x.size(0), 1) if weights is None else weights.to(x)[:, None]
     reference = reference.to(x)
     if turned:
-        reference = _superposed(operator, x.detach(), reference, m)
+        reference = superposed(operator, x.detach(), reference, m)
     return 0.5 * operator.graph_sum(m * (x - reference).square()).sum(1)
 
 
-def _superposed(operator: LaplacianOperator, x: Tensor, reference: Tensor, m: Tensor) -> Tensor:
-    """The reference, graph by graph where Σ m |x - S*|² is least (Kabsch). At the least value the gradient by x needs not
-    follow the rotation, which is stationary."""
+def superposed(operator: LaplacianOperator, x: Tensor, reference: Tensor, m: Tensor) -> Tensor:
+    """The reference, turned and moved graph by graph to where Σ m |x - S*|² is least (Kabsch 1976), `[num_nodes, 3]`.
+
+    At the least value the gradient by x needs not follow the rotation, which is stationary.
+
+    Args:
+        x, reference: `[num_nodes, 3]`.
+        m: `[num_nodes, 1]`, >= 0.
+    """
     total = operator.graph_sum(m).clamp_min(1e-12)
 
     def centre(v: Tensor) -> Tensor:

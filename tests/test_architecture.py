@@ -30,7 +30,7 @@ MAY_IMPORT = {
     "regularize": {"spectral", "sde", "denoise"},
     "terms": {"spectral", "regularize", "registry"},
     "bound_terms": {"spectral", "regularize", "terms", "data.schema", "transforms"},
-    "mining": {"spectral", "sde", "denoise", "network"},
+    "mining": {"spectral", "sde", "denoise", "network", "registry"},
     "sample": {"spectral", "sde", "denoise", "network", "registry"},
     "data": {"spectral", "files"},
     "transforms": {"spectral", "data"},

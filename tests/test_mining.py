@@ -11,9 +11,11 @@ from pyg_diffusion.mining import (
     MINERS,
     AdversarialNegatives,
     CalibratedNegatives,
+    Negatives,
     NoMining,
     PublishedNegatives,
     RandomNegatives,
+    miners_of,
 )
 from pyg_diffusion.nn import EnergyNet, GraphNet, NetworkBase
 from pyg_diffusion.sde import GeometricTime, LinearSDE
@@ -59,7 +61,7 @@ def mine(miner, **kwargs):
     return miner(denoiser, operator, x_0, noise, t, x_0, torch.Generator().manual_seed(0))
 
 
-@pytest.mark.parametrize("name", [name for name in MINERS if name != "none"])
+@pytest.mark.parametrize("name", [name for name in miners_of() if name != "none"])
 @pytest.mark.parametrize("centered", [False, True])
 def test_gaps_of_the_exact_energy_are_the_true_ones(name, centered):
     mined = mine(MINERS[name](), centered=centered)
@@ -85,7 +87,7 @@ def test_the_true_gap_is_the_formula():
     class Spy(CalibratedNegatives):
         def negatives(self, positive):
             seen["signal"], seen["positive"] = super().negatives(positive)[0], positive.signal
-            return seen["signal"], operator.sizes > 0
+            return Negatives(seen["signal"], operator.sizes > 0)
 
     mined = Spy()(denoiser, operator, x_0, noise, t, x_0)
     lam = torch.zeros(GRAPHS, 1, dtype=torch.float64)
@@ -163,8 +165,8 @@ def test_no_mining_and_the_approximate_backend():
 def test_an_empty_batch_and_wrong_input():
     denoiser = problem()[0]
     operator, none = GridOperator((3,), "path", num_graphs=0, dtype=torch.float64), torch.zeros(0, 1, dtype=torch.float64)
-    for miner in MINERS.values():
-        mined = miner()(denoiser, operator, none, none, none, none)
+    for name in miners_of():
+        mined = MINERS[name]()(denoiser, operator, none, none, none, none)
         assert mined.loss.shape == (0,) and mined.false_share == 0 and mined.log()["gap"] == 0
     with pytest.raises(TypeError, match="EnergyNet, got ZeroNet"):
         RandomNegatives()(Denoiser(ZeroNet(), denoiser.sde, denoiser.spectrum), operator, none, none, none)
@@ -174,7 +176,7 @@ def test_an_empty_batch_and_wrong_input():
         AdversarialNegatives(steps=0)
 
 
-@pytest.mark.parametrize("name", MINERS)
+@pytest.mark.parametrize("name", miners_of(("z", "edge_attr")))
 def test_miners_work_on_molecules(name, molecules):
     """A batch of conformers, centered: finite losses with gradients, and negatives without a translation of their own."""
     batch = Batch.from_data_list([m.data(0) for m in molecules[:4]])

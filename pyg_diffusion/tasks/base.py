@@ -44,7 +44,7 @@ class Task(ABC):
         name: of the kind of data, in recipes (`data.kind`) and in cards.
         makes: what it makes, in the plural, for messages.
         networks: names in `nn.registry.NETWORKS`, the default first.
-        has: attributes of its data that regularizers may need (`terms`).
+        has: attributes of its data that regularizers (`terms`) and miners (`mining`) may need.
         averages: what exact targets may average over (`posterior`); () where only the drawn signal is known.
         commands: of `pyg-diffusion` that it brings, by name.
     """

@@ -12,7 +12,7 @@ from pydantic import Field, PrivateAttr, SerializeAsAny, field_validator, model_
 from pydantic.json_schema import models_json_schema
 
 from ..loss import OBJECTIVES, TIME_WEIGHTS
-from ..mining import MINERS
+from ..mining import MINERS, miners_of
 from ..nn.registry import NETWORKS, NetworkOptions
 from ..registry import own
 from ..sample import parse_grid, parse_sampler
@@ -234,6 +234,8 @@ class TrainableTask(Protocol):
     @property
     def networks(self) -> tuple[str, ...]: ...
     @property
+    def has(self) -> tuple[str, ...]: ...
+    @property
     def averages(self) -> tuple[str, ...]: ...
     @property
     def section(self) -> type[DataSection]: ...
@@ -324,6 +326,8 @@ def _check_network(recipe: Recipe) -> None:
         raise RecipeError(f"model.conditions: {name} takes none, got {', '.join(model.conditions)}")
     if train.miner != "none" and not NETWORKS[name].energy:
         raise RecipeError(f"train.miner: negatives are for energies; {name} is none")
+    if train.miner not in (known := miners_of(recipe.task.has)):
+        raise RecipeError(f"train.miner: {recipe.task.name} take one of {', '.join(known)}, got {train.miner!r}")
 
 
 def _check_regularizers(recipe: Recipe) -> None:

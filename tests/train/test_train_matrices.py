@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 from pyg_diffusion import MatrixInverter
 from pyg_diffusion.cli import main
-from pyg_diffusion.mining import MINERS
+from pyg_diffusion.mining import miners_of
 from pyg_diffusion.tasks import load_recipe, recipe_from
 from pyg_diffusion.tasks.matrices.data import MatrixDataModule
 from pyg_diffusion.train import RecipeError, train
@@ -35,7 +35,7 @@ def recipe(kind="matrix_energy", **train_options) -> dict:
 
 
 @pytest.mark.parametrize("kind", ["matrix_energy", "matrix_mlp_energy"])
-@pytest.mark.parametrize("miner", MINERS)
+@pytest.mark.parametrize("miner", miners_of())
 def test_every_miner_trains_and_its_figures_are_logged(kind, miner, tmp_path):
     result = train(recipe_from(recipe(kind, miner=miner, max_steps=21)), tmp_path / "run", progress=False)
     assert np.isfinite(result.val_loss)

@@ -38,7 +38,7 @@ class Molecules(Task):
     name = "molecules"
     makes = "conformers"
     networks = ("conformer", "hydrogen", "graph", "eps", "score", "mlp", "energy")
-    has = ("x", "z", "edge_index", "edge_attr")
+    has = ("x", "z", "edge_index", "edge_attr", "minima_pos")
     averages = ("rotations", "mirror", "labels", "ensemble")
     commands: ClassVar[Mapping[str, Command]] = {
         "prepare": Command(

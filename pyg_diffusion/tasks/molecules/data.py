@@ -15,6 +15,7 @@ from ...chem.skeleton import skeleton, skeleton_sizes
 from ...data import MoleculeData, MoleculeStore, schema
 from ...data.properties import properties
 from ...data.symmetry import automorphisms
+from ...mining import MINERS
 from ...nn.registry import NETWORKS
 from ...posterior import Candidates
 from ...spectral import DenseOperator, LaplacianOperator, PowerSpectrum
@@ -41,12 +42,14 @@ class ConformerItems(Dataset):
 
     Attributes:
         lowest: items also hold `reference [N, 3]`, the conformer of the lowest energy at this level in the store.
+        minima: items also hold `minima_pos [K·N, 3]`, `minima_energy [K]` in kcal/mol above theirs and `minima_batch [K]`:
+            themselves, and the conformers of higher energy at this level in the store.
         laplacian: what items hold of theirs, weights of bonds and, where those are cached, spectra.
     """
 
     def __init__(self, stores: list[MoleculeStore], index: np.ndarray, skeletons: bool = False, exact: Sequence[str] = ()):
         self.stores, self.index, self.skeletons, self.exact = stores, index, skeletons, tuple(exact)
-        self.lowest, self.laplacian = False, MoleculeLaplacian()
+        self.lowest, self.minima, self.laplacian = False, False, MoleculeLaplacian()
         self._labels: dict[tuple[int, int], Tensor] = {}  # found once per molecule and process
         self._spectra: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
 
@@ -56,7 +59,7 @@ class ConformerItems(Dataset):
     def __getitem__(self, k: int) -> MoleculeData:
         store, molecule, conformer = self.index[k].tolist()
         chosen = [conformer]
-        if "ensemble" in self.exact or self.lowest:
+        if "ensemble" in self.exact or self.lowest or self.minima:
             levels = self.stores[store].levels_of(molecule)
             chosen = [k for k, level in enumerate(levels) if level == levels[conformer]]
         found = self.stores[store].molecule(molecule, chosen)
@@ -83,6 +86,14 @@ class ConformerItems(Dataset):
             known = [k for k, energy in enumerate(energies) if np.isfinite(energy)]
             best = min(known, key=energies.__getitem__, default=chosen.index(conformer))
             data.reference = torch.from_numpy(found.pos[best])
+        if self.minima:
+            mine = chosen.index(conformer)
+            above = np.array(energies or [np.nan] * len(chosen), np.float32) - (energies[mine] if energies else 0.0)
+            higher = [mine, *np.flatnonzero(above > 0).tolist()]
+            above[mine] = 0
+            data.minima_pos = torch.from_numpy(np.concatenate([found.pos[k] for k in higher]))
+            data.minima_energy = torch.from_numpy(above[higher])
+            data.minima_batch = torch.zeros(len(higher), dtype=torch.long)
         return data
 
     def sizes(self) -> np.ndarray:
@@ -227,12 +238,14 @@ class ConformerDataModule(SignalDataModule):
         swapped = batch.tetra_index[[0, 2, 1, 3, 4]]
         told = batch.clone()
         told.tetra_index = torch.where(reflected, swapped, batch.tetra_index)
-        if "ensemble" in self.exact:
-            hand = torch.where(mirror[batch.ensemble_batch], -1.0, 1.0)
-            length = batch.ptr.diff()[batch.ensemble_batch]
-            owner = torch.arange(length.numel(), device=length.device)
-            owner = owner.repeat_interleave(length, output_size=batch.ensemble_pos.size(0))
-            told.ensemble_pos = self._placed(batch.ensemble_pos, owner, length.numel()) * hand[owner, None]
+        for name in ("ensemble", "minima"):
+            if f"{name}_pos" in batch:
+                others, graph = batch[f"{name}_pos"], batch[f"{name}_batch"]
+                hand = torch.where(mirror[graph], -1.0, 1.0)
+                length = batch.ptr.diff()[graph]
+                owner = torch.arange(length.numel(), device=length.device)
+                owner = owner.repeat_interleave(length, output_size=others.size(0))
+                told[f"{name}_pos"] = self._placed(others, owner, length.numel()) * hand[owner, None]
         if "reference" in batch:
             told.reference = batch.reference * torch.where(mirror, -1.0, 1.0)[batch.batch, None]
         if self.conditioned:
@@ -302,6 +315,13 @@ def datamodule(recipe: Recipe) -> ConformerDataModule:
     kind = HydrogenDataModule if second else ConformerDataModule
     module = kind(data, recipe.train.seed, recipe.model.conditions, recipe.exact_targets)
     module.on_atoms = "atoms" in NETWORKS[recipe.model.kind].facts
+    if "minima_pos" in MINERS[recipe.train.miner].needs:
+        if not any(np.isfinite(store.arrays["conformer/energy"]).any() for store in module.stores):
+            raise RecipeError(
+                f"train.miner: {recipe.train.miner} reads energies of conformers, and the stores have none; "
+                "'pyg-diffusion prepare --conformers' makes ensembles with energies"
+            )
+        module.train.minima = True
     if not second:
         module.use(_laplacian(recipe, module))
     return module
