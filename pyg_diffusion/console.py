@@ -6,25 +6,29 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import TextIO, cast
 
 from tqdm import tqdm
+
+SHOWN = 5
 
 
 class Skipped:
     """Counts and names records that could not be used; the summary comes at the end."""
 
     def __init__(self) -> None:
-        self.rows: list[str] = []
+        self.count = 0
+        self.first: list[str] = []  # names, as many as the summary shows
 
     def add(self, name: str, reason: str) -> None:
-        self.rows.append(name)
+        self.count += 1
+        self.first += [name] if len(self.first) < SHOWN else []
         say(f"skipped {' '.join(name.split())}: {reason}")
 
     def summary(self, done: int, noun: str) -> None:
-        if self.rows:
-            shown = ", ".join(self.rows[:5]) + (", ..." if len(self.rows) > 5 else "")
-            say(f"{done} {noun} done, {len(self.rows)} skipped: {shown}")
+        if self.count:
+            shown = ", ".join(self.first) + (", ..." if self.count > SHOWN else "")
+            say(f"{done} {noun} done, {self.count} skipped: {shown}")
 
 
 def say(text: str) -> None:
@@ -50,7 +54,7 @@ class Output:
     """
 
     def __init__(self, path: str, inputs: Sequence[str] = ()):
-        self.path = path
+        self.path, self._mode = path, "wt"
         self._stream: TextIO | None = sys.stdout if path == "-" else None
         if path == "-":
             return
@@ -71,13 +75,36 @@ class Output:
         with self._named():
             if self._stream is None:
                 opened = gzip.open if self.path.endswith(".gz") else open
-                self._stream = opened(self.path, "wt", encoding="utf-8", errors="backslashreplace")  # type: ignore[operator]
+                self._stream = cast(TextIO, opened(self.path, self._mode, encoding="utf-8", errors="backslashreplace"))
             self._stream.write(text)
 
     def flush(self) -> None:
         with self._named():
             if self._stream is not None:
                 self._stream.flush()
+
+    def cut(self, size: int) -> None:
+        """Go on behind the first `size` bytes of the file, which an earlier job wrote (`settle`)."""
+        with self._named():
+            with open(self.path, "ab"):
+                pass
+            os.truncate(self.path, size)
+        self._mode = "at"
+
+    def settle(self) -> int:
+        """Once this returns, all that was written is on the disk; returns the bytes. What follows is a gzip member of its
+        own."""
+        with self._named():
+            if self._stream is not None:
+                self._stream.flush()
+                if self.path.endswith(".gz"):
+                    self._stream.close()
+                    self._stream, self._mode = None, "at"
+            if not os.path.exists(self.path) or (self._mode == "wt" and self._stream is None):
+                return 0  # nothing is written yet: what lies there is another job's
+            with open(self.path, "rb") as file:
+                os.fsync(file.fileno())
+            return os.path.getsize(self.path)
 
     def __enter__(self) -> "Output":
         return self

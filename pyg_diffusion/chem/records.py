@@ -27,6 +27,7 @@ class Record:
         problem: why `mol` is None.
         notes: what was done to it or guessed, each "KIND: details", such as "missing hydrogens added: 6".
         fault: why the coordinates of `mol` are no geometry to learn from or to keep, "" where they are one.
+        text: the SMILES or InChI that it was read from, "" where it was something else.
     """
 
     index: int
@@ -35,6 +36,7 @@ class Record:
     problem: str = ""
     notes: list[str] = field(default_factory=list)
     fault: str = ""
+    text: str = ""
 
     @property
     def own_name(self) -> str:
@@ -115,7 +117,7 @@ def reason_of(error: Exception) -> str:
 
 
 @contextmanager
-def guarded(name: str, skip: Callable[[str, str], None]) -> Iterator[None]:
+def guarded(name: str, skip: Callable[[str, str], object]) -> Iterator[None]:
     """One record never ends the job: what goes wrong with it inside is its reason, told to `skip(name, reason)`.
 
     Files that cannot be read or written are not the record's fault, and go on as they are.

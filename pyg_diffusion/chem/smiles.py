@@ -70,7 +70,7 @@ def is_structure(text: str) -> bool:
 
 def record_from_smiles(index: int, smiles: str, name: str = "", extension: str = "") -> Record:
     """One SMILES (or InChI), with the extension of a CXSMILES, with explicit hydrogens added."""
-    record = Record(index, name or (smiles if len(smiles) <= LONGEST else f"{smiles[:40]}..."), None)
+    record = Record(index, name or (smiles if len(smiles) <= LONGEST else f"{smiles[:40]}..."), None, text=smiles)
     visible = _INVISIBLE.sub("", smiles)
     if visible != smiles:
         record.notes.append("invisible characters left out of the SMILES")

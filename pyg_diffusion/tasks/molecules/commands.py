@@ -8,17 +8,22 @@ import math
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
+from zlib import crc32
 
 from ...console import Output, Skipped, UsageError, say, status
 from ...denoise import Denoiser
 from ...weights_io import Card
 from ..options import drawing_options, guides
+from .journal import Journal, journaled
 from .options import SURFACES
+from .presets import PRESETS
 
 if TYPE_CHECKING:
     from ...chem.finish import Finish
+    from .sample import Request
 
 
 def prepare(args: argparse.Namespace) -> int:
@@ -108,35 +113,30 @@ def finish_of(args: argparse.Namespace) -> Finish:
     return Finish(args.relax, args.energies, args.prune, args.prune_torsions, window, args.kelvin or 0.0)
 
 
-def sample(args: argparse.Namespace, denoiser: Denoiser, card: Card, terms: Sequence[str]) -> int:
-    """Conformers of the inputs, as SDF."""
+def _with_preset(args: argparse.Namespace) -> None:
+    """Set what a preset stands for, where nothing else is given."""
+    if not args.preset:
+        return
+    preset = PRESETS[args.preset]
+    say(f"--preset {args.preset}: {preset}")
+    for name, value in preset.options.items():
+        if ("-n" if name == "n" else f"--{name.replace('_', '-')}") not in args.given:
+            setattr(args, name, value)
+
+
+def _request(args: argparse.Namespace, terms: Sequence[str]) -> Request:
+    """What is asked of every molecule."""
     from rdkit import Chem
 
-    from ...chem.formats import writer_of
-    from ..trajectories import recording_of
     from .embed import OVERSAMPLE
-    from .generator import ConformerGenerator
-    from .presets import PRESETS
-    from .sample import Request, Sink, sample_records
-    from .trajectory import SUFFIXES, TrajectoryFile
+    from .sample import Request
 
-    if args.preset:
-        preset = PRESETS[args.preset]
-        say(f"--preset {args.preset}: {preset}")
-        for name, value in preset.options.items():
-            if ("-n" if name == "n" else f"--{name.replace('_', '-')}") not in args.given:
-                setattr(args, name, value)
     if args.max_isomers and args.stereo == "sample":
         raise UsageError("--max-isomers goes with --stereo enumerate")
     keep = Chem.MolFromSmarts(args.keep) if args.keep else None
     if args.keep and keep is None:
         raise UsageError(f"--keep {args.keep!r}: not a SMARTS pattern")
-    try:
-        write = writer_of(args.output)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
-    record = recording_of(args, SUFFIXES)
-    request = Request(
+    return Request(
         n=args.n[0],
         per_record=args.n[1],
         seed=args.seed,
@@ -151,17 +151,54 @@ def sample(args: argparse.Namespace, denoiser: Denoiser, card: Card, terms: Sequ
         max_isomers=(args.max_isomers or 32) if args.stereo == "enumerate" else None,
         finish=finish_of(args),
     )
+
+
+# What may differ between the pieces of one job.
+_FREE = {"output", "failed", "report", "quiet", "debug", "resume", "strict", "task", "given", "weights", "preset", "device"}
+
+
+def _journal(args: argparse.Namespace, card: Card) -> Journal | None:
+    """Of a job that can go on where it was cut; None where nothing could."""
+    if args.output == "-" or args.trajectory:
+        if args.resume:
+            raise UsageError("--resume goes on with an output that is a file (-o), and without --trajectory")
+        return None
+    settings: dict[str, object] = {name: repr(value) for name, value in vars(args).items() if name not in _FREE}
+    sizes = [Path(name).stat().st_size for name in args.inputs if Path(name).is_file()]
+    return Journal(
+        args.output, settings | {"weights": crc32(card.model_dump_json().encode()), "size of the inputs": sizes}, args.resume
+    )
+
+
+def sample(args: argparse.Namespace, denoiser: Denoiser, card: Card, terms: Sequence[str]) -> int:
+    """Conformers of the inputs, as SDF."""
+    from ...chem.formats import writer_of
+    from ..trajectories import recording_of
+    from .generator import ConformerGenerator
+    from .sample import Sink, sample_records
+    from .trajectory import SUFFIXES, TrajectoryFile
+
+    _with_preset(args)
+    try:
+        write = writer_of(args.output)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    record, request = recording_of(args, SUFFIXES), _request(args, terms)
     options = drawing_options(args, card) | {"confidence": not args.no_confidence, "unsound": args.unsound}
-    generator = ConformerGenerator(denoiser, card, **options)
-    skipped = Skipped()
+    generator, skipped = ConformerGenerator(denoiser, card, **options), Skipped()
     report = Output(args.report) if args.report else None
+    out, failed = Output(args.output, args.inputs), Output(args.failed, args.inputs) if args.failed else None
+    journal = _journal(args, card)
     with ExitStack() as stack:
-        out = stack.enter_context(Output(args.output, args.inputs))
+        for file in (out, failed):
+            if file is not None:
+                stack.enter_context(file)
         trace = None if record is None else TrajectoryFile(args.trajectory, record)
         if trace is not None:
             stack.enter_context(trace.out)
-        sink = Sink(out, skipped.add, say, write, trace)
-        tally = sample_records(generator, args.inputs, request, sink, progress=not args.quiet)
+        sink = Sink(out, skipped.add, say, write, trace, failed)
+        draw = partial(sample_records, generator, args.inputs, request, sink, progress=not args.quiet)
+        tally = draw() if journal is None else journaled(draw, journal, sink, skipped, out, failed)
     if report is not None:
         with report:
             report.write(json.dumps(asdict(tally), indent=1) + "\n")
@@ -170,7 +207,7 @@ def sample(args: argparse.Namespace, denoiser: Denoiser, card: Card, terms: Sequ
         say(line)
     if trace is not None:
         say(f"{args.trajectory}: {trace.written} trajectories")
-    return status(tally.conformers > 0, bool(skipped.rows), args.strict)
+    return status(tally.conformers > 0, skipped.count > 0, args.strict)
 
 
 def evaluate(args: argparse.Namespace) -> int:
@@ -210,4 +247,4 @@ def evaluate(args: argparse.Namespace) -> int:
     print(comparison.table())
     scored = comparison.molecules - len(comparison.failed["pyg_diffusion"])
     skipped.summary(scored, "molecules")
-    return status(scored > 0, bool(skipped.rows), args.strict)
+    return status(scored > 0, skipped.count > 0, args.strict)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from warnings import warn
@@ -53,19 +54,24 @@ def input_records(inputs: Iterable[str], say: Callable[[str], object] = warn) ->
             yield record
 
 
-def unique_molecules(
-    records: Iterable[Record], skip: Callable[[str, str], None], say: Callable[[str], None]
-) -> Iterator[Entry]:
+Fail = Callable[[Record, str], object]  # told a record that yields nothing, and why
+
+
+def _guarded(record: Record, fail: Fail) -> AbstractContextManager[None]:
+    return guarded(record.name, lambda _, reason: fail(record, reason))
+
+
+def unique_molecules(records: Iterable[Record], fail: Fail, say: Callable[[str], object]) -> Iterator[Entry]:
     """Usable molecules, each once per name: further conformers of one molecule, whatever their atom order, raise `copies` of
     its entry."""
     seen: dict[tuple[str, str], Entry] = {}
     repeated = 0
     for record in records:
         if record.mol is None:
-            skip(record.name, record.problem)
+            fail(record, record.problem)
             continue
         entry = None
-        with guarded(record.name, skip):
+        with _guarded(record, fail):
             entry = Entry(record, molecule_from_mol(record.mol, record.name, conformers=False))
             key = (record.own_name, f"{entry.molecule.smiles} {axial_key(record.mol)} {stereo_groups(record.mol)}")
         if entry is None:
@@ -82,14 +88,14 @@ def unique_molecules(
         say(f"{repeated} records repeat a molecule already named; each molecule is sampled once")
 
 
-def with_kept(entries: Iterable[Entry], keep: Chem.Mol, skip: Callable[[str, str], None]) -> Iterator[Entry]:
+def with_kept(entries: Iterable[Entry], keep: Chem.Mol, fail: Fail) -> Iterator[Entry]:
     """The entries that have the pattern and coordinates, with the matched atoms fixed."""
     for entry in entries:
         mol = entry.record.mol
         assert mol is not None
         match = list(mol.GetSubstructMatch(keep))
         if reason := _nothing_to_keep(mol, match) or entry.record.fault:
-            skip(entry.record.name, reason)
+            fail(entry.record, reason)
             continue
         entry.fixed = np.full((mol.GetNumAtoms(), 3), np.nan)
         entry.fixed[match] = mol.GetConformer().GetPositions()[match]
@@ -125,7 +131,7 @@ def _settled(mol: Chem.Mol, isomer: Chem.Mol) -> bool:
     return bool((np.abs(signed_volume(new, mol.GetConformer().GetPositions())) > MIN_VOLUME).all())
 
 
-def as_drawn(entries: Iterable[Entry], say: Callable[[str], None]) -> Iterator[Entry]:
+def as_drawn(entries: Iterable[Entry], say: Callable[[str], object]) -> Iterator[Entry]:
     """The entries, those named that stand for more than the one stereoisomer that is made of them."""
     for entry in entries:
         assert entry.record.mol is not None
@@ -134,9 +140,7 @@ def as_drawn(entries: Iterable[Entry], say: Callable[[str], None]) -> Iterator[E
         yield entry
 
 
-def enumerated(
-    entries: Iterable[Entry], limit: int, skip: Callable[[str, str], None], say: Callable[[str], None]
-) -> Iterator[Entry]:
+def enumerated(entries: Iterable[Entry], limit: int, fail: Fail, say: Callable[[str], object]) -> Iterator[Entry]:
     """The entries, those with unspecified stereo as their stereoisomers "NAME isomer 1", ..., `limit` of each at most.
 
     One with 3D coordinates is left as it is unless they leave a centre flat.
@@ -146,7 +150,7 @@ def enumerated(
         record = entry.record
         assert record.mol is not None
         isomers: list[Chem.Mol] = []
-        with guarded(record.name, skip):
+        with _guarded(record, fail):
             isomers = stereoisomers(record.mol, limit + 1)
             settled = is_3d(record.mol) and not record.fault and not stereo_groups(record.mol)
             if len(isomers) == 1 or (settled and _settled(record.mol, isomers[0])):

@@ -97,6 +97,8 @@ def add_sample(p: Options) -> None:
         default="refuse",
         help="what to do with a geometry that cannot be after all attempts; keep: write the nearest miss, marked 'unsound'",
     )
+    p.add_argument("--failed", metavar="FAILED.smi", help="write what yields nothing here, the reason behind its name")
+    p.add_argument("--resume", action="store_true", help="go on with the job that was cut while it wrote this output")
     p.add_argument("--strict", action="store_true", help="exit 1 if any record was skipped")
 
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
@@ -16,10 +17,10 @@ from rdkit import Chem
 from rdkit.Chem import rdMolDescriptors
 from tqdm import tqdm
 
-from ...chem import with_positions
+from ...chem import Record, with_positions
 from ...chem.acceptance import Acceptance
 from ...chem.finish import LEFT_OUT, OWN, Finish, with_own_aside
-from ...chem.heavy import heavy_atoms
+from ...chem.heavy import heavy_atoms, identity_smiles
 from ...chem.records import guarded, reason_of
 from ...chem.similarity import representatives
 from ...chem.writing import RecordWriter, one_line, sdf_text
@@ -27,7 +28,7 @@ from ...terms import bind
 from .conformers import Conformers
 from .embed import OVERSAMPLE
 from .generator import ConformerGenerator
-from .inputs import Entry, as_drawn, enumerated, input_records, unique_molecules, with_kept
+from .inputs import Entry, Fail, as_drawn, enumerated, input_records, unique_molecules, with_kept
 from .presets import conformers_for
 from .trajectory import TrajectoryFile
 
@@ -115,7 +116,7 @@ class Tally:
 
 
 class Writer(Protocol):
-    """What results are written to."""
+    """What results are written to, such as `console.Output`."""
 
     def write(self, text: str, /) -> object: ...
 
@@ -163,14 +164,14 @@ class Request:
         """Those drawn to choose from."""
         return math.ceil(self.oversample * self.count(entry))
 
-    def entries(self, inputs: list[str], skip: Callable[[str, str], None], say: Callable[[str], None]) -> Iterable[Entry]:
+    def entries(self, inputs: list[str], fail: Fail, say: Callable[[str], object]) -> Iterator[Entry]:
         """The molecules of the inputs as they are to be made."""
-        entries: Iterable[Entry] = unique_molecules(input_records(inputs, say), skip, say)
+        entries: Iterable[Entry] = unique_molecules(input_records(inputs, say), fail, say)
         if self.keep is not None:
-            entries = with_kept(entries, self.keep, skip)
+            entries = with_kept(entries, self.keep, fail)
         if self.per_record:
             entries = list(entries)  # the copies of a molecule are known at the end of the input
-        return as_drawn(entries, say) if self.max_isomers is None else enumerated(entries, self.max_isomers, skip, say)
+        return as_drawn(entries, say) if self.max_isomers is None else enumerated(entries, self.max_isomers, fail, say)
 
 
 @dataclass
@@ -182,15 +183,34 @@ class Sink:
         say: called with remarks.
         write: of the format that `out` is to have (`chem.formats.Format.write`).
         trace: where to write how conformers were drawn.
+        failed: where to write what yields nothing, as SMILES with its name and the reason behind it.
         tally: sums, so far.
+        muted: nothing is told: it was told before.
     """
 
     out: Writer
-    skip: Callable[[str, str], None]
-    say: Callable[[str], None]
+    skip: Callable[[str, str], object]
+    say: Callable[[str], object]
     write: RecordWriter = sdf_text
     trace: TrajectoryFile | None = None
+    failed: Writer | None = None
     tally: Tally = field(default_factory=lambda: Tally(threads=torch.get_num_threads()))
+    muted: bool = False
+
+    def remark(self, text: str) -> None:
+        """Tell a remark."""
+        if not self.muted:
+            self.say(text)
+
+    def fail(self, record: Record, reason: str) -> None:
+        """Tell, and keep, what a record yields nothing for."""
+        if self.muted:
+            return
+        self.skip(record.name, reason)
+        if self.failed is not None:
+            smiles = record.text or ("*" if record.mol is None else identity_smiles(record.mol))
+            self.failed.write(f"{one_line(smiles)} {one_line(f'{record.name}: {reason}')}\n")
+            self.failed.flush()
 
     def take(self, entry: Entry, request: Request, result: Conformers) -> None:
         """Finish and write a molecule's conformers; what was noted, is missing or cannot be finished is said and counted."""
@@ -211,17 +231,17 @@ class Sink:
             self.say(f"{name}: {note}")
         if not len(result.positions):
             self.tally.refused += 1
-            self.skip(name, result.problem)
+            self.fail(entry.record, result.problem)
             return []
         texts: list[str] = []
-        with guarded(name, self.skip):
+        with guarded(name, lambda _, reason: self.fail(entry.record, reason)):
             assert entry.record.mol is not None
             mol, moved = with_own_aside(entry.record.mol)
             finished, notes = request.finish(mol, Acceptance(entry.molecule), result.positions, result.confidence)
             notes.update(f"molecules whose own data field {field!r} is now {field + OWN!r}" for field in moved)
             texts = [_record(mol, pos, properties, self.write) for pos, properties in finished]
             if not texts:
-                self.skip(name, "; ".join(notes))
+                self.fail(entry.record, "; ".join(notes))
         if not texts:
             return []
         for note, number in notes.items():
@@ -235,12 +255,27 @@ class Sink:
 
 
 def sample_records(
-    generator: ConformerGenerator, inputs: list[str], request: Request, sink: Sink, progress: bool = True
+    generator: ConformerGenerator,
+    inputs: list[str],
+    request: Request,
+    sink: Sink,
+    progress: bool = True,
+    done: int = 0,
+    settle: Callable[[int], object] = lambda done: None,
 ) -> Tally:
-    """Sample every molecule of the inputs and write records in input order, chunk by chunk."""
-    entries = request.entries(inputs, sink.skip, sink.say)
+    """Sample every molecule of the inputs and write records in input order, chunk by chunk.
+
+    Args:
+        done: so many molecules, of which an earlier job gave an account, are passed over.
+        settle: called with how many are done after each chunk.
+    """
+    entries = request.entries(inputs, sink.fail, sink.remark)
     if sink.trace is not None:
         entries = sink.trace.checked(entries, request.count)
+    sink.muted = True
+    for _ in islice(entries, done):
+        pass
+    sink.muted = False
     start = time.perf_counter()
     with tqdm(desc="conformers", unit="", disable=not progress, file=sys.stderr, dynamic_ncols=True) as bar:
         draw = partial(
@@ -256,11 +291,13 @@ def sample_records(
             record=None if sink.trace is None else sink.trace.record,
         )
         draw([], [])  # wrong options are no molecule's fault
-        for first, chunk in _chunks(entries):
+        for first, chunk in _chunks(entries, done):
             bar.total = (bar.total or 0) + sum(map(request.draws, chunk))
             for entry, result in zip(chunk, _drawn(draw, chunk, request, first), strict=True):
                 sink.take(entry, request, result)
-    sink.tally.seconds = time.perf_counter() - start
+            sink.tally.seconds += time.perf_counter() - start
+            start = time.perf_counter()
+            settle(first + len(chunk))
     return sink.tally
 
 
@@ -303,9 +340,9 @@ def _representatives(
     return representatives(mol, positions, counts[k], confidence)
 
 
-def _chunks(entries: Iterable[Entry]) -> Iterator[tuple[int, list[Entry]]]:
-    """(index of the first entry, entries), `CHUNK` at a time."""
-    first, chunk = 0, []
+def _chunks(entries: Iterable[Entry], first: int) -> Iterator[tuple[int, list[Entry]]]:
+    """(index of the first entry, entries), `CHUNK` at a time, counted from `first`."""
+    chunk: list[Entry] = []
     for entry in entries:
         chunk.append(entry)
         if len(chunk) == CHUNK:
