@@ -8,6 +8,19 @@ from typing import Any
 from warnings import warn
 
 from ..registry import Registry
+from .geometry_formats import (
+    is_mol2,
+    is_pdb,
+    is_xyz,
+    parse_mol2,
+    parse_pdb,
+    parse_xyz,
+    pdb_text,
+    split_mol2,
+    split_pdb,
+    split_xyz,
+    xyz_text,
+)
 from .records import Record, RecordError, guarded
 from .sdf import record_from_block, split_sdf
 from .smiles import is_structure, record_from_line, split_smiles
@@ -57,8 +70,13 @@ SMILES = Format(
     lambda index, line, need_3d: record_from_line(index, line),
     is_table,
 )
+XYZ = Format("XYZ", (".xyz", ".extxyz"), split_xyz, parse_xyz, is_xyz, xyz_text)
+PDB = Format("PDB", (".pdb", ".ent"), split_pdb, parse_pdb, is_pdb, pdb_text)
+MOL2 = Format("mol2", (".mol2",), split_mol2, parse_mol2, is_mol2)
 # The first that recognises a file without a suffix reads it; entry point group `pyg_diffusion.formats`.
-FORMATS: Registry[Format] = Registry("formats", {"SDF": f"{__name__}:SDF", "SMILES": f"{__name__}:SMILES"})
+FORMATS: Registry[Format] = Registry(
+    "formats", {k: f"{__name__}:{k.upper()}" for k in ("SDF", "SMILES", "XYZ", "PDB", "mol2")}
+)
 
 
 def read() -> str:
@@ -68,13 +86,10 @@ def read() -> str:
 
 # What people have besides: named, so that nobody looks for a fault in it.
 _FOREIGN_SUFFIX = re.compile(
-    r"\.(mol2|pdb|ent|pdbqt|xyz|cif|mmcif|mae|maegz|cdx|cdxml|rxn|rdf|cml"
+    r"\.(pdbqt|cif|mmcif|mae|maegz|cdx|cdxml|rxn|rdf|cml"
     r"|xls|xlsx|ods|parquet|feather|json|yaml|pkl|npy|npz|h5|hdf5|pt|zip)$"
 )
 _FOREIGN = (
-    ("a mol2 file", re.compile(r"^@<TRIPOS>", re.MULTILINE)),
-    ("a PDB file", re.compile(r"^((ATOM|HETATM) *\d+ |(HEADER|COMPND|REMARK|CRYST1) +\S)", re.MULTILINE)),
-    ("an XYZ file", re.compile(r"\A\s*\d+\s*\n.*\n\s*[A-Za-z]{1,2}(\s+-?\d+\.\d*){3}")),
     ("a CIF file", re.compile(r"^(data_\S*\s*$|_cell_length_a|_atom_site)", re.MULTILINE)),
     ("an RXN or RDF file", re.compile(r"^\$(RXN|RDFILE)", re.MULTILINE)),
     ("an HTML page", re.compile(r"\A\s*<(!doctype html|html)", re.IGNORECASE)),

@@ -56,13 +56,13 @@ def test_cut_files_give_what_is_whole(tmp_path, packer):
     [
         ("a.smi", named("x"), "looks like SDF, not SMILES; name it .sdf if it is"),
         ("a.sdf", "CCO one\nCCN two\n", "looks like SMILES, not SDF; name it .smi if it is"),
-        ("a.mol2", "@<TRIPOS>MOLECULE\nx\n", "a mol2 file, which is not read; what is: SDF"),
+        ("a.cif", "data_x\n_cell_length_a 5\n", "a CIF file, which is not read; what is: SDF"),
         (
             "a.txt",
             "HETATM    1  C1  UNL     1       0.9   0.1  -0.0  1.00  0.00           C\n",
-            "a PDB file, which is not read",
+            "looks like PDB, not SMILES; name it .pdb if it is",
         ),
-        ("a.smi", "2\n\nO 0.0 0.0 0.0\nC 0.0 0.0 1.1\n", "an XYZ file, which is not read"),
+        ("a.smi", "2\n\nO 0.0 0.0 0.0\nC 0.0 0.0 1.1\n", "looks like XYZ, not SMILES; name it .xyz if it is"),
         ("a.dat", "nothing of the kind\n", "of no kind that is read; what is: SDF"),
         ("a.smi", "<!DOCTYPE html><html>\n", "an HTML page"),
         ("a.smi", "\n  \n", "the file is empty"),

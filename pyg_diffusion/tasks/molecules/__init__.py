@@ -118,7 +118,7 @@ class Molecules(Task):
 
     def owns(self, path: Path) -> bool:
         name = path.name.lower().removesuffix(".gz").removesuffix(".bz2").removesuffix(".xz")
-        return name.endswith((".sdf", ".sd", ".mol", ".xyz"))
+        return name.endswith((".sdf", ".sd", ".mol", ".xyz", ".extxyz", ".pdb", ".ent", ".mol2"))
 
 
 TASK = Molecules()

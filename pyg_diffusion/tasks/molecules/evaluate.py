@@ -9,7 +9,7 @@ from functools import partial
 
 from tqdm import tqdm
 
-from ...chem import Record, RecordError, read_sdf
+from ...chem import Record, RecordError, read_records
 from ...metrics import BASELINES, Comparison, compare, draw_each, evaluate, group_records
 from .sample import Tally
 
@@ -66,13 +66,13 @@ def evaluate_files(
     with ExitStack() as stack:
         # entered first: a baseline that cannot be run is said before any work
         draws = {name: stack.enter_context(BASELINES[name].open(openconf_python)) for name in baselines}
-        ensembles, unusable = group_records(_remarked(read_sdf(reference, say=say), "reference", say))
+        ensembles, unusable = group_records(_remarked(read_records(reference, say=say), "reference", say))
         for row in unusable:
             skip(f"{row.name} (reference, record {row.index + 1})", row.reason)
         if not ensembles:
             raise RecordError(f"{reference}: no usable reference conformer")
         score = partial(evaluate, ensembles, workers=workers, checked=checked, strain=strain, seed=seed)
-        ours = score(_remarked(read_sdf(generated, say=say), "generated", say))
+        ours = score(_remarked(read_records(generated, say=say), "generated", say))
         for row in ours.unmatched:
             skip(f"{row.name} (generated, record {row.index + 1})", row.reason)
         for molecule in ours.molecules:
