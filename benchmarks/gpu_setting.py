@@ -1,4 +1,5 @@
-"""What the parts of `gpu.py` share: small recipes of every task and network, modules on a device, time and memory."""
+"""What the parts of `gpu.py` share, and `docs/crossing.py`: small recipes of every task and network, modules on a device,
+time and memory."""
 
 import logging
 import time
@@ -66,7 +67,15 @@ class Setting:
             "matrices": {"n": 4 if few else 20, "num_samples": 256, "val_samples": 8, "batch_size": 8 if few else 64},
         }[task]
 
-    def recipe(self, task: str, network: str, data: dict[str, Any] | None = None, **train: Any) -> Recipe:
+    def recipe(
+        self,
+        task: str,
+        network: str,
+        data: dict[str, Any] | None = None,
+        process: dict[str, Any] | None = None,
+        sample: dict[str, Any] | None = None,
+        **train: Any,
+    ) -> Recipe:
         """A recipe of a task's data for a network: of its own size, or small in a rehearsal."""
         known = NETWORKS[network].options(network).model_fields
         model = {name: value for name, value in SMALL.items() if name in known} if self.rehearse else {}
@@ -76,9 +85,10 @@ class Setting:
         return recipe_from(
             {
                 "data": {"kind": task, **self.data(task), **second, **(data or {})},
-                "process": VARIANCE_EXPLODING if exploding else PROCESS[task],
+                "process": (VARIANCE_EXPLODING if exploding else PROCESS[task]) | (process or {}),
                 "model": {"kind": network, **model},
                 "optimizer": {"warmup": 2},
+                "sample": sample or {},
                 "train": {
                     "max_steps": 8,
                     "val_every": 8,

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from ...data.properties import PROPERTIES
 from ...nn.registry import NETWORKS
 from ...sections import RecipeError
-from ...train.recipe import Counted, DataSection, Recipe
+from ...train.recipe import Counted, DataSection, Process, Recipe, Sample, Train
 from .laplacian import LaplacianOptions
 
 STAGES = ("conformer", "hydrogen")  # networks of the two stages of data.hydrogens: second
@@ -88,6 +88,8 @@ def check(recipe: Recipe) -> None:
     if data.hydrogens == "second" and model.kind not in STAGES:
         raise RecipeError(f"data.hydrogens: second goes with model.kind {' and '.join(STAGES)}, not with {model.kind}")
     _check_prediction(recipe, data)
+    if model.kind == "hydrogen":
+        _check_second(recipe)
     if unknown := sorted(set(model.conditions) - set(PROPERTIES)):
         raise RecipeError(f"model.conditions: no property {unknown[0]!r}; there are {', '.join(PROPERTIES)}")
     if data.reference != "drawn" and "reference" not in train.regularizers:
@@ -139,3 +141,17 @@ def _check_prediction(recipe: Recipe, data: MoleculesData) -> None:
             f"model.kind: {kind} predicts ε, so its errors are divided by φ, which is {phi:.1g} in the fastest modes where "
             "sampling begins; set process.gamma and process.lambda0 to 0, as in configs/molecules_eps.yaml, or take graph"
         )
+
+
+def _check_second(recipe: Recipe) -> None:
+    """Raises RecipeError where something is asked for that hydrogens, drawn at once, have no use for."""
+    train = recipe.train
+    asked = {
+        "process.schedule": recipe.process.schedule != Process().schedule,
+        "sample": recipe.sample != Sample(),
+        "train.objectives": bool(train.objectives),
+        "train.time_weight": train.time_weight != Train().time_weight,
+        "train.regularizers": bool(train.regularizers),
+    }
+    for name in (name for name, wanted in asked.items() if wanted):
+        raise RecipeError(f"{name}: has no effect on the second stage, which draws hydrogens at once by a loss of its own")
