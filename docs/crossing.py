@@ -118,7 +118,7 @@ def covering(together: int) -> list[Cell]:
         wanted = dict(max(open_))
         fitting = [o for o in choices.values() if all(name in o[place] for place, name in wanted.items())]
         rows = []
-        for options in fitting:
+        for options in reversed(fitting):  # the quickest first
             row = {place: wanted.get(place) for place in range(len(options))}
             for place, names in enumerate(options):
                 if place not in wanted:
