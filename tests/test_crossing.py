@@ -4,13 +4,14 @@ import importlib.util
 import itertools
 import random
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from pyg_diffusion.data import MoleculeStore
+from pyg_diffusion.data import MoleculeStore, write_store
 from pyg_diffusion.tasks import task_of
 from pyg_diffusion.train import train
 from pyg_diffusion.weights_io import join_stages, load_pretrained
@@ -21,6 +22,14 @@ assert _spec is not None and _spec.loader is not None
 crossing = sys.modules["crossing_page"] = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(crossing)
 FEW, COVERING = crossing.covering(1), crossing.covering(2)
+
+
+@pytest.fixture(scope="session")
+def ensembles(molecules, tmp_path_factory):
+    """The ten molecules with energies of their conformers, as a store."""
+    path = tmp_path_factory.mktemp("ensembles") / "ten.h5"
+    write_store(path, [replace(molecule, energies=[0.0, 1.0, 3.0]) for molecule in molecules])
+    return path
 
 
 def test_the_page_is_that_of_the_recipes():
@@ -92,7 +101,7 @@ SHAPES = {"molecules": (1, 15, 3), "fields": (2, 36, 1), "matrices": (4, 4)}
     [*FEW, *(pytest.param(cell, marks=pytest.mark.slow) for cell in COVERING if cell not in FEW)],
     ids=lambda cell: "-".join(part for part in vars(cell).values() if part),
 )
-def test_a_cell_trains_and_samples(cell, store_path, tmp_path):
-    setting = crossing.Setting("cpu", store_path, tmp_path, True)
+def test_a_cell_trains_and_samples(cell, ensembles, tmp_path):
+    setting = crossing.Setting("cpu", ensembles, tmp_path, True)
     drawn = runs(cell, setting, tmp_path)
     assert drawn.shape == SHAPES[cell.task] and np.isfinite(drawn).all()

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from ...data.properties import PROPERTIES
 from ...nn.registry import NETWORKS
 from ...sections import RecipeError
-from ...train.recipe import Counted, DataSection, Process, Recipe, Sample, Train
+from ...train.recipe import Counted, DataSection, Process, Recipe, Sample
 from .laplacian import LaplacianOptions
 
 STAGES = ("conformer", "hydrogen")  # networks of the two stages of data.hydrogens: second
@@ -150,7 +150,7 @@ def _check_second(recipe: Recipe) -> None:
         "process.schedule": recipe.process.schedule != Process().schedule,
         "sample": recipe.sample != Sample(),
         "train.objectives": bool(train.objectives),
-        "train.time_weight": train.time_weight != Train().time_weight,
+        "train.time_weight": train.time_weight != "none",
         "train.regularizers": bool(train.regularizers),
     }
     for name in (name for name, wanted in asked.items() if wanted):
