@@ -1,8 +1,8 @@
 """Everything on a GPU, in one command, for whoever has one.
 
-    python benchmarks/gpu.py                        # needs RDKit once, to prepare datasets/qm9_3000.sdf.gz
-    python benchmarks/gpu.py --store STORE.h5       # needs none
-    python benchmarks/gpu.py --rehearse             # all of it on the CPU, small, in minutes; gloo in the place of NCCL
+    python benchmarks/cuda.py                       # needs RDKit once, to prepare datasets/qm9_3000.sdf.gz
+    python benchmarks/cuda.py --store STORE.h5       # needs none
+    python benchmarks/cuda.py --rehearse             # all of it on the CPU, small, in minutes; gloo in the place of NCCL
 
 Checks, each against the CPU (or against float32, eager, uninterrupted, not distributed): a training step of every task
 and network, loss and gradients; bf16; compile; every miner; resuming; DDP of one process over NCCL. Measures: sampling over
@@ -10,13 +10,11 @@ batch sizes, the largest graph and batch that fit with their peak memory, a torc
 beside one CPU core. What fails is told and does not end the rest; the exit status is 1 then. Writes results/gpu_CARD.json,
 or gpu_rehearsal.json, after each part.
 
-It has been rehearsed, and not run on a GPU yet. (A script named cuda.py would be imported by torch in the place of NVIDIA's
-package of that name, in every benchmark.)
+It has been rehearsed, and not run on a GPU yet.
 """
 
 import argparse
 import json
-import sys
 import tempfile
 import time
 import traceback
@@ -78,7 +76,9 @@ def run(name: str, setting: Setting) -> dict[str, Any]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="cuda.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--store", type=Path, help="a prepared store of molecules; the bundled ones if not given")
     parser.add_argument("--rehearse", action="store_true", help="on the CPU, everything small")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="some parts")
@@ -106,7 +106,3 @@ def main(arguments: list[str] | None = None) -> int:
         f"{', '.join(failed)}"
     )
     return 1 if failed else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

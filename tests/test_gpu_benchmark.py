@@ -3,6 +3,7 @@
 import importlib
 import json
 import logging
+import sys
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,16 @@ def gpu(monkeypatch):
     yield importlib.import_module("gpu")
     logger.setLevel(level)
     torch.set_float32_matmul_precision(precision)
+
+
+def test_the_script_does_not_hide_the_package_of_its_name(tmp_path, monkeypatch):
+    (tmp_path / "cuda" / "bindings").mkdir(parents=True)
+    (tmp_path / "cuda" / "bindings" / "__init__.py").write_text("driver = 'of NVIDIA'\n")
+    monkeypatch.setattr(sys, "path", [str(ROOT / "benchmarks"), str(tmp_path), *sys.path])
+    for name in [name for name in sys.modules if name == "cuda" or name.startswith("cuda.")]:
+        monkeypatch.delitem(sys.modules, name)
+    assert importlib.import_module("cuda.bindings").driver == "of NVIDIA"
+    assert importlib.import_module("cuda").__file__ == str(ROOT / "benchmarks" / "cuda.py")
 
 
 def rehearsed(gpu, store, folder, *parts) -> dict:
