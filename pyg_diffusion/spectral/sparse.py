@@ -18,7 +18,8 @@ class _Product(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, matrix: Tensor) -> Tensor:
         ctx.matrix = matrix
-        return matrix @ x
+        with torch.autocast(x.device.type, enabled=False):  # there is no sparse product in bf16 on the CPU
+            return matrix @ x
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:

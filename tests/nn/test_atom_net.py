@@ -214,6 +214,15 @@ def test_vector_messages_are_their_formula():
     torch.testing.assert_close(conv(x, v, edges, attr, unit, w), wanted)
 
 
+@pytest.mark.parametrize("attention", [True, False])
+def test_what_is_compiled_is_the_same(attention, items):
+    """A compiled network takes its edges in another form."""
+    denoiser, data = build("graph", attention=attention), items[1]
+    wanted = denoise(denoiser, data, noisy(data))
+    denoiser.net.compiled = True
+    torch.testing.assert_close(denoise(denoiser, data, noisy(data)), wanted)
+
+
 def test_wrong_signals_are_named(items):
     with pytest.raises(ValueError, match="atoms have 3 coordinates, the signal has 2"):
         denoise(build("graph"), items[0], torch.zeros(items[0].num_nodes, 2).double())

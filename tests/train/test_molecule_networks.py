@@ -9,6 +9,7 @@ from pyg_diffusion.chem import read_sdf
 from pyg_diffusion.cli import main
 from pyg_diffusion.nn import AtomNet, EnergyNet
 from pyg_diffusion.tasks import recipe_from
+from pyg_diffusion.tasks.molecules.finetune import finetune_recipe
 from pyg_diffusion.tasks.molecules.generator import ConformerGenerator
 from pyg_diffusion.train import RecipeError, train
 from pyg_diffusion.weights_io import load_pretrained
@@ -74,6 +75,19 @@ def test_the_command_line_takes_such_weights(store_path, tmp_path):
     assert len([r for r in read_sdf(sdf) if isinstance(getattr(r, "mol", None), Chem.Mol)]) == 4
     assert main(["evaluate", str(sdf), str(sdf), "-o", str(table)]) == 0
     assert main(["plot", str(table), "-o", str(tmp_path / "p.png")]) == 0 and (tmp_path / "p.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("kind", ["graph", "energy"])
+def test_they_go_on_from_weights_in_bf16_without_an_eigenbasis(kind, store_path, tmp_path):
+    """Chebyshev filters, and `finetune` of what they made; the network is told that nodes are atoms, not asked."""
+    first = recipe(store_path, kind, max_steps=2, val_every=2, bf16=True)
+    first["data"]["backend"] = "chebyshev"
+    source = train(recipe_from(first), tmp_path / "first", progress=False)
+    more = ["train.max_steps=2", "train.accelerator=cpu", "data.batch_size=8", "train.threads=1"]
+    config = finetune_recipe(str(store_path), "own", str(source.weights), overrides=more)
+    assert config.model.kind == kind and config.data.backend == "chebyshev" and config.exact_targets == ()
+    result = train(config, tmp_path / "second", progress=False)
+    assert np.isfinite([source.val_loss, result.val_loss]).all() and load_pretrained(result.weights)[1].model["atoms"]
 
 
 @pytest.mark.parametrize(

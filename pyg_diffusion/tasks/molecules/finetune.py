@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from ...nn.registry import NETWORKS
 from ...train.recipe import Recipe, apply_overrides
 from ...weights_io import SHIPPED, load_pretrained
 from .. import recipe_from
@@ -25,7 +26,8 @@ def finetune_recipe(
     """
     source = weights or SHIPPED
     _, card = load_pretrained(source)
-    model = dict(card.model)
+    kind = NETWORKS[card.model.get("kind", next(iter(NETWORKS)))]
+    model = {name: value for name, value in card.model.items() if name not in kind.facts}
     if model.get("levels"):
         model["levels"] = [level, *(name for name in model["levels"] if name != level)]
     values: dict[str, Any] = {
