@@ -16,8 +16,6 @@ results/mining_conformers.json and .png. `--quick`: a few steps on the ensembles
 """
 
 import argparse
-import json
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -29,8 +27,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 import yaml
-from held_out import bundled_store, hold_out
-from machine import machine
+from held_out import Pieces, trained
 from scipy.stats import spearmanr
 from torch_geometric.data import Batch
 
@@ -41,8 +38,7 @@ from pyg_diffusion.data import Molecule, laplacian_operator
 from pyg_diffusion.metrics import Ensemble, evaluate, records_of
 from pyg_diffusion.mining import miners_of
 from pyg_diffusion.sample import Ancestral
-from pyg_diffusion.tasks import TASKS, recipe_from
-from pyg_diffusion.train import train
+from pyg_diffusion.tasks import TASKS
 
 HERE = Path(__file__).parent
 MISSED = 1.5  # Å, for a conformer without a partner
@@ -51,23 +47,16 @@ RECIPE = yaml.safe_load((HERE.parent / "configs" / "molecules_energy.yaml").read
 COLUMNS = ("rank correlation", "AMR-P", "best half", "half by GFN2-xTB", "half at random", "made")
 
 
-def trained(miner: str, seed: int, store: Path, run: Path, args: argparse.Namespace) -> Path:
-    """Weights of an energy, from where its training had got to."""
-    weights = run / "weights.safetensors"
-    if not weights.exists():
-        limits = {"max_steps": 20} if args.quick else {"max_minutes": args.minutes, "max_steps": 10**6}
-        recipe = {
-            "data": {"store": [str(store)], "batch_size": RECIPE["data"]["batch_size"]},
-            "process": RECIPE["process"],
-            "model": {**RECIPE["model"], **({"width": 24, "depth": 1} if args.quick else {})},
-            "optimizer": RECIPE["optimizer"],
-            "train": {**RECIPE["train"], "max_minutes": 0, "miner": miner, "seed": seed, "threads": 1, **limits},
-        }
-        begun = (run / "last.ckpt").exists()
-        result = train(recipe_from(recipe), run, resume=begun, progress=False)
-        if result.interrupted:
-            raise SystemExit(f"{miner}: interrupted after {result.minutes:.1f} minutes; the same command goes on")
-    return weights
+def recipe(miner: str, seed: int, store: Path, args: argparse.Namespace) -> dict[str, Any]:
+    """What an energy is trained by."""
+    limits = {"max_steps": 20, "max_minutes": 0} if args.quick else {"max_minutes": args.minutes}
+    return {
+        "data": {"store": [str(store)], "batch_size": RECIPE["data"]["batch_size"]},
+        "process": RECIPE["process"],
+        "model": {**RECIPE["model"], **({"width": 24, "depth": 1} if args.quick else {})},
+        "optimizer": RECIPE["optimizer"],
+        "train": {**RECIPE["train"], "max_steps": 10**6, "miner": miner, "seed": seed, "threads": 1, **limits},
+    }
 
 
 @torch.no_grad()
@@ -156,46 +145,24 @@ def draw(runs: dict[str, list[dict[str, Any]]], target: Path) -> None:
 
 def main() -> None:
     """Make what is not there yet, print, write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("stores", nargs="*", metavar="STORE.h5", help="with ensembles")
-    known = miners_of(TASKS["molecules"].has)
-    parser.add_argument("--miners", nargs="+", choices=known, default=["none", "random", "adversarial"])
-    parser.add_argument("--minutes", type=float, default=30.0, help="of training, each")
-    parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--molecules", type=int, default=60, help="held out")
-    parser.add_argument("--tau", type=float, default=0.01, help="noise level at which energies are compared, Å²")
-    parser.add_argument("--quick", action="store_true", help="see above")
-    parser.add_argument("--work", type=Path, default=Path("runs") / "mining_conformers", help="folder of what is under way")
-    parser.add_argument("-o", "--output", type=Path, default=HERE / "results" / "mining_conformers.json")
-    args = parser.parse_args()
-    if args.quick:
-        args.molecules, args.seeds = 2, 1
-    elif not args.stores:
-        parser.error("give a store with ensembles, or --quick")
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    torch.set_num_threads(1)
-    args.work.mkdir(parents=True, exist_ok=True)
-    store, ensembles = hold_out(args.stores or [bundled_store(args.work)], args.molecules, 0, args.work, least=4)
-    options = {"stores": [Path(path).name for path in args.stores], "references": [e.name for e in ensembles]}
-    options |= {key: getattr(args, key) for key in ("minutes", "molecules", "tau")}
-    result: dict[str, Any] = {"machine": machine(), "options": options, "runs": {}}
-    if args.output.is_file():
-        before = json.loads(args.output.read_text())
-        if before["options"] != options:
-            parser.error(f"{args.output} was made with other options; give the same, or another --output and --work")
-        result = before
+    pieces = Pieces(__doc__ or "", "mining_conformers", 30.0, 60, ("tau",))
+    add, known = pieces.parser.add_argument, miners_of(TASKS["molecules"].has)
+    add("--miners", nargs="+", choices=known, default=["none", "random", "adversarial"])
+    add("--seeds", type=int, default=2)
+    add("--tau", type=float, default=0.01, help="noise level at which energies are compared, Å²")
+    args, store, ensembles = pieces.begin(least=4)
     truth = [xtb(e.mol, np.array([c.GetPositions() for c in e.mol.GetConformers()])) for e in ensembles]
-    runs: dict[str, list[dict[str, Any]]] = result["runs"]
-    for seed in range(args.seeds):
+    rows = pieces.rows
+    for seed in range(1 if args.quick else args.seeds):
         for miner in args.miners:
-            done = runs.setdefault(miner, [])
+            done = rows.setdefault(miner, [])
             if len(done) == seed:
-                done.append(judged(trained(miner, seed, store, args.work / f"{miner}_{seed}", args), ensembles, truth, args))
-                args.output.parent.mkdir(parents=True, exist_ok=True)
-                args.output.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n")
+                weights = trained(recipe(miner, seed, store, args), args.work / f"{miner}_{seed}")
+                done.append(judged(weights, ensembles, truth, args))
+                pieces.keep()
                 print(f"{miner}, seed {seed}: {np.mean(done[-1]['values']['rank correlation']):.3f}", flush=True)
-    show(runs)
-    draw(runs, args.output.with_suffix(".png"))
+    show(rows)
+    draw(rows, args.output.with_suffix(".png"))
 
 
 if __name__ == "__main__":

@@ -18,8 +18,6 @@ two conformers of two molecules, to see that it runs.
 """
 
 import argparse
-import json
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -28,16 +26,12 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
-import torch
 import yaml
 from conformer_ablation import MEASURES
 from conformers import ours, rates
-from held_out import bundled_store, hold_out
-from machine import machine
+from held_out import Pieces, trained
 
 from pyg_diffusion.metrics import BASELINES, Ensemble, draw_each, evaluate
-from pyg_diffusion.tasks import recipe_from
-from pyg_diffusion.train import train
 from pyg_diffusion.weights_io import load_pretrained
 
 HERE = Path(__file__).parent
@@ -71,17 +65,6 @@ def recipe(name: str, store: Path, minutes: float, seed: int) -> dict[str, Any]:
     return values
 
 
-def trained(name: str, store: Path, run: Path, args: argparse.Namespace) -> Path:
-    """Weights of a network, from where its training had got to."""
-    weights = run / "weights.safetensors"
-    if not weights.exists():
-        begun = (run / "last.ckpt").exists()
-        result = train(recipe_from(recipe(name, store, args.minutes, args.seed)), run, resume=begun, progress=False)
-        if result.interrupted:
-            raise SystemExit(f"{name}: interrupted after {result.minutes:.1f} minutes; the same command goes on")
-    return weights
-
-
 def judged(ensembles: list[Ensemble], records: list, counts: list[int], cost: dict[str, Any], seed: int) -> dict[str, Any]:
     """A row: measures of each molecule, and rates."""
     found = evaluate(ensembles, records, expected=counts, seed=seed).molecules
@@ -103,7 +86,7 @@ def one(name: str, store: Path, ensembles: list[Ensemble], args: argparse.Namesp
             made = draw_each(draw, ensembles, counts, args.seed)
         cost = {"seconds": made.seconds, "made": len(made.records)}
         return judged(ensembles, made.records, counts, cost, args.seed)
-    weights = trained(name, store, args.work / name.replace(", ", "_"), args)
+    weights = trained(recipe(name, store, args.minutes, args.seed), args.work / name.replace(", ", "_"))
     denoiser, card = load_pretrained(weights)
     records, cost = ours(ensembles, counts, weights, RUN, args.seed)
     size = sum(p.numel() for p in denoiser.net.parameters())
@@ -140,38 +123,16 @@ def draw(rows: dict[str, dict[str, Any]], target: Path) -> None:
 
 def main() -> None:
     """Make the rows that are not there yet, print, write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("stores", nargs="*", metavar="STORE.h5", help="with ensembles")
-    parser.add_argument("--minutes", type=float, default=60.0, help="of training, each")
-    parser.add_argument("--molecules", type=int, default=100, help="held out")
-    parser.add_argument("--networks", nargs="+", choices=[*NETWORKS, ETKDG], default=[*NETWORKS, ETKDG])
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--quick", action="store_true", help="see above")
-    parser.add_argument("--work", type=Path, default=Path("runs") / "molecule_networks", help="folder of what is under way")
-    parser.add_argument("-o", "--output", type=Path, default=HERE / "results" / "molecule_networks.json")
-    args = parser.parse_args()
-    if args.quick:
-        args.minutes, args.molecules = 0.2, 2
-    elif not args.stores:
-        parser.error("give a store with ensembles, or --quick")
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    torch.set_num_threads(1)
-    args.work.mkdir(parents=True, exist_ok=True)
-    store, ensembles = hold_out(args.stores or [bundled_store(args.work)], args.molecules, args.seed, args.work)
-    options = {"stores": [Path(path).name for path in args.stores], "references": [e.name for e in ensembles]}
-    options |= {key: getattr(args, key) for key in ("minutes", "molecules", "seed")}
-    result: dict[str, Any] = {"machine": machine(), "options": options, "rows": {}}
-    if args.output.is_file():
-        before = json.loads(args.output.read_text())
-        if before["options"] != options:
-            parser.error(f"{args.output} was made with other options; give the same, or another --output and --work")
-        result = before
-    rows = result["rows"]
+    pieces = Pieces(__doc__ or "", "molecule_networks", 60.0, 100, ("seed",))
+    known = [*NETWORKS, ETKDG]
+    pieces.parser.add_argument("--networks", nargs="+", choices=known, default=known)
+    pieces.parser.add_argument("--seed", type=int, default=0)
+    args, store, ensembles = pieces.begin()
+    rows = pieces.rows
     for name in args.networks:
         if name not in rows:
             rows[name] = one(name, store, ensembles, args)
-            args.output.parent.mkdir(parents=True, exist_ok=True)
-            args.output.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n")
+            pieces.keep()
             print(f"{name}: AMR-R {np.mean(rows[name]['values']['AMR-R']):.3f}", flush=True)
     show(rows)
     draw(rows, args.output.with_suffix(".png"))
