@@ -86,7 +86,7 @@ def with_energies(molecules, tmp_path):
 
 
 def recipe(store, miner="minima", **train_options) -> dict:
-    options = {"max_steps": 20, "val_every": 20, "threads": 1, "accelerator": "cpu", "bf16": False, "miner": miner}
+    options = {"max_steps": 5, "val_every": 5, "threads": 1, "accelerator": "cpu", "bf16": False, "miner": miner}
     return {
         "data": {"store": [str(store)], "batch_size": 8, "val_fraction": 0.2},
         "process": VE,
@@ -124,10 +124,10 @@ def test_gaps_of_minima_are_their_boltzmann_weights(with_energies):
     assert not bool(far.kept.any()) and not bool(far.loss.any())
 
 
-@pytest.mark.parametrize("miner", ["torsions", "minima", "adversarial", "random"])
+@pytest.mark.parametrize("miner", ["torsions", "minima", "adversarial"])
 def test_energies_train_with_negatives(miner, with_energies, tmp_path):
     result = train(recipe_from(recipe(with_energies, miner)), tmp_path / "run", progress=False)
-    assert np.isfinite(result.val_loss) and result.steps == 20
+    assert np.isfinite(result.val_loss) and result.steps == 5
 
 
 def test_what_cannot_be_mined_is_said(store_path):

@@ -73,7 +73,7 @@ def test_the_command_line_takes_such_weights(store_path, tmp_path):
     asked = ["CCO", "CC=O", "-n", "2", "--weights", str(run), "--steps", "4", "--guide", "clashes=0.1", "--unsound", "keep"]
     assert main(["sample", *asked, "--attempts", "1", "--quiet", "-o", str(sdf)]) == 0
     assert len([r for r in read_sdf(sdf) if isinstance(getattr(r, "mol", None), Chem.Mol)]) == 4
-    assert main(["evaluate", str(sdf), str(sdf), "-o", str(table)]) == 0
+    assert main(["evaluate", str(sdf), str(sdf), "--busters", "0", "-j", "1", "-o", str(table)]) == 0
     assert main(["plot", str(table), "-o", str(tmp_path / "p.png")]) == 0 and (tmp_path / "p.png").stat().st_size > 1000
 
 
