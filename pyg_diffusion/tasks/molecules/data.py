@@ -188,9 +188,9 @@ class ConformerDataModule(SignalDataModule):
 
     def bond_weights(self, process: Process, sample: int = 4000) -> dict[str, float]:
         """Weights of bonds fitted to training conformers (`transforms.fit_bond_weights`)."""
-        return fit_bond_weights(self._batches(4, sample), process.gamma, process.lambda0)
+        return fit_bond_weights(self.batches(4, sample), process.gamma, process.lambda0)
 
-    def _batches(self, stream: int, sample: int) -> Iterator[Batch]:
+    def batches(self, stream: int, sample: int) -> Iterator[Batch]:
         """Training conformers drawn at random, a few hundred in each batch."""
         chosen = np.random.default_rng([self.seed, stream]).permutation(len(self.train))[:sample]
         for part in np.array_split(chosen, max(1, len(chosen) // 256)):
@@ -282,7 +282,7 @@ class ConformerDataModule(SignalDataModule):
         Null modes are left out where they are translations; of a normalised L they are seen, and have a knot of their own.
         """
         values, powers, nulls = [], [], []
-        for batch in self._batches(2, sample):
+        for batch in self.batches(2, sample):
             operator = self.laplacian.dense(batch)
             free = operator.mode_mask & (operator.eigenvalues > 0)
             power = operator.to_modes(self._placed(batch.pos, batch.batch, batch.num_graphs)).square().mean(-1)
