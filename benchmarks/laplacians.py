@@ -9,7 +9,7 @@ N(0, (γL)⁻¹), so that rows differ in the shape of L and not in its scale. It
 Differences from the first row of the same network are paired by molecule, with their standard error over molecules.
 Trainings and rows that are done are kept: the same command goes on.
 
-`--large`: poly-alanine of so many residues, a Gaussian law N(0, p(L)) on it with p = 1/(λ + .01), L weighted by bond
+`--large`: poly-alanine of so many residues, a Gaussian law N(0, p(L)) on it with p = 1/(λ + 1e-5), L weighted by bond
 lengths; draws noised and denoised by Chebyshev polynomials, dense beside where it fits. The Wiener denoiser is the exact
 one of this law: `error` is the mean square it misses by, `expected` what it must be, tr c_out²(L)/N by random probes (one
 draw of `graph`, eight of Wiener). `graph` is `AtomNet` untrained, which gives what Wiener gives, at the cost of a network
@@ -147,8 +147,8 @@ def poly_alanine(residues: int) -> Molecule:
 
 
 def power(lam: torch.Tensor) -> torch.Tensor:
-    """p(λ) of the law on a large molecule, which a polynomial can follow."""
-    return 1 / (lam + 1e-2)
+    """p(λ) of the law on a large molecule: of a free chain, but for the very lowest modes, where a polynomial has to end."""
+    return 1 / (lam + 1e-5)
 
 
 def peak_bytes() -> int:
