@@ -32,6 +32,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+import yaml
 from conformers import ours, rates
 from machine import machine
 from rdkit import Chem
@@ -70,9 +71,19 @@ DENSE_ATOMS = 1500
 PROBES, DRAWS = 32, 8
 
 
-def likeliest_gamma(changes: tuple[str, ...]) -> float:
+def base_recipe(folder: Path) -> Path:
+    """`configs/quick.yaml` without its network, which is that of the row."""
+    values = yaml.safe_load((CONFIGS / "quick.yaml").read_text())
+    del values["model"]
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "laplacians.yaml"
+    path.write_text(yaml.safe_dump(values))
+    return path
+
+
+def likeliest_gamma(recipe_path: Path, changes: tuple[str, ...]) -> float:
     """γ = 3 Σ (modes) / Σ tr XᵀLX over training conformers: where N(0, (γL)⁻¹) makes them likeliest."""
-    recipe = load_recipe(CONFIGS / "quick.yaml", list(changes))
+    recipe = load_recipe(recipe_path, list(changes))
     module = recipe.task.datamodule(recipe)
     assert isinstance(module, ConformerDataModule)
     modes, total = 0, 0.0
@@ -89,9 +100,10 @@ def one_row(name: str, seed: int, args: argparse.Namespace, ensembles: list) -> 
     network, laplacian = ROWS[name]
     store = bundled_store("store/qm9_3000.h5", Path(args.train_dir) / "stores")
     data = (f"data.store={store}", *laplacian)
-    gamma = likeliest_gamma((*data, *network))
+    recipe = base_recipe(Path(args.train_dir))
+    gamma = likeliest_gamma(recipe, (*data, *network))
     changes = [*data, *network, f"process.gamma={gamma:.4g}", f"train.seed={seed}", f"train.max_minutes={args.minutes}"]
-    found = trained(CONFIGS / "quick.yaml", [*changes, *(QUICK if args.quick else ())], Path(args.train_dir))
+    found = trained(recipe, [*changes, *(QUICK if args.quick else ())], Path(args.train_dir))
     counts = [2 * e.size for e in ensembles]
     records, cost = ours(ensembles, counts, found.path, RUN, seed)
     judged = evaluate(ensembles, records, expected=counts, seed=seed).molecules
