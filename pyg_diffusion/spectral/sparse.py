@@ -95,13 +95,15 @@ class SparseOperator(LaplacianOperator):
         return (self.bound[:, None] / 2 * (1 + theta)).to(self.dtype)
 
     def product(self, x: Tensor) -> Tensor:
-        """L̃ x, differentiable."""
-        return call(_Product, x, self.matrix)
+        """L̃ x, differentiable; in full precision in a network that runs in bf16, for which there is no sparse product."""
+        with torch.autocast(x.device.type, enabled=False):
+            return call(_Product, x, self.matrix)
 
     def null_part(self, x: Tensor) -> Tensor:
         """P₀ x, the orthogonal projection on the null space: Σ over components of n nᵀ x."""
         if self.num_components == 1:
-            return self.null * (self.null.mT @ x)
+            with torch.autocast(x.device.type, enabled=False):
+                return self.null * (self.null.mT @ x)
         sums = x.new_zeros(self.num_components, x.size(1)).index_add(0, self.component, self.null * x)
         return self.null * sums[self.component]
 

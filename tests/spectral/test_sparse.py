@@ -235,3 +235,17 @@ def test_cuda_agrees(backend):
     x = torch.randn(200, 3, dtype=torch.float64)
     there = operator.to("cuda")
     torch.testing.assert_close(there.apply(heat(2.0), x.cuda()).cpu(), operator.apply(heat(2.0), x), rtol=1e-9, atol=1e-10)
+
+
+def test_a_network_in_bf16_leaves_the_operator_in_full_precision():
+    edges, _ = random_graph(12, 0.5, seed=1)
+    operator = ChebyshevOperator(Laplacian.from_edges(edges, 12)).to(torch.float32)
+    x = torch.randn(12, 3, requires_grad=True)
+    found = []
+    for on in (False, True):
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=on):
+            y, (z,) = operator.combine((heat(0.7), x)), operator.fan_out([heat(0.2)], x)
+            with torch.no_grad():
+                in_place = operator.combine((heat(0.7), x))
+        found.append((y.detach(), z.detach(), in_place, *torch.autograd.grad(y.square().sum() + z.sum(), x)))
+    assert all(one.dtype == torch.float32 and torch.equal(one, other) for one, other in zip(*found, strict=True))

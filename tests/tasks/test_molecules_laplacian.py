@@ -176,14 +176,14 @@ def test_chebyshev_noises_and_denoises_as_dense_does():
 
 
 @pytest.mark.parametrize(
-    ("options", "kind"),
+    ("model", "options", "kind"),
     [
-        ({"backend": "chebyshev", "tolerance": 0.05}, ChebyshevOperator),
-        ({"backend": "lowrank", "modes": 6}, LowRankOperator),
+        ({"kind": "graph", "width": 16, "depth": 1}, {"backend": "chebyshev", "tolerance": 0.05}, ChebyshevOperator),
+        (NODEWISE, {"backend": "lowrank", "modes": 6}, LowRankOperator),
     ],
 )
-def test_other_backends_train_remember_and_sample(plain_store, tmp_path, options, kind):
-    asked = recipe(plain_store, NODEWISE, weight="order", **options)
+def test_other_backends_train_remember_and_sample(plain_store, tmp_path, model, options, kind):
+    asked = recipe(plain_store, model, weight="order", **options)
     assert asked.exact_targets == ()
     assert isinstance(presented(asked)[0], kind)
     result = train(asked, tmp_path / "run", progress=False)
