@@ -95,9 +95,8 @@ class SparseOperator(LaplacianOperator):
         return (self.bound[:, None] / 2 * (1 + theta)).to(self.dtype)
 
     def product(self, x: Tensor) -> Tensor:
-        """L̃ x, differentiable; in full precision in a network that runs in bf16, for which there is no sparse product."""
-        with torch.autocast(x.device.type, enabled=False):
-            return call(_Product, x, self.matrix)
+        """L̃ x, differentiable."""
+        return call(_Product, x, self.matrix)
 
     def null_part(self, x: Tensor) -> Tensor:
         """P₀ x, the orthogonal projection on the null space: Σ over components of n nᵀ x."""
