@@ -13,6 +13,7 @@ from torch.nn.utils import parameters_to_vector
 
 from pyg_diffusion.mining import miners_of
 from pyg_diffusion.nn import NETWORKS
+from pyg_diffusion.tasks import TASKS
 from pyg_diffusion.train import DenoiserModule, RecipeError, TrainResult, train
 
 LOSS, GRADIENT = 1e-4, 1e-2  # largest relative differences in float32: gradients add up far more numbers
@@ -82,7 +83,7 @@ def miners(setting: Setting) -> Iterator[dict[str, Any]]:
     """A short training of every energy with every miner."""
     for task, network in setting.networks():
         energy = NETWORKS[network].energy
-        for miner in [name for name in miners_of() if name != "none"] if energy else []:
+        for miner in [name for name in miners_of(TASKS[task].has) if name != "none"] if energy else []:
             try:
                 recipe = setting.recipe(task, network, miner=miner, log_floor=0.01 if task == "matrices" else 0.0)
                 result = train(recipe, setting.folder / f"mined_{task}_{network}_{miner}", progress=False)
