@@ -162,7 +162,8 @@ def sample(program: list[str], source: Path, out: Path, options: list[str]) -> f
 
 def run_set(name: str, source: Path, work: Path, args: argparse.Namespace) -> dict:
     """Sample and judge one set."""
-    lines = [line.split(maxsplit=1) for line in source.read_text().splitlines()[: args.n]]
+    words = [line.split(maxsplit=1) for line in source.read_text().splitlines()[: args.n]]
+    lines = [(smiles, label[0] if label else f"{name}{k + 1:03d}") for k, (smiles, *label) in enumerate(words)]
     given, out = work / f"{name}.smi", work / f"{name}.sdf"
     given.write_text("".join(f"{smiles} {label}\n" for smiles, label in lines))
     seconds = work / f"{name}.seconds"
