@@ -202,7 +202,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--molecules-seed", type=int, default=0, help="of the order of the molecules")
     parser.add_argument("--piece", type=int, default=10, help="molecules between two checkpoints")
     parser.add_argument("--minutes", type=float, default=math.inf, help="begin no piece after so long")
-    parser.add_argument("--checkpoint", type=Path, help="folder of the pieces; runs/NAME_seedSEED if not given")
+    parser.add_argument(
+        "--checkpoint", type=Path, help="folder of the pieces; below runs/ by name, seed and training if not given"
+    )
     parser.add_argument("--name", default="conformers", help="of the files under benchmarks/results")
     args = parser.parse_args()
     if args.quick:
@@ -229,7 +231,8 @@ def main() -> None:
         "busters per molecule": each,
         "version": pyg_diffusion.__version__,
     }
-    name = f"{args.name}_seed{args.seed}{'_quick' if args.quick else ''}"
+    own = f"_{Path(str(judged.path)).name}" if args.train else ""
+    name = f"{args.name}_seed{args.seed}{own}{'_quick' if args.quick else ''}"
     store = Store(args.checkpoint or Path("runs") / name, settings)
     done: list[int] = []
     with ExitStack() as stack:
@@ -276,11 +279,15 @@ def write(args: argparse.Namespace, comparison, about: dict) -> None:
     target.with_suffix(".json").write_text(json.dumps(text, indent=1, allow_nan=False) + "\n")
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
     for axis, measure in zip(axes, ("AMR-R mean", "AMR-P mean"), strict=True):
-        for name, row in comparison.rows.items():
+        known = {name: row for name, row in comparison.rows.items() if np.isfinite(row[measure] or np.nan)}
+        for name, row in known.items():
             axis.scatter(row["seconds per conformer"], row[measure], label=name)
-        axis.set(xlabel="seconds of one core per conformer", ylabel=f"{measure}, Å", ylim=(0, None), xscale="log")
+        axis.set(xlabel="seconds of one core per conformer", ylabel=f"{measure}, Å", ylim=(0, None))
+        if known:  # weights that solve nothing are in the table all the same
+            axis.set_xscale("log")
         axis.grid(alpha=0.3)
-    axes[1].legend(fontsize=7)
+    if axes[1].get_legend_handles_labels()[0]:
+        axes[1].legend(fontsize=7)
     figure.savefig(target.with_suffix(".png"), dpi=110)
     print(f"\n{target.with_suffix('.json')}\n{target.with_suffix('.png')}")
 
