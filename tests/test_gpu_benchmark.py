@@ -42,6 +42,7 @@ def rehearsed(gpu, store, folder, *parts) -> dict:
     return result["parts"]
 
 
+@pytest.mark.slow
 def test_distributed_and_profiled(gpu, store_path, tmp_path):
     parts = rehearsed(gpu, store_path, tmp_path, "ddp", "profile")
     assert parts["ddp"]["rows"] == [{"backend": "gloo", "largest_difference": 0.0, "ok": True}]

@@ -67,7 +67,7 @@ def test_names_that_read_as_smiles_are_no_molecules(tmp_path):
 def test_a_text_of_something_else_gets_one_sentence(tmp_path):
     with pytest.raises(RecordError, match=r"none of the first 50 lines has a SMILES; expected are lines 'SMILES \[name\]'"):
         read(tmp_path, "a walk in the park\n" * 1000)
-    with pytest.raises(RecordError, match="looks like XYZ, not SMILES; name it .xyz if it is"):
+    with pytest.raises(RecordError, match="looks like XYZ, not SMILES; name it"):
         read(tmp_path, "3\nwater\nO 0.0 0.0 0.1\nH 0.0 0.8 -0.5\nH 0.0 -0.8 -0.5\n", "water.txt")
     for words in (
         "I am\nC is a language\nNo more\nOn and on\nThe end\nof it\n",

@@ -145,7 +145,7 @@ def test_a_grid_is_treated_as_the_graph_it_is():
     torch.testing.assert_close(vector.norm(dim=1), torch.ones(80))
 
 
-@pytest.mark.parametrize("kind", [GraphNet, EpsNet])
+@pytest.mark.parametrize("kind", [GraphNet, pytest.param(EpsNet, marks=pytest.mark.slow)])
 def test_a_network_learns_what_no_filter_can(kind):
     """Constant fields of ±1 in noise: E[S_0 | S_t] is a tanh of the mean; the best filter is 1.5 times as far off."""
     data = Batch.from_data_list([grid_graph((3, 3), "cycle")] * 64)

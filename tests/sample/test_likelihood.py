@@ -53,8 +53,15 @@ def gaussian_log_density(sde, x, power, centered=False):
     return per_mode[:, int(centered) :].sum((1, 2))
 
 
-@pytest.mark.parametrize("sde", [WHITE, MATCHED], ids=["white", "matched"])
-@pytest.mark.parametrize("centered", [False, True])
+@pytest.mark.parametrize(
+    ("sde", "centered"),
+    [
+        pytest.param(WHITE, True, id="white-centered"),
+        pytest.param(MATCHED, False, id="matched"),
+        pytest.param(WHITE, False, id="white", marks=pytest.mark.slow),
+        pytest.param(MATCHED, True, id="matched-centered", marks=pytest.mark.slow),
+    ],
+)
 def test_gaussian_likelihood(sde, centered):
     """To 1e-3 nats per dimension with the exact trace; without any error where the spectrum is right; second order."""
     x = torch.randn(7, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
@@ -159,7 +166,7 @@ def test_bad_input():
         PredictorCorrector(Ancestral(), corrections=0)
 
 
-@pytest.mark.parametrize("centered", [False, True])
+@pytest.mark.parametrize("centered", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_likelihood_without_an_eigenbasis(centered):
     """On a sparse backend determinant and trace are estimates by probes, whose mean is the dense backend's exact value."""
     x = torch.randn(7, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))

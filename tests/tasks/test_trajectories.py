@@ -101,7 +101,7 @@ def test_matrices_show_every_step_of_the_descent(weights, tmp_path):
     assert drawn(kept, tmp_path / "p.png")[0] == "PNG"
 
 
-@pytest.mark.parametrize("suffix", [".sdf", ".xyz"])
+@pytest.mark.parametrize("suffix", [".sdf", pytest.param(".xyz", marks=pytest.mark.slow)])
 def test_conformers_through_a_file(suffix, weights, tmp_path, capsys):
     kept, out = tmp_path / f"path{suffix}", tmp_path / "o.sdf"
     command = ["sample", "CCCCCO pentanol", "[Na+].[Cl-]", "-n", "2", "--steps", "6", "--unsound", "keep", "--attempts", "1"]
