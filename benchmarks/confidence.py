@@ -48,18 +48,23 @@ def correlation(score: list[np.ndarray], error: list[np.ndarray], draws: int = 5
     return {"pooled": pooled(every), "standard error": float(np.std(spread)), "within molecules": within}
 
 
-def main() -> None:
+def options() -> argparse.ArgumentParser:
+    """What it takes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("reference", nargs="?", default=str(HERE.parent / "datasets" / "qm9_ensembles_20.sdf.gz"))
     add_weights(parser)
     parser.add_argument("--steps", type=int, default=None)
     parser.add_argument("--seed", type=int, default=0)
-    args = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    args = options().parse_args()
     weights = weights_of(args)
     ensembles, _ = group_records(read_sdf(args.reference))
     ensembles = ensembles[:4] if args.quick else ensembles
-    options = {} if args.steps is None else {"steps": args.steps}
-    generator = ConformerGenerator.from_pretrained(weights.path, device="cpu", **options)
+    steps = {} if args.steps is None else {"steps": args.steps}
+    generator = ConformerGenerator.from_pretrained(weights.path, device="cpu", **steps)
     molecules = [molecule_from_mol(e.mol, e.name, conformers=False) for e in ensembles]
     counts = [2 * e.size for e in ensembles]
     made = generator.sample(  # as `embed_multiple_confs` and the command do

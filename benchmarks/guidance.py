@@ -121,7 +121,8 @@ def plot(rows: list[dict], path: Path) -> None:
     figure.savefig(path, dpi=150)
 
 
-def main() -> None:
+def options() -> argparse.ArgumentParser:
+    """What it takes."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument(
         "references",
@@ -134,6 +135,11 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=100, help="molecules at most")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="results/guidance.json if not given")
+    return parser
+
+
+def main() -> None:
+    parser = options()
     args = parser.parse_args()
     weights = weights_of(args, CONFIGS / "conditioned.yaml", SMALL)
     generator = ConformerGenerator.from_pretrained(weights.path, unsound="keep" if args.quick else "refuse")

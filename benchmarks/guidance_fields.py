@@ -35,13 +35,31 @@ def scales(x: torch.Tensor) -> np.ndarray:
     return x.double().square().mean((1, 2)).sqrt().numpy()
 
 
-def main() -> None:
-    """Sample, measure, print, write."""
+def show_head(known: np.ndarray) -> None:
+    """The table's first lines, the second of the law itself."""
+    print(
+        f"{'w':>4} {'error':>7} {'slope':>7} {'spread':>7} {'evaluations':>11}  rms at "
+        + " ".join(f"{a:6.2f}" for a in ASKED)
+    )
+    print(
+        f"{'law':>4} {'':>7} {1.0:7.3f} {1.0:7.2f} {'':>11}         "
+        + " ".join(f"{a * np.sqrt((known**2).mean()):6.3f}" for a in ASKED)
+    )
+
+
+def options() -> argparse.ArgumentParser:
+    """What it takes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_weights(parser)
     parser.add_argument("--each", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("-o", "--output", type=Path, help="results/guidance_fields.json if not given")
+    return parser
+
+
+def main() -> None:
+    """Sample, measure, print, write."""
+    parser = options()
     args = parser.parse_args()
     weights = weights_of(
         args, CONFIGS / "fields_conditioned.yaml", quick=(*QUICK, "data.num_samples=200", "data.val_samples=20")
@@ -59,14 +77,7 @@ def main() -> None:
         )
         known = scales(law.fields)  # of amplitude 1; the law is linear in it
     rows = {}
-    print(
-        f"{'w':>4} {'error':>7} {'slope':>7} {'spread':>7} {'evaluations':>11}  rms at "
-        + " ".join(f"{a:6.2f}" for a in ASKED)
-    )
-    print(
-        f"{'law':>4} {'':>7} {1.0:7.3f} {1.0:7.2f} {'':>11}         "
-        + " ".join(f"{a * np.sqrt((known**2).mean()):6.3f}" for a in ASKED)
-    )
+    show_head(known)
     for w in WEIGHTS:
         made = [scales(generator.sample(args.each, args.seed, {"amplitude": a}, w)) for a in ASKED]
         rms = np.array([np.sqrt((m**2).mean()) for m in made])
