@@ -10,8 +10,8 @@ Every molecule of a set is given to `PROGRAM sample SET.smi -n 1`, and its confo
   apart, or between fragments below 60 % of the van der Waals radii; stereo as asked, by geometry;
 - PoseBusters' checks of every fragment with heavy atoms (those of bond lengths, angles, planes, rings and contacts). Its
   energy ratio is listed apart: it embeds 50 conformers, and says nothing where that takes too long;
-- GFN2-xTB, with implicit water where atoms are charged that no opposite charge is bound to (ions, zwitterions): a force
-  above .15 Hartree/Bohr on an atom; or, on relaxing for `--xtb-steps` steps, a bond that breaks or changes by over 15 %.
+- GFN2-xTB, with implicit water where a fragment is charged or a zwitterion: a force above .15 Hartree/Bohr on an atom; or,
+  on relaxing for `--xtb-steps` steps, a bond that breaks or changes by more than 15 %.
 
 A molecule is `sound`, `refused` (no conformer, but its name on stderr), `lost` (neither), `wrong, said` (judged wrong, and a
 line on stderr names it) or `wrong, silent`. Judging is slow (seconds to a minute a molecule) and cached in WORK/LABEL by
@@ -106,8 +106,10 @@ def by_xtb(mol: Chem.Mol, steps: int) -> tuple[list[str], float | None]:
         unpaired = 2  # a triplet
     if (numbers.sum() - charge - unpaired) % 2:
         return [], None
-    # A zwitterion as well: in the gas phase its proton goes over, whatever the geometry.
-    ions = any(a.GetFormalCharge() and not any(n.GetFormalCharge() for n in a.GetNeighbors()) for a in mol.GetAtoms())
+    # Charged fragments, and zwitterions: in the gas phase a proton of theirs goes over, whatever the geometry.
+    ions = any(Chem.GetFormalCharge(part) for part in Chem.GetMolFrags(mol, asMols=True, sanitizeFrags=False)) or any(
+        a.GetFormalCharge() and not any(n.GetFormalCharge() for n in a.GetNeighbors()) for a in mol.GetAtoms()
+    )
     try:
         calculator = Calculator("GFN2-xTB", numbers, start, charge=charge, uhf=unpaired)
         calculator.set("verbosity", 0)
