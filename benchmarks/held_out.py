@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from machine import machine
+from machine import core_time, machine
 from rdkit import Chem
 
 from pyg_diffusion.chem import molecule_from_mol, read_sdf
@@ -101,7 +100,7 @@ class Pieces:
         elif not args.stores:
             self.parser.error("give a store with ensembles, or --quick")
         logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-        torch.set_num_threads(1)
+        core_time()
         args.work.mkdir(parents=True, exist_ok=True)
         store, ensembles = hold_out(args.stores or [bundled_store(args.work)], args.molecules, seed, args.work, least)
         options = {"stores": [Path(path).name for path in args.stores], "references": [e.name for e in ensembles]}

@@ -34,7 +34,7 @@ import numpy as np
 import torch
 import yaml
 from conformers import ours, rates
-from machine import machine
+from machine import core_time, machine
 from rdkit import Chem
 from trained import CONFIGS, DATASETS, QUICK, bundled_store, results, trained
 
@@ -244,7 +244,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="tiny sizes and trainings, to see that it runs")
     parser.add_argument("--work", nargs=3, help=argparse.SUPPRESS)
     args = parser.parse_args()
-    torch.set_num_threads(1)
+    core_time()
     if args.work:
         print(json.dumps(at_scale(int(args.work[0]), *args.work[1:])))
         return

@@ -1,6 +1,7 @@
 """What a benchmark ran on: every result file says so."""
 
 import platform
+import time
 from pathlib import Path
 
 import torch
@@ -21,3 +22,13 @@ def machine() -> dict[str, str | int]:
         "torch": torch.__version__,
         "python": platform.python_version(),
     }
+
+
+def core_time() -> None:
+    """From here on the clocks of this process count the time that its core gave it, so that equal times are equal work.
+
+    For scripts on one thread that compare trainings of equal minutes; `train.max_minutes` and the seconds of draws then are
+    minutes and seconds of a core.
+    """
+    torch.set_num_threads(1)
+    time.monotonic = time.perf_counter = time.process_time

@@ -2,7 +2,7 @@
 
     python benchmarks/mining_conformers.py STORE.h5 [STORE.h5 ...] --minutes 30 --seeds 2
 
-The energy network of configs/molecules_energy.yaml is trained for the same minutes of one thread with each miner and seed,
+The energy network of configs/molecules_energy.yaml is trained for the same minutes of a core with each miner and seed,
 on the stores less `--molecules` molecules of four conformers or more.
 
 - rank correlation: Spearman's, of the learned energy of a held-out molecule's conformers with their GFN2-xTB energies

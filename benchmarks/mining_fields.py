@@ -6,7 +6,7 @@ Matérn fields on a periodic 8x8 grid are Gaussian, N(0, p(L)), so the energy wh
 
     E_t(S) = ½ Σ_k σ(λ_k) / (φ²(λ_k) p(λ_k) + σ²(λ_k)) |Ŝ_k|².
 
-The energy network of GraphNet features is trained for the same minutes of one thread with each miner and seed. Then, at
+The energy network of GraphNet features is trained for the same minutes of a core with each miner and seed. Then, at
 τ = .01, .1 and 1 (mean over them), on held-out fields of the law made noisy ("on"), and on these plus noise of the law's own
 spectrum up to twice as strong ("off", where only negatives have been):
 
@@ -32,7 +32,8 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from machine import machine
+from held_out import trained
+from machine import core_time, machine
 from scipy.stats import spearmanr
 from torch import Tensor
 from torch_geometric.data import Batch
@@ -44,8 +45,8 @@ from pyg_diffusion.denoise import Denoiser
 from pyg_diffusion.metrics.field_measures import compare_fields, sampling_floor
 from pyg_diffusion.mining import miners_of
 from pyg_diffusion.spectral import GridOperator
-from pyg_diffusion.tasks import TASKS, recipe_from
-from pyg_diffusion.train import train
+from pyg_diffusion.tasks import TASKS
+from pyg_diffusion.weights_io import load_pretrained
 
 HERE = Path(__file__).parent
 GRID: dict[str, Any] = {"law": "matern", "shape": [8, 8], "kinds": "cycle"}
@@ -155,7 +156,7 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, default=HERE / "results" / "mining_fields.json")
     args = parser.parse_args()
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    torch.set_num_threads(1)
+    core_time()
     options = {"minutes": args.minutes, "quick": args.quick}
     result: dict[str, Any] = {"machine": machine(), "options": options, "runs": {}}
     if args.output.is_file():
@@ -170,11 +171,8 @@ def main() -> None:
             done, run = runs.setdefault(miner, []), args.work / f"{miner}_{seed}"
             if len(done) > seed:
                 continue
-            begun = (run / "last.ckpt").exists()
-            trained = train(recipe_from(recipe(miner, seed, args)), run, resume=begun, progress=False)
-            if trained.interrupted:
-                raise SystemExit(f"{miner}: interrupted after {trained.minutes:.1f} minutes; the same command goes on")
-            done.append({**judge(trained.weights), "steps": trained.steps})
+            weights = trained(recipe(miner, seed, args), run)
+            done.append({**judge(weights), "steps": load_pretrained(weights)[1].training["steps"]})
             args.output.parent.mkdir(parents=True, exist_ok=True)
             args.output.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n")
             print(f"{miner}, seed {seed}: rank {done[-1]['rank off']:.3f}", flush=True)

@@ -3,7 +3,7 @@ MLP that knows no graph, and ETKDGv3, on held-out ensembles.
 
     python benchmarks/molecule_networks.py STORE.h5 [STORE.h5 ...] --minutes 60
 
-Each is trained for the same minutes of one thread on the stores, less `--molecules` molecules of three conformers or more,
+Each is trained for the same minutes of a core on the stores, less `--molecules` molecules of three conformers or more,
 and draws 2K conformers for K references by the ancestral sampler with 16 evaluations; seconds are of one core. The conformer
 and graph networks have the harmonic noise of the shipped weights, the others that of configs/molecules_eps.yaml. Graph
 networks have the sizes of that recipe, the conformer network those of configs/quick.yaml.

@@ -1,5 +1,6 @@
 """A package of one file brings a task; the program trains, samples, scores and draws it, and no line here knows of it."""
 
+import json
 import os
 import subprocess
 import sys
@@ -28,27 +29,53 @@ def site(tmp_path_factory) -> Path:
     return site
 
 
-def run(site: Path, *arguments: str, code: int = 0) -> str:
+LIFE = """
+import contextlib, io, json, sys
+from pyg_diffusion.cli import main
+ended = []
+for arguments in json.load(sys.stdin):
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        try:
+            code = main(arguments)
+        except SystemExit as error:
+            code = error.code
+    ended.append((code, said.getvalue()))
+print(json.dumps(ended))
+"""
+
+
+def run(site: Path, *commands: list[str]) -> list[tuple[int, str]]:
+    """Exit code and words of each command; all in one process, since starting takes most of the time."""
     paths = os.pathsep.join([str(site), str(HERE.parents[1])])
     done = subprocess.run(
-        [sys.executable, "-m", "pyg_diffusion.cli", *arguments],
+        [sys.executable, "-c", LIFE],
+        input=json.dumps(commands),
         env=os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg"},
         capture_output=True,
         text=True,
-        check=False,
+        check=True,
     )
-    assert done.returncode == code, done.stderr
-    return done.stdout + done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def test_its_whole_life(site, tmp_path):
     recipe, folder, made = tmp_path / "trees.yaml", str(tmp_path / "run"), str(tmp_path / "made.trees")
     recipe.write_text(RECIPE)
-    assert "5 steps" in run(site, "train", str(recipe), "-o", folder, "--quiet")
-    assert "6 signals" in run(site, "sample", "--weights", folder, "--trees", "6", "-o", made)
-    assert "of the law 1" in run(site, "evaluate", made)
-    run(site, "plot", made, "-o", str(tmp_path / "made.png"))
+    trained, sampled, scored, drawn, refused, strange = run(
+        site,
+        ["train", str(recipe), "-o", folder, "--quiet"],
+        ["sample", "--weights", folder, "--trees", "6", "-o", made],
+        ["evaluate", made],
+        ["plot", made, "-o", str(tmp_path / "made.png")],
+        ["sample", "--weights", folder, "-n", "3", "-o", made],
+        ["sample", "CCO", "--trees", "3"],
+    )
+    assert trained[0] == sampled[0] == scored[0] == drawn[0] == 0, (trained, sampled, scored, drawn)
+    assert "5 steps" in trained[1]
+    assert "6 signals" in sampled[1]
+    assert "of the law 1" in scored[1]
     assert (tmp_path / "made.png").stat().st_size > 1000
-    refused = run(site, "sample", "--weights", folder, "-n", "3", "-o", made, code=2)
-    assert "-n is for conformers or fields" in refused
-    assert "--trees is for tree signals" in run(site, "sample", "CCO", "--trees", "3", code=2)
+    assert refused[0] == strange[0] == 2
+    assert "-n is for conformers or fields" in refused[1]
+    assert "--trees is for tree signals" in strange[1]
