@@ -227,6 +227,8 @@ class ConformerDataModule(SignalDataModule):
 
     def card_facts(self) -> dict[str, Any]:
         data = {"kind": "molecules", "hydrogens": self.config.hydrogens, **self.laplacian.facts()}
+        if self.config.level_limits:
+            data["level_limits"] = self.config.level_limits
         return {"elements": self.elements(), "data": data, "domain": self.domain()}
 
     def present(self, batch: Batch, draws: Draws) -> tuple[LaplacianOperator, Tensor, Batch]:

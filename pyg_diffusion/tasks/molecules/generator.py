@@ -54,7 +54,7 @@ class Asked:
     streams: Sequence[int]
     attempts: int
     steering: Repelled
-    level: str
+    level: str | None
     progress: Callable[[int], object] | None
     record: Recording | None
 
@@ -121,8 +121,14 @@ class ConformerGenerator(GraphGenerator[ConformerJob]):
 
     @property
     def levels(self) -> list[str]:
-        """Levels of theory that the model tells apart; the first is sampled where none is asked for."""
+        """Levels of theory that the model tells apart."""
         return list(self.card.model.get("levels", []))
+
+    def level_for(self, molecule: Molecule) -> str:
+        """The level that is sampled where none is asked for: the first that is for molecules so large, or ""."""
+        limits = self.card.data.get("level_limits", {})
+        fitting = (level for level in self.levels if len(molecule.z) <= limits.get(level, len(molecule.z)))
+        return next(fitting, next(iter(self.levels), ""))
 
     def unfamiliar(self, molecule: Molecule) -> list[str]:
         """Warnings about what the model did not see in training."""
@@ -178,7 +184,7 @@ class ConformerGenerator(GraphGenerator[ConformerJob]):
             energy_limit: largest move of an atom by the energy per evaluation, in Å.
             fixed: for each molecule None, or positions `[N, 3]` of atoms to keep, anywhere in space, with NaN at those to
                 generate (`sample.Inpainted`). Two atoms in one place are an error.
-            level: of theory that the geometries should have, one of `levels`; the first of them if None.
+            level: of theory that the geometries should have, one of `levels`; each molecule's own (`level_for`) if None.
             diversity: w in kT of a repulsion between the conformers of each molecule, over heavy atoms
                 (`sample.ParticleGuided`); 0 draws them independently. With it they depend on one another, so on n and
                 `max_pairs` as well: where they do not fit into one batch, each repels those of its batch. What is drawn
@@ -206,7 +212,7 @@ class ConformerGenerator(GraphGenerator[ConformerJob]):
             each = [condition] * len(molecules) if isinstance(condition, Mapping) else condition
             return sample_apart(self, draw, molecules, wholes, counts, seed, streams, progress, each, choose)
         steering = Repelled(guidance, energy, energy_limit, diversity)
-        asked = Asked(seed, streams, max_attempts, steering, level or next(iter(self.levels), ""), progress, record)
+        asked = Asked(seed, streams, max_attempts, steering, level, progress, record)
         results = [Conformers.none(len(m.z), k, self.remarks(m)) for m, k in zip(molecules, counts, strict=True)]
         kept = None if known is None else [torch.isfinite(pos).all(1).numpy() for pos in known]
         judges = Judges([Acceptance(m) for m in molecules], results, kept)
@@ -270,12 +276,13 @@ class ConformerGenerator(GraphGenerator[ConformerJob]):
         self, k: int, molecule: Molecule, count: int, asked: Asked, wanted: Tensor | None, known: Tensor | None
     ) -> list[ConformerJob]:
         """The conformers to be made of molecule k."""
-        second = SecondStage(molecule, asked.level, known) if self.two_stages else None
+        level = self.level_for(molecule) if asked.level is None else asked.level
+        second = SecondStage(molecule, level, known) if self.two_stages else None
         data = molecule.data(conformer=None) if second is None else second.skeleton.molecule.data(conformer=None)
         data = self.laplacian.weighed(data)
         if self.laplacian.spectra == "cached":  # once for all of its draws
             data.eigenvalues, data.eigenvectors = self.laplacian.spectrum(data)
-        data.level = asked.level
+        data.level = level
         if wanted is not None:
             data.condition = wanted[k : k + 1]
         if known is not None:

@@ -55,7 +55,12 @@ def add_sample(p: Options) -> None:
     add_drawing(p, 8, "ancestral")
     add_recording(p, "SDF or XYZ")
     p.add_argument("--keep", metavar="SMARTS", help="leave the atoms of the first match where the input has them")
-    p.add_argument("--level", default=None, metavar="NAME", help="level of theory; the model's first if not given")
+    p.add_argument(
+        "--level",
+        default=None,
+        metavar="NAME",
+        help="level of theory; if not given, the model's first for molecules so large",
+    )
     p.add_argument(
         "--diversity",
         type=at_least_zero,

@@ -41,6 +41,9 @@ class MoleculesData(LaplacianOptions, DataSection):
     hydrogens: Literal["first", "second"] = "first"
     """first, with the atoms they are bound to, or second, drawn when those are known, so that the graph is the skeleton
     (`chem.skeleton`)"""
+    level_limits: dict[str, Counted] = Field({})
+    """atoms, hydrogens too, of the largest molecules for which a level of theory is sampled where none is asked for; of
+    model.levels the first that is for a molecule so large is taken, and a level without a limit is for all"""
     reference: Literal["drawn", "lowest"] = "drawn"
     """of train.regularizers.reference: the conformer drawn, or that of the molecule with the lowest energy at its level in
     the store, which is superposed (the one drawn where no energies are known)"""
@@ -65,7 +68,9 @@ class MoleculesData(LaplacianOptions, DataSection):
 
     def essence(self) -> dict[str, Any]:
         names = {"store": [Path(path).name for path in self.store], "val_store": Path(self.val_store).name}
-        return {key: value for key, value in super().essence().items() if key not in ("root", "spectra")} | names
+        return {
+            key: value for key, value in super().essence().items() if key not in ("root", "spectra", "level_limits")
+        } | names
 
 
 def exact_targets(recipe: Recipe) -> tuple[str, ...]:
@@ -92,6 +97,8 @@ def check(recipe: Recipe) -> None:
         _check_second(recipe)
     if unknown := sorted(set(model.conditions) - set(PROPERTIES)):
         raise RecipeError(f"model.conditions: no property {unknown[0]!r}; there are {', '.join(PROPERTIES)}")
+    if unknown := sorted(set(data.level_limits) - set(recipe.levels)):
+        raise RecipeError(f"data.level_limits: model.levels does not name {unknown[0]}")
     if data.reference != "drawn" and "reference" not in train.regularizers:
         raise RecipeError(f"data.reference: {data.reference} is for train.regularizers.reference, which is not asked for")
     where = f"train.exact_targets: {', '.join(asked)}:"
