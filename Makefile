@@ -40,6 +40,13 @@ test: .venv/ready
 slow: .venv/ready
 	$(BIN)/python -m pytest -m slow
 
+# The sdist and the wheel, in dist/, and whether the package index would take them.
+.PHONY: dist
+dist: .venv/ready
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation --outdir dist .
+	$(BIN)/twine check --strict dist/*
+
 lint: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

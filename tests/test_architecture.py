@@ -17,6 +17,7 @@ ROOT = Path(pyg_diffusion.__file__).parent
 # What each part may import of the package. Parts that are not listed (tasks, cli) stand above all of these.
 MAY_IMPORT = {
     "files": set(),
+    "extras": set(),
     "console": set(),
     "registry": set(),
     "deprecated": set(),
@@ -35,15 +36,15 @@ MAY_IMPORT = {
     "data": {"spectral", "files"},
     "transforms": {"spectral", "data"},
     "nn": {"spectral", "data.schema", "data.properties", "data.molecule", "network", "registry", "sections"},
-    "chem": {"spectral", "data", "transforms", "registry"},
-    "metrics": {"spectral", "data", "chem", "registry", "deprecated"},
+    "chem": {"spectral", "data", "transforms", "registry", "extras"},
+    "metrics": {"spectral", "data", "chem", "registry", "deprecated", "extras"},
     "datasets": {"spectral", "data", "transforms", "chem"},
     "weights_path": set(),
     "weights_io": {"spectral", "sde", "denoise", "network", "nn", "data.schema", "files", "weights_path"},
     "generate": {"spectral", "denoise", "data", "sample", "weights_io", "deprecated"},
     "train": {
         "spectral", "sde", "denoise", "sample", "posterior", "loss", "mining", "terms", "network", "nn", "data", "files",
-        "sections", "registry", "weights_io", "weights_path", "deprecated",
+        "sections", "registry", "weights_io", "weights_path", "deprecated", "extras",
     },
     "plot": set(),
 }  # fmt: skip

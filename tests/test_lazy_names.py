@@ -8,7 +8,7 @@ import pytest
 
 import pyg_diffusion
 
-LAZY = ["pyg_diffusion", "pyg_diffusion.chem", "pyg_diffusion.metrics", "pyg_diffusion.sample"]
+LAZY = ["pyg_diffusion", "pyg_diffusion.chem", "pyg_diffusion.metrics", "pyg_diffusion.sample", "pyg_diffusion.train"]
 
 
 @pytest.mark.parametrize("package", LAZY)

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Iterable
 from functools import partial
-from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 import numpy as np
 from rdkit import Chem, rdBase
 from rdkit.Chem import rdForceFieldHelpers
 from scipy.optimize import minimize
+
+from .. import extras
 
 BOHR = 0.529177210903  # Å
 HARTREE = 627.5094740631  # kcal/mol
@@ -157,5 +158,5 @@ def require(levels: Iterable[str]) -> None:
     for level in levels:
         if level not in RELAX:
             raise ValueError(f"no energy surface '{level}'; there are {', '.join(RELAX)}")
-        if level == "GFN2-xTB" and find_spec("tblite") is None:
-            raise ValueError("GFN2-xTB needs the package tblite: pip install tblite")
+        if level == "GFN2-xTB":
+            extras.require("tblite", "xtb", level)

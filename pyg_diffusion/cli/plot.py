@@ -4,10 +4,12 @@ import argparse
 from pathlib import Path
 
 from ..console import Output, UsageError, say
+from ..extras import require
 
 
 def run(args: argparse.Namespace) -> int:
     """Draws; returns the exit status."""
+    require("matplotlib", "plot", "a picture")
     import matplotlib
 
     matplotlib.use("Agg")  # files, with or without a display

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from rdkit import Chem
 
+from .. import extras
 from ..chem.conformers import with_positions
 from ..chem.rdkit_log import rdkit_counts
 from ..chem.records import Record, guarded
@@ -150,9 +151,14 @@ def evaluate(
             single-fragment molecules; 0 for none, None for all.
         strain: "MMFF94s", "GFN2-xTB" (needs tblite), both or none.
         seed: of that subsample.
+
+    Raises:
+        MissingPackage: `checked` is not 0 and PoseBusters is not installed, or tblite for GFN2-xTB.
     """
     start = time.perf_counter()
     require(strain)
+    if checked != 0:
+        extras.require("posebusters", "eval", "the slow checks (--busters 0 leaves them out)")
     if isinstance(expected, Sequence) and len(expected) != len(references):
         raise ValueError(f"expected has {len(expected)} entries for {len(references)} reference molecules")
     found, unmatched = _matched(references, generated)

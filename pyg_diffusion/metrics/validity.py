@@ -17,6 +17,7 @@ from ..chem.features import molecule_from_mol
 from ..chem.heavy import heavy_atoms
 from ..chem.soundness import Soundness
 from ..chem.stereo import Stereo, check_stereo, stereo_of
+from ..extras import require
 
 # Terminal O and N of carboxylates, phosphates, nitro groups: one group chemically, though one drawing tells them apart.
 _CONJUGATED = Chem.MolFromSmarts("[O,N;D1;$([O,N;D1]-[*]=[O,N;D1]),$([O,N;D1]=[*]-[O,N;D1])]~[*]")
@@ -223,6 +224,7 @@ def posebusters_failures(mols: list[Chem.Mol], energy: bool = True) -> tuple[int
 
     Slow with the energy: it embeds 50 conformers per molecule (3 s for a drug-like one, once per process).
     """
+    require("posebusters", "eval", "this check")
     from posebusters import PoseBusters  # slow to import (pandas), and optional
 
     passed, tests = 0, Counter[str]()
