@@ -40,6 +40,11 @@ test: .venv/ready
 slow: .venv/ready
 	$(BIN)/python -m pytest -m slow
 
+# The browser that the tests of pages need, where the system has none.
+.PHONY: browser
+browser: .venv/ready
+	$(BIN)/playwright install --with-deps chromium
+
 # The sdist and the wheel, in dist/, and whether the package index would take them.
 .PHONY: dist
 dist: .venv/ready
