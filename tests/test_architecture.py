@@ -21,6 +21,7 @@ MAY_IMPORT = {
     "console": set(),
     "registry": set(),
     "deprecated": set(),
+    "workers": {"registry", "extras"},
     "sections": set(),
     "spectral": set(),
     "sde": {"spectral", "registry"},
@@ -36,7 +37,7 @@ MAY_IMPORT = {
     "data": {"spectral", "files"},
     "transforms": {"spectral", "data"},
     "nn": {"spectral", "data.schema", "data.properties", "data.molecule", "network", "registry", "sections"},
-    "chem": {"spectral", "data", "transforms", "registry", "extras"},
+    "chem": {"spectral", "data", "transforms", "registry", "extras", "workers"},
     "metrics": {"spectral", "data", "chem", "registry", "deprecated", "extras"},
     "datasets": {"spectral", "data", "transforms", "chem"},
     "weights_path": set(),
@@ -60,9 +61,12 @@ THIRD_PARTY = {
     "sections": {"pydantic", "pydantic_core", "annotated_types"},
     "generate": {"torch", "torch_geometric", "numpy"},
     "registry": set(),
+    "workers": {"ray"},
     "console": {"tqdm"},
 }
-KNOW_NO_TASK = ("train", "generate", "cli", "weights_io", "sections", "plot", "console", "registry", "nn", "sample")
+KNOW_NO_TASK = (
+    "train", "generate", "cli", "weights_io", "sections", "plot", "console", "registry", "nn", "sample", "workers",
+)  # fmt: skip
 RDKIT_HOMES = ("chem", "metrics", "datasets", "tasks/molecules", "cli/__init__.py")
 NEEDS_NO_RDKIT = [
     "spectral",

@@ -6,21 +6,17 @@ together, and moves the whole into place. With a split the workers say which of 
 """
 
 import json
-import multiprocessing
 import os
 import shutil
-import signal
 import sys
-import threading
 import time
 from collections import Counter, deque
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import chain, islice
-from multiprocessing.connection import wait
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,6 +29,7 @@ from ..data import schema
 from ..data.store import MoleculeStore
 from ..data.store_layout import VERSION, StoreError
 from ..data.store_write import merge_stores, write_store
+from ..workers.processes import interrupts_held, start_worker
 from .atom_order import matching
 from .chunks import NAMED, Chunk, ChunkWork, SkippedRecord, parse_chunk
 from .ensembles import EnsembleOptions
@@ -286,7 +283,7 @@ def _results(
         for k, chunk in chain(head, chunks):
             yield _finished(parts, k, report) or _make_part(parts, k, chunk, task)
         return
-    pool = ProcessPoolExecutor(workers, initializer=_start_worker)
+    pool = ProcessPoolExecutor(workers, initializer=start_worker)
     pending: deque[tuple[str, int, dict | Future]] = deque()
     file, start = head[0][1][:2]
     try:
@@ -294,7 +291,7 @@ def _results(
             if item is not None:
                 k, chunk = item
                 done = _finished(parts, k, report)
-                with _interrupts_held():  # the first call starts the workers
+                with interrupts_held():  # the first call starts the workers
                     pending.append((*chunk[:2], done or pool.submit(_make_part, parts, k, chunk, task)))
             while len(pending) > (3 * workers if item else 0):
                 file, start, result = pending.popleft()
@@ -306,27 +303,6 @@ def _results(
         ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-
-
-@contextmanager
-def _interrupts_held() -> Iterator[None]:
-    """Ctrl-C waits, and processes started here inherit that, so that it does not hit one on its way to `_start_worker`."""
-    if not hasattr(signal, "pthread_sigmask"):  # Windows, where Ctrl-C is another thing
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _start_worker() -> None:
-    """Leave Ctrl-C to the parent, and never outlive it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=lambda: (wait([parent.sentinel]), os._exit(1)), daemon=True).start()
 
 
 def _finished(parts: Path, k: int, report: PrepareReport) -> dict | None:

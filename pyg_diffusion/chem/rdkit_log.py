@@ -82,3 +82,10 @@ def rdkit_counts() -> Iterator[Counter[str]]:
 
     with _listen(listener):
         yield counts
+
+
+def repeated(heard: Counter[str]) -> None:
+    """Have RDKit say again what `rdkit_counts` heard, here or in another process."""
+    for text, count in heard.items():
+        for _ in range(count):
+            rdBase.LogErrorMsg(text)

@@ -3,12 +3,14 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from rdkit import Chem
 
 from .rdkit_log import rdkit_log
 from .walk import DUMMY, MAPPED, SPREAD
 
+_ALL = int(Chem.PropertyPickleOptions.AllProps) | int(Chem.PropertyPickleOptions.CoordsAsDouble)
 _MAP = "_atomMap"  # an atom's map number while it is set aside
 
 
@@ -37,6 +39,13 @@ class Record:
     notes: list[str] = field(default_factory=list)
     fault: str = ""
     text: str = ""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For another process: plain pickling would leave out properties, and round coordinates to single precision."""
+        return self.__dict__ | {"mol": None if self.mol is None else self.mol.ToBinary(_ALL)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, mol=None if state["mol"] is None else Chem.Mol(state["mol"]))
 
     @property
     def own_name(self) -> str:

@@ -10,7 +10,7 @@ from pyg_diffusion.chem import RecordError
 from pyg_diffusion.chem.finish import Finish
 from pyg_diffusion.chem.prepare import prepare
 from pyg_diffusion.chem.records import guarded, reason_of
-from pyg_diffusion.tasks.molecules import sample as pipeline
+from pyg_diffusion.tasks.molecules import blocks
 from pyg_diffusion.tasks.molecules.generator import ConformerGenerator
 from pyg_diffusion.tasks.molecules.sample import Request, Sink, sample_records
 
@@ -51,14 +51,14 @@ def test_all_records_are_accounted_for(generator, tmp_path, options):
 def test_a_molecule_that_cannot_be_drawn_is_named_and_the_others_come_out_the_same(generator, monkeypatch):
     inputs = [f"{smiles} {k}" for k, smiles in enumerate(GOOD)]
     alone, *_ = sampled(generator, inputs)
-    choose = pipeline.representatives
+    choose = blocks.representatives
 
     def broken(mol, *rest):
         if mol.GetProp("_Name") == "2":
             raise RuntimeError("Pre-condition Violation\n\tsomething about atom 3\n\tViolation occurred on line 7")
         return choose(mol, *rest)
 
-    monkeypatch.setattr(pipeline, "representatives", broken)
+    monkeypatch.setattr(blocks, "representatives", broken)
     text, skipped, _, tally = sampled(generator, inputs)
     assert skipped == {"2": "something about atom 3"} and tally.molecules == 4
     assert written(text).keys() == {"0", "1", "3", "4"}
@@ -82,7 +82,7 @@ def test_prepare_names_what_it_cannot_do(tmp_path):
 
 
 def test_missing_conformers_are_named(generator, monkeypatch):
-    monkeypatch.setattr(pipeline, "representatives", lambda mol, positions, n, confidence: [0])
+    monkeypatch.setattr(blocks, "representatives", lambda mol, positions, n, confidence: [0])
     out, said = io.StringIO(), []
     sample_records(generator, ["CCO some", "CO other"], Request(n=3), Sink(out, pytest.fail, said.append), progress=False)
     named = [text.partition(" after ")[0] for text in said if "missing" in text]

@@ -365,7 +365,7 @@ def test_the_bundled_files_are_what_their_readme_says():
 
 
 def test_workers_leave_ctrl_c_to_the_parent():
-    with ProcessPoolExecutor(1, initializer=module._start_worker) as pool:
+    with ProcessPoolExecutor(1, initializer=module.start_worker) as pool:
         assert pool.submit(signal.getsignal, signal.SIGINT).result() == signal.SIG_IGN
 
 

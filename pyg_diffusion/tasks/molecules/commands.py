@@ -23,7 +23,10 @@ from .presets import PRESETS
 
 if TYPE_CHECKING:
     from ...chem.finish import Finish
+    from .blocks import BenchElsewhere
+    from .generator import ConformerGenerator
     from .sample import Request
+    from .sharing import Sharing
 
 
 def prepare(args: argparse.Namespace) -> int:
@@ -154,7 +157,10 @@ def _request(args: argparse.Namespace, terms: Sequence[str]) -> Request:
 
 
 # What may differ between the pieces of one job.
-_FREE = {"output", "failed", "report", "quiet", "debug", "resume", "strict", "task", "given", "weights", "preset", "device"}
+_FREE = {
+    "output", "failed", "report", "quiet", "debug", "resume", "strict", "task", "given", "weights", "preset", "device",
+    "workers", "engine",
+}  # fmt: skip
 
 
 def _journal(args: argparse.Namespace, card: Card) -> Journal | None:
@@ -170,10 +176,37 @@ def _journal(args: argparse.Namespace, card: Card) -> Journal | None:
     )
 
 
+def _sharing(args: argparse.Namespace, generator: ConformerGenerator, elsewhere: BenchElsewhere) -> Sharing:
+    """Who draws. A memory budget sizes the batches, here and elsewhere."""
+    from ...sample.registry import FITTED
+    from ...workers import ENGINES
+    from .sharing import GB, PROCESS, Sharing, room
+
+    most = math.inf
+    if args.memory is not None:
+        pairs, most = room(args.memory * GB, generator.budget, generator.device == "cuda")
+        if not pairs:
+            raise UsageError(f"--memory {args.memory:g}: a process takes {PROCESS / GB:g} GB before it draws anything")
+        generator.budget = elsewhere.options["max_pairs"] = pairs
+    grid = (args.grid or elsewhere.card.sampling.get("grid") or "").partition(":")[0]
+    if args.trajectory or grid in FITTED:
+        if (args.workers or 1) > 1 or args.engine != "processes":
+            why = "--trajectory is written" if args.trajectory else f"a grid that is {grid} is fitted to the first molecules"
+            raise UsageError(f"{why} by one process: leave out --workers and --engine")
+        return Sharing()
+    if args.engine != "processes":
+        crew = partial(ENGINES[args.engine], gpus=args.device != "cpu")
+        return Sharing(elsewhere, args.workers, crew=crew, cluster=True)
+    if args.workers is not None and args.workers > most:
+        say(f"--memory {args.memory:g} has room for {most} of {args.workers} workers")
+    return Sharing(elsewhere, args.workers, most)
+
+
 def sample(args: argparse.Namespace, denoiser: Denoiser, card: Card, terms: Sequence[str]) -> int:
     """Conformers of the inputs, as SDF."""
     from ...chem.formats import writer_of
     from ..trajectories import recording_of
+    from .blocks import BenchElsewhere
     from .generator import ConformerGenerator
     from .sample import Sink, sample_records
     from .trajectory import SUFFIXES, TrajectoryFile
@@ -186,6 +219,7 @@ def sample(args: argparse.Namespace, denoiser: Denoiser, card: Card, terms: Sequ
     record, request = recording_of(args, SUFFIXES), _request(args, terms)
     options = drawing_options(args, card) | {"confidence": not args.no_confidence, "unsound": args.unsound}
     generator, skipped = ConformerGenerator(denoiser, card, **options), Skipped()
+    sharing = _sharing(args, generator, BenchElsewhere(denoiser, card, options, request, write))
     report = Output(args.report) if args.report else None
     out, failed = Output(args.output, args.inputs), Output(args.failed, args.inputs) if args.failed else None
     journal = _journal(args, card)
@@ -197,7 +231,7 @@ def sample(args: argparse.Namespace, denoiser: Denoiser, card: Card, terms: Sequ
         if trace is not None:
             stack.enter_context(trace.out)
         sink = Sink(out, skipped.add, say, write, trace, failed)
-        draw = partial(sample_records, generator, args.inputs, request, sink, progress=not args.quiet)
+        draw = partial(sample_records, generator, args.inputs, request, sink, progress=not args.quiet, sharing=sharing)
         tally = draw() if journal is None else journaled(draw, journal, sink, skipped, out, failed)
     if report is not None:
         with report:

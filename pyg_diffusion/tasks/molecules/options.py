@@ -5,6 +5,7 @@ from ..options import add_drawing, add_recording, at_least, at_least_one, at_lea
 from .presets import AUTO, PRESETS
 
 SURFACES = ["MMFF94s", "MMFF94s(eps=4)", "GFN2-xTB"]
+ENGINES = ["processes", "ray"]  # as workers.ENGINES
 KINDS_OF_SPLIT = ["inchikey", "scaffold"]
 BASELINES = ["etkdg", "mmff", "mmff4", "etkdg2", "mmff2", "openconf", "openconf-docking"]  # as metrics.BASELINES
 
@@ -101,6 +102,24 @@ def add_sample(p: Options) -> None:
         choices=["refuse", "keep"],
         default="refuse",
         help="what to do with a geometry that cannot be after all attempts; keep: write the nearest miss, marked 'unsound'",
+    )
+    p.add_argument(
+        "-j",
+        "--workers",
+        type=at_least(1),
+        default=None,
+        metavar="N",
+        help="processes, of one thread each; all cores if not given, where it pays. A seed gives the same with any number",
+    )
+    p.add_argument(
+        "--memory",
+        type=positive,
+        default=None,
+        metavar="GB",
+        help="that all processes may take, on a cluster each: sizes batches, and bounds --workers",
+    )
+    p.add_argument(
+        "--engine", choices=ENGINES, default="processes", help="ray: workers are actors of a Ray cluster (docs/cluster.md)"
     )
     p.add_argument("--failed", metavar="FAILED.smi", help="write what yields nothing here, the reason behind its name")
     p.add_argument("--resume", action="store_true", help="go on with the job that was cut while it wrote this output")

@@ -11,28 +11,25 @@ from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
-import torch
 from rdkit import Chem
 from rdkit.Chem import rdMolDescriptors
 from tqdm import tqdm
 
-from ...chem import Record, with_positions
-from ...chem.acceptance import Acceptance
-from ...chem.finish import LEFT_OUT, OWN, Finish, with_own_aside
+from ...chem import Record
+from ...chem.finish import LEFT_OUT, Finish
 from ...chem.heavy import heavy_atoms, identity_smiles
-from ...chem.records import guarded, reason_of
-from ...chem.similarity import representatives
+from ...chem.rdkit_log import repeated
 from ...chem.writing import RecordWriter, one_line, sdf_text
-from ...terms import bind
+from .blocks import BATCHES, Bench, Block, Made, blocks_of, price
 from .conformers import Conformers
 from .embed import OVERSAMPLE
 from .generator import ConformerGenerator
 from .inputs import Entry, Fail, as_drawn, enumerated, input_records, unique_molecules, with_kept
 from .presets import conformers_for
+from .sharing import Sharing
 from .trajectory import TrajectoryFile
 
-CHUNK = 64  # molecules sampled together; results are written after each chunk
+CHUNK = 64  # molecules of a block, at most; results are written after each block
 
 
 @dataclass
@@ -194,7 +191,7 @@ class Sink:
     write: RecordWriter = sdf_text
     trace: TrajectoryFile | None = None
     failed: Writer | None = None
-    tally: Tally = field(default_factory=lambda: Tally(threads=torch.get_num_threads()))
+    tally: Tally = field(default_factory=Tally)
     muted: bool = False
 
     def remark(self, text: str) -> None:
@@ -212,46 +209,23 @@ class Sink:
             self.failed.write(f"{one_line(smiles)} {one_line(f'{record.name}: {reason}')}\n")
             self.failed.flush()
 
-    def take(self, entry: Entry, request: Request, result: Conformers) -> None:
-        """Finish and write a molecule's conformers; what was noted, is missing or cannot be finished is said and counted."""
-        count = request.count(entry)
-        self.tally.add(result, count)
+    def take(self, entry: Entry, request: Request, made: Made) -> None:
+        """Write a molecule's conformers; what was noted, is missing or cannot be finished is said and counted."""
+        self.tally.add(made.result, request.count(entry))
         if self.trace is not None:
-            self.trace(entry, result)
-        texts = self._finished(entry, request, result)
-        for text in texts:
+            self.trace(entry, made.result)
+        for remark in made.remarks:
+            self.say(remark)
+        self.tally.refused += made.refused
+        if made.problem:
+            self.fail(entry.record, made.problem)
+        for text in made.texts:
             self.out.write(text)
         self.out.flush()
-        self.tally.molecules += bool(texts)
-        self.tally.conformers += len(texts)
-
-    def _finished(self, entry: Entry, request: Request, result: Conformers) -> list[str]:
-        name = entry.record.name
-        for note in result.notes:
-            self.say(f"{name}: {note}")
-        if not len(result.positions):
-            self.tally.refused += 1
-            self.fail(entry.record, result.problem)
-            return []
-        texts: list[str] = []
-        with guarded(name, lambda _, reason: self.fail(entry.record, reason)):
-            assert entry.record.mol is not None
-            mol, moved = with_own_aside(entry.record.mol)
-            finished, notes = request.finish(mol, Acceptance(entry.molecule), result.positions, result.confidence)
-            notes.update(f"molecules whose own data field {field!r} is now {field + OWN!r}" for field in moved)
-            texts = [_record(mol, pos, properties, self.write) for pos, properties in finished]
-            if not texts:
-                self.fail(entry.record, "; ".join(notes))
-        if not texts:
-            return []
-        for note, number in notes.items():
+        for note, number in made.notes.items():
             self.tally.finished[note] = self.tally.finished.get(note, 0) + number
-        count = request.count(entry)
-        if missing := count - len(texts) - sum(notes[kind] for kind in LEFT_OUT):
-            self.say(f"{name}: {missing} of {count} conformers missing after {request.attempts} attempts each")
-        if name != one_line(name):
-            self.say(f"{name!r}: written as {one_line(name)!r}, which an SDF can hold")
-        return texts
+        self.tally.molecules += bool(made.texts)
+        self.tally.conformers += len(made.texts)
 
 
 def sample_records(
@@ -262,13 +236,16 @@ def sample_records(
     progress: bool = True,
     done: int = 0,
     settle: Callable[[int], object] = lambda done: None,
+    sharing: Sharing | None = None,
 ) -> Tally:
-    """Sample every molecule of the inputs and write records in input order, chunk by chunk.
+    """Sample every molecule of the inputs and write records in input order, block by block.
 
     Args:
         done: so many molecules, of which an earlier job gave an account, are passed over.
-        settle: called with how many are done after each chunk.
+        settle: called with how many are done after each block.
+        sharing: who draws; this process if None.
     """
+    sharing = sharing or Sharing()
     entries = request.entries(inputs, sink.fail, sink.remark)
     if sink.trace is not None:
         entries = sink.trace.checked(entries, request.count)
@@ -276,77 +253,24 @@ def sample_records(
     for _ in islice(entries, done):
         pass
     sink.muted = False
+    bench = Bench(generator, request, sink.write, None if sink.trace is None else sink.trace.record)
+    bench.draw([], [])  # wrong options are no molecule's fault
+    priced = partial(price, request=request, cost=generator.cost)
+    blocks = blocks_of(entries, done, CHUNK, BATCHES * generator.budget, priced)
     start = time.perf_counter()
     with tqdm(desc="conformers", unit="", disable=not progress, file=sys.stderr, dynamic_ncols=True) as bar:
-        draw = partial(
-            generator.sample,
-            seed=request.seed,
-            max_attempts=request.attempts,
-            progress=bar.update,
-            condition=request.condition,
-            guidance=request.guidance,
-            energy=partial(bind, request.terms) if request.terms else None,
-            level=request.level,
-            diversity=request.diversity,
-            record=None if sink.trace is None else sink.trace.record,
-        )
-        draw([], [])  # wrong options are no molecule's fault
-        for first, chunk in _chunks(entries, done):
-            bar.total = (bar.total or 0) + sum(map(request.draws, chunk))
-            for entry, result in zip(chunk, _drawn(draw, chunk, request, first), strict=True):
-                sink.take(entry, request, result)
+        for block, drawn in sharing(bench, _announced(blocks, request, bar), bar.update):
+            repeated(drawn.heard)
+            sink.tally.threads = sharing.threads
+            for entry, made in zip(block.entries, drawn.made, strict=True):
+                sink.take(entry, request, made)
             sink.tally.seconds += time.perf_counter() - start
             start = time.perf_counter()
-            settle(first + len(chunk))
+            settle(block.first + len(block.entries))
     return sink.tally
 
 
-def _drawn(draw: Callable[..., list[Conformers]], chunk: list[Entry], request: Request, first: int) -> list[Conformers]:
-    """The chunk's conformers. If drawing raises, its halves are drawn apart, down to the molecule that is to blame.
-
-    The noise of each goes by its place among all, so that the others come out the same.
-    """
-    try:
-        return draw(
-            [e.molecule for e in chunk],
-            list(map(request.draws, chunk)),
-            first=first,
-            fixed=None if request.keep is None else [e.fixed for e in chunk],
-            choose=partial(_representatives, chunk, list(map(request.count, chunk))),
-        )
-    except (OSError, MemoryError):
-        raise
-    except Exception as error:
-        if len(chunk) == 1:
-            return [Conformers.none(len(chunk[0].molecule.z), request.count(chunk[0]), problem=reason_of(error))]
-    half = len(chunk) // 2
-    parts = (chunk[:half], first), (chunk[half:], first + half)
-    return [made for part, start in parts for made in _drawn(draw, part, request, start)]
-
-
-def _record(mol: Chem.Mol, pos: np.ndarray, properties: Mapping[str, str], write: RecordWriter) -> str:
-    """One conformer `[N, 3]` as a record."""
-    placed = with_positions(mol, pos[None])
-    for name, value in properties.items():
-        placed.SetProp(name, value)
-    return write(placed, 0)
-
-
-def _representatives(
-    chunk: list[Entry], counts: list[int], k: int, positions: np.ndarray, confidence: np.ndarray | None
-) -> list[int]:
-    mol = chunk[k].record.mol
-    assert mol is not None
-    return representatives(mol, positions, counts[k], confidence)
-
-
-def _chunks(entries: Iterable[Entry], first: int) -> Iterator[tuple[int, list[Entry]]]:
-    """(index of the first entry, entries), `CHUNK` at a time, counted from `first`."""
-    chunk: list[Entry] = []
-    for entry in entries:
-        chunk.append(entry)
-        if len(chunk) == CHUNK:
-            yield first, chunk
-            first, chunk = first + CHUNK, []
-    if chunk:
-        yield first, chunk
+def _announced(blocks: Iterator[tuple[Block, int]], request: Request, bar: tqdm) -> Iterator[tuple[Block, int]]:
+    for block, its in blocks:
+        bar.total = (bar.total or 0) + sum(map(request.draws, block.entries))
+        yield block, its

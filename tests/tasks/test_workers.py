@@ -1,0 +1,165 @@
+"""Several processes give the bytes of one, also where one of them is killed; what was asked of workers is refused where it
+can have no effect."""
+
+import json
+import multiprocessing
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from rdkit import Chem
+
+from pyg_diffusion.chem.records import Record
+from pyg_diffusion.cli import main
+from pyg_diffusion.console import Output
+from pyg_diffusion.tasks.molecules import sample, sharing
+from pyg_diffusion.tasks.molecules.blocks import blocks_of
+from pyg_diffusion.tasks.molecules.sharing import PAIR, PROCESS, room
+
+LINES = [
+    "C m0",
+    "C1CC bad",
+    "[CH3:7]N mapped",
+    "* dummy",
+    "N m4",
+    "C[C@H](O)N |o1:1| grouped",
+    "[Na+].[Cl-] salt",
+    "C#N m7",
+    "O m8",
+    "CO m1",
+    "F/C=C/Cl double",
+    "CO m1",
+    "CO.CO two",
+]
+QUICK = ["-n", "2", "--steps", "2", "--no-confidence", "--seed", "3", "--quiet"]
+
+
+@pytest.fixture(autouse=True)
+def blocks_of_three(monkeypatch):
+    monkeypatch.setattr(sample, "CHUNK", 3)
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    path = tmp_path_factory.mktemp("workers") / "in.smi"
+    path.write_text("\n".join(LINES) + "\n")
+    return path
+
+
+def run(source, folder, *options) -> tuple[bytes, bytes, dict]:
+    """(SDF, failed, report)"""
+    out, failed, report = (folder / name for name in ("out.sdf", "failed.smi", "report.json"))
+    files = ["-o", str(out), "--failed", str(failed), "--report", str(report)]
+    assert main(["sample", str(source), *QUICK, *files, *options]) == 0
+    found = json.loads(report.read_text())
+    del found["seconds"]
+    return out.read_bytes(), failed.read_bytes(), found
+
+
+def test_two_processes_one_of_them_killed_give_the_bytes_of_one(source, tmp_path, monkeypatch, capsys):
+    one = run(source, tmp_path, "-j", "1")
+    said, killed = capsys.readouterr().err, []
+
+    def kill(self):
+        if "out.sdf" in self.path and not killed:
+            killed.extend(process.pid for process in multiprocessing.active_children()[:1])
+            os.kill(killed[0], signal.SIGKILL)
+        return settle(self)
+
+    settle = Output.settle
+    monkeypatch.setattr(Output, "settle", kill)
+    two = run(source, tmp_path, "-j", "2")
+    assert killed and two[0] == one[0] and two[1] == one[1]
+    assert one[2].pop("threads") == 1 and two[2].pop("threads") == 2
+    assert two[2] == one[2] and one[2]["conformers"] == 20
+    assert (
+        capsys.readouterr().err.replace("2 threads", "1 threads").split("conformers of")[0] == said.split("conformers of")[0]
+    )
+    assert not multiprocessing.active_children()
+
+
+def test_a_record_travels_whole():
+    mol = Chem.AddHs(Chem.MolFromSmiles("C[C@H](O)N"))
+    mol.SetProp("_Name", "name")
+    mol.SetProp("dose (mg)", "1.5")
+    mol.GetAtomWithIdx(0).SetIntProp("_atomMap", 7)
+    conformer = Chem.Conformer(mol.GetNumAtoms())
+    conformer.SetPositions(np.random.default_rng(0).standard_normal((mol.GetNumAtoms(), 3)))
+    mol.AddConformer(conformer)
+    record = pickle.loads(pickle.dumps(Record(3, "name", mol, notes=["a"], text="C")))
+    assert (record.index, record.name, record.notes, record.text) == (3, "name", ["a"], "C")
+    assert record.mol.GetPropsAsDict() == {"dose (mg)": 1.5} and record.mol.GetProp("_Name") == "name"
+    assert record.mol.GetAtomWithIdx(0).GetIntProp("_atomMap") == 7
+    np.testing.assert_array_equal(record.mol.GetConformer().GetPositions(), conformer.GetPositions())
+    assert pickle.loads(pickle.dumps(Record(0, "x", None, "why"))).problem == "why"
+
+
+def test_blocks_are_cut_by_number_and_by_price():
+    prices = {"a": 10, "b": 10, "c": 100, "d": 1, "e": 1, "f": 1}
+    cut = [("".join(b.entries), b.first, total) for b, total in blocks_of(prices, 5, 3, 100, prices.get)]
+    assert cut == [("abc", 5, 120), ("def", 8, 3)]
+    cut = [("".join(b.entries), b.first) for b, _ in blocks_of("abcdef", 0, 2, 100, prices.get)]
+    assert cut == [("ab", 0), ("c", 2), ("de", 3), ("f", 5)]
+
+
+def test_memory_sizes_batches_then_workers():
+    full = 60_000 * PAIR
+    assert room(PROCESS + 10 * PAIR, 60_000, False) == (10, 1)
+    assert room(PROCESS + 4 * (PROCESS + full), 60_000, False) == (60_000, 4)
+    assert room(PROCESS, 60_000, False) == (0, 0)
+    assert room(PROCESS + 100_000 * PAIR, 60_000, True) == (100_000, 1)
+
+
+def test_what_has_no_effect_is_refused(source, tmp_path, monkeypatch, capsys):
+    assert main(["sample", "C", "--memory", "0.1"]) == 2 and "a process takes" in capsys.readouterr().err
+    assert main(["sample", "C", "-j", "2", "--grid", "optimised", "--sampler", "ddim"]) == 2
+    assert "fitted to the first molecules by one process" in capsys.readouterr().err
+    trajectory = ["--trajectory", str(tmp_path / "t.sdf")]
+    assert main(["sample", "C", "-j", "2", *trajectory]) == 2 and "--trajectory is written" in capsys.readouterr().err
+    monkeypatch.setattr(sharing, "Processes", None)  # a few molecules take none
+    assert run(source, tmp_path, "--memory", "0.7")[2]["conformers"] == 20
+    monkeypatch.setattr(sample, "CHUNK", 64)
+    assert run(source, tmp_path, "-j", "9")[2]["conformers"] == 20
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_all_and_the_rest_is_drawn_later(tmp_path):
+    source = tmp_path / "in.smi"
+    source.write_text("".join(f"{'C' * (1 + k % 4)}O m{k}\n" for k in range(300)))
+    out, whole = tmp_path / "out.sdf", tmp_path / "whole.sdf"
+    command = [sys.executable, "-m", "pyg_diffusion", "sample", str(source), *QUICK]
+    job = subprocess.Popen([*command, "-j", "2", "-o", str(out)], stderr=subprocess.PIPE, text=True, start_new_session=True)
+    while not out.exists():
+        time.sleep(0.05)
+    os.killpg(job.pid, signal.SIGINT)
+    said = job.communicate()[1]
+    assert job.returncode == 130 and "--resume goes on" in said and "Traceback" not in said
+    with pytest.raises(ProcessLookupError):
+        for _ in range(100):
+            os.killpg(job.pid, 0)  # somebody of the job is left
+            time.sleep(0.05)
+    for options in (["-j", "2", "--resume", "-o", str(out)], ["-j", "1", "-o", str(whole)]):
+        assert subprocess.run([*command, *options], check=False).returncode == 0
+    assert out.read_bytes() == whole.read_bytes()
+
+
+@pytest.mark.slow
+def test_a_killed_parent_leaves_no_workers(tmp_path):
+    source = tmp_path / "in.smi"
+    source.write_text("".join(f"{'C' * (1 + k % 4)}O m{k}\n" for k in range(300)))
+    out = tmp_path / "out.sdf"
+    command = [sys.executable, "-m", "pyg_diffusion", "sample", str(source), *QUICK, "-j", "2", "-o", str(out)]
+    job = subprocess.Popen(command, start_new_session=True)
+    while not out.exists():
+        time.sleep(0.05)
+    job.kill()
+    job.wait()
+    with pytest.raises(ProcessLookupError):
+        for _ in range(200):
+            os.killpg(job.pid, 0)
+            time.sleep(0.05)
