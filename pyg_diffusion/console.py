@@ -106,6 +106,9 @@ class Output:
                 os.fsync(file.fileno())
             return os.path.getsize(self.path)
 
+    def complete(self) -> None:
+        """All is written: make of it what is to be made of the whole."""
+
     def __enter__(self) -> "Output":
         return self
 

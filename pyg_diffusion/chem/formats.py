@@ -2,10 +2,12 @@
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 from warnings import warn
+
+from rdkit import Chem
 
 from ..registry import Registry
 from .geometry_formats import (
@@ -16,17 +18,20 @@ from .geometry_formats import (
     parse_pdb,
     parse_xyz,
     pdb_text,
+    pdb_texts,
     split_mol2,
     split_pdb,
     split_xyz,
     xyz_text,
 )
+from .parquet import read_parquet
 from .records import Record, RecordError, guarded
 from .sdf import record_from_block, split_sdf
+from .sheets import row_text, row_texts, smiles_text
 from .smiles import is_structure, record_from_line, split_smiles
-from .table import is_table, split_table
+from .table import FOUND, Columns, is_table, split_table
 from .text import open_text, peeked
-from .writing import RecordWriter, sdf_text
+from .writing import MoleculeWriter, RecordWriter, sdf_text
 
 LOOK = 1000  # lines by which the kind of a file is told
 PACKED = (".gz", ".bz2", ".xz")
@@ -46,14 +51,30 @@ class Format:
         parse: (position in the file, raw record, whether 3D coordinates are needed) -> the record, usable or not.
         recognises: whether a file that begins with these lines is of this kind.
         write: (molecule, id of a conformer) -> the text of one record; None where conformers are not written so.
+        together: (the conformers of a molecule, the best first, one molecule each) -> the text of each, where the others
+            matter to it.
+        table: `split`, or `binary`, also takes which columns are wanted (`table.Columns`).
+        rows: what is written are rows of JSON (`chem.sheets`), to make a table of.
+        sign: what parts its columns; "" where it is Parquet.
+        binary: (the file's name, what remarks are told to, columns) -> its raw records, where it is no text.
     """
 
     name: str
     suffixes: tuple[str, ...]
-    split: Callable[[Iterator[str], str, Say], Iterator[Any]]
+    split: Callable[..., Iterator[Any]]
     parse: Callable[[int, Any, bool], Record]
     recognises: Callable[[list[str]], bool]
     write: RecordWriter | None = None
+    together: MoleculeWriter | None = None
+    table: bool = False
+    rows: bool = False
+    sign: str = ""
+    binary: Callable[[str, Say, Columns], Iterator[Any]] | None = None
+
+    def texts(self, mols: Sequence[Chem.Mol]) -> list[str]:
+        """The conformers of a molecule, the best first, one molecule each with its properties, as text."""
+        assert self.write is not None
+        return [self.write(mol, 0) for mol in mols] if self.together is None else self.together(mols)
 
 
 def _is_sdf(lines: list[str]) -> bool:
@@ -64,18 +85,29 @@ SDF = Format(
     "SDF", (".sdf", ".sd", ".mol"), lambda lines, path, say: split_sdf(lines, path), record_from_block, _is_sdf, sdf_text
 )
 SMILES = Format(
-    "SMILES",
-    (".smi", ".smiles", ".cxsmiles", ".inchi", ".txt", ".csv", ".tsv", ".tab"),
-    split_table,
-    lambda index, line, need_3d: record_from_line(index, line),
-    is_table,
-)
+    "SMILES", (".smi", ".smiles", ".cxsmiles", ".inchi", ".txt"), split_table, record_from_line, is_table, smiles_text,
+    table=True,
+)  # fmt: skip
+
+
+def _written_as_rows(name: str, suffixes: tuple[str, ...], sign: str, binary: Any = None) -> Format:
+    """A table of conformers, which is recognised as one of SMILES, so as nothing by itself."""
+    return Format(
+        name, suffixes, split_table, record_from_line, lambda _: False, row_text, row_texts,
+        table=True, rows=True, sign=sign, binary=binary,
+    )  # fmt: skip
+
+
+CSV = _written_as_rows("CSV", (".csv",), ",")
+TSV = _written_as_rows("TSV", (".tsv", ".tab"), "\t")
+PARQUET = _written_as_rows("Parquet", (".parquet",), "", read_parquet)
 XYZ = Format("XYZ", (".xyz", ".extxyz"), split_xyz, parse_xyz, is_xyz, xyz_text)
-PDB = Format("PDB", (".pdb", ".ent"), split_pdb, parse_pdb, is_pdb, pdb_text)
+PDB = Format("PDB", (".pdb", ".ent"), split_pdb, parse_pdb, is_pdb, pdb_text, pdb_texts)
 MOL2 = Format("mol2", (".mol2",), split_mol2, parse_mol2, is_mol2)
 # The first that recognises a file without a suffix reads it; entry point group `pyg_diffusion.formats`.
 FORMATS: Registry[Format] = Registry(
-    "formats", {k: f"{__name__}:{k.upper()}" for k in ("SDF", "SMILES", "XYZ", "PDB", "mol2")}
+    "formats",
+    {k: f"{__name__}:{k.upper()}" for k in ("SDF", "SMILES", "CSV", "TSV", "Parquet", "XYZ", "PDB", "mol2")},
 )
 
 
@@ -87,7 +119,7 @@ def read() -> str:
 # What people have besides: named, so that nobody looks for a fault in it.
 _FOREIGN_SUFFIX = re.compile(
     r"\.(pdbqt|cif|mmcif|mae|maegz|cdx|cdxml|rxn|rdf|cml"
-    r"|xls|xlsx|ods|parquet|feather|json|yaml|pkl|npy|npz|h5|hdf5|pt|zip)$"
+    r"|xls|xlsx|ods|feather|json|yaml|pkl|npy|npz|h5|hdf5|pt|zip)$"
 )
 _FOREIGN = (
     ("a CIF file", re.compile(r"^(data_\S*\s*$|_cell_length_a|_atom_site)", re.MULTILINE)),
@@ -108,8 +140,8 @@ def format_of(path: str) -> Format | None:
     return next((kind for kind in FORMATS.values() if _unpacked_name(path).endswith(kind.suffixes)), None)
 
 
-def writer_of(path: str) -> RecordWriter:
-    """What writes records to a file of this name: SDF where it says nothing else.
+def format_to_write(path: str) -> Format:
+    """The kind of file to write to this name: SDF where it says nothing else.
 
     Raises:
         ValueError: it says a kind that is not written.
@@ -117,8 +149,16 @@ def writer_of(path: str) -> RecordWriter:
     kind = format_of(path) or (None if _FOREIGN_SUFFIX.search(_unpacked_name(path)) else SDF)
     if kind is None or kind.write is None:
         written = "; ".join(f"{k.name} ({', '.join(k.suffixes)})" for k in FORMATS.values() if k.write is not None)
-        raise ValueError(f"{path}: conformers are not written so; what is written: {written}")
-    return kind.write
+        instead = "; of SDF another program, such as Open Babel, makes it" if kind is MOL2 else ""
+        raise ValueError(f"{path}: conformers are not written so{instead}; what is written: {written}")
+    return kind
+
+
+def writer_of(path: str) -> RecordWriter:
+    """What writes a record to a file of this name, as `format_to_write`."""
+    write = format_to_write(path).write
+    assert write is not None
+    return write
 
 
 def is_file(text: str) -> bool:
@@ -144,26 +184,42 @@ def _kind(path: str, wanted: Format | None, head: list[str]) -> Format:
             raise RecordError(f"{name}: {foreign}, which is not read; what is: {read()}")
     if found is None and wanted is None:
         raise RecordError(f"{name}: of no kind that is read; what is: {read()}")
-    if found is not None and wanted not in (None, found):
+    if found is not None and wanted is not None and wanted.split is not found.split:
         raise RecordError(f"{name}: looks like {found.name}, not {wanted.name}; name it {found.suffixes[0]} if it is")
     return wanted or found or SDF
 
 
-def raw_records(path: str | os.PathLike[str], wanted: Format | None = None, say: Say = warn) -> Iterator[tuple[Format, Any]]:
+def raw_records(
+    path: str | os.PathLike[str], wanted: Format | None = None, say: Say = warn, columns: Columns = FOUND
+) -> Iterator[tuple[Format, Any]]:
     """The raw records of a file, or of stdin for "-", with its kind: the wanted one, else what its name or its content says.
 
     Args:
         say: told remarks about the file as a whole.
+        columns: of tables; other kinds have none.
 
     Raises:
-        RecordError: the file is missing, empty or of another kind.
+        RecordError: the file is missing, empty or of another kind, or has no such column.
     """
     path = os.fspath(path)
+    name, kind = "stdin" if path == "-" else path, wanted or format_of(path)
+    if kind is not None and kind.binary is not None and path != "-":
+        for raw in kind.binary(path, say, columns):
+            yield kind, raw
+        return
     with open_text(path, say) as lines:
         head, lines = peeked(lines, LOOK)
-        kind = _kind(path, wanted or format_of(path), head)
-        for raw in kind.split(lines, "stdin" if path == "-" else path, say):
+        kind = _kind(path, kind or (SMILES if any(columns) and not _is_other(head) else None), head)
+        if any(columns) and not kind.table:
+            say(f"{name}: {kind.name} has no columns; --smiles-column and --name-column are for tables")
+        raws = kind.split(lines, name, say, columns) if kind.table else kind.split(lines, name, say)
+        for raw in raws:
             yield kind, raw
+
+
+def _is_other(head: list[str]) -> bool:
+    """Whether a file that begins so is of a kind that is no table."""
+    return any(kind.recognises(head) for kind in FORMATS.values() if not kind.table)
 
 
 def parsed(kind: Format, index: int, raw: Any, need_3d: bool) -> Record:
@@ -179,10 +235,14 @@ def parsed(kind: Format, index: int, raw: Any, need_3d: bool) -> Record:
 
 
 def read_records(
-    path: str | os.PathLike[str], need_3d: bool = True, wanted: Format | None = None, say: Say = warn
+    path: str | os.PathLike[str],
+    need_3d: bool = True,
+    wanted: Format | None = None,
+    say: Say = warn,
+    columns: Columns = FOUND,
 ) -> Iterator[Record]:
     """Every record of a file, usable or not, as `raw_records`."""
-    for index, (kind, raw) in enumerate(raw_records(path, wanted, say)):
+    for index, (kind, raw) in enumerate(raw_records(path, wanted, say, columns)):
         yield parsed(kind, index, raw, need_3d)
 
 

@@ -1,14 +1,15 @@
 """Files of coordinates beside SDF: XYZ, PDB and mol2. Each record becomes a mol block, which the reader of SDF takes on."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 
 from rdkit import Chem
 from rdkit.Chem import rdDetermineBonds
 
 from .rdkit_log import rdkit_log
 from .records import Record, RecordError, reason_of, with_maps
-from .sdf import record_from_block
+from .sdf import record_from_placed
 from .writing import one_line
 
 MOST_ATOMS = 500
@@ -17,6 +18,7 @@ _COUNT = re.compile(r"\s*(\d+)\s*$")
 _CHARGE = re.compile(r"\bcharge\s*=\s*\"?([+-]?\d+)", re.IGNORECASE)
 _NAME = re.compile(r"\bname\s*=\s*(?:\"([^\"]*)\"|(\S+))")
 _LABEL = {"XYZ": "write charge=N in the comment line", "PDB": "write charges in columns 79 and 80"}
+_TITLE, _ATOMS, _BONDS = ("HEADER", "COMPND", "TITLE"), ("ATOM", "HETATM", "TER"), ("CONECT", "END")
 
 Say = Callable[[str], object]
 
@@ -75,30 +77,24 @@ def split_mol2(lines: Iterator[str], path: str, say: Say) -> Iterator[str]:
 
 
 def split_pdb(lines: Iterator[str], path: str, say: Say) -> Iterator[str]:
-    """The molecules or models of a PDB file: what lies between its END and ENDMDL lines."""
+    """The molecules or models of a PDB file: what lies between its END and ENDMDL lines. Models are called as the file says
+    before the first."""
     record: list[str] = []
-    found = False
-    for line in lines:
+    titles: list[str] = []
+    found = models = False
+    for line in chain(lines, ["END\n"]):
+        if line.startswith("MODEL") and not models:
+            models, titles = True, [row for row in record if row.startswith(("COMPND", "TITLE"))]
         if line.startswith("END"):
             if any(row.startswith(("ATOM", "HETATM")) for row in record):
                 found = True
                 yield "".join(record)
-                record = []
+            models = models and line.startswith("ENDMDL")
+            record = list(titles) if models else []
         elif not line.startswith(("MODEL", "MASTER")):
             record.append(line)
-    if any(row.startswith(("ATOM", "HETATM")) for row in record):
-        found = True
-        yield "".join(record)
     if not found:
         raise RecordError(f"{path}: no ATOM or HETATM line in it")
-
-
-def _taken_on(index: int, mol: Chem.Mol, name: str, need_3d: bool, notes: list[str]) -> Record:
-    mol.SetProp("_Name", one_line(name))
-    mol.GetConformer().Set3D(True)
-    record = record_from_block(index, Chem.MolToV3KMolBlock(mol, kekulize=False), need_3d)
-    record.notes[:0] = notes
-    return record
 
 
 def _stripped(mol: Chem.Mol) -> bool:
@@ -125,7 +121,7 @@ def _with_bonds(index: int, mol: Chem.Mol, name: str, charge: int, need_3d: bool
         reason = "it has no hydrogens" if bare else f"{reason_of(error)} (another charge: {_LABEL[kind]})"
     if not told:
         return Record(index, name, None, f"bonds cannot be told from its coordinates: {reason}; SDF and mol2 say them")
-    return _taken_on(index, mol, name, need_3d, [f"bonds told from its coordinates: at charge {charge:+d}"])
+    return record_from_placed(index, mol, name, need_3d, [f"bonds told from its coordinates: at charge {charge:+d}"])
 
 
 def parse_xyz(index: int, raw: str, need_3d: bool) -> Record:
@@ -177,7 +173,7 @@ def parse_mol2(index: int, raw: str, need_3d: bool) -> Record:
                 f"C{atom.GetIdx() + 1} lacks hydrogens: a mol2 record must have all of its own; give SDF, which need not"
             )
             return Record(index, name or f"record {index + 1}", None, reason)
-    return _taken_on(index, mol, name if name != "*****" else "", need_3d, [])
+    return record_from_placed(index, mol, name if name != "*****" else "", need_3d, [])
 
 
 def xyz_text(mol: Chem.Mol, conformer: int) -> str:
@@ -203,3 +199,16 @@ def pdb_text(mol: Chem.Mol, conformer: int) -> str:
     if mol.HasProp("_Name"):
         mol.SetProp("_Name", one_line(mol.GetProp("_Name")))
     return Chem.MolToPDBBlock(mol, confId=conformer)
+
+
+def pdb_texts(mols: Sequence[Chem.Mol]) -> list[str]:
+    """The conformers of a molecule, one molecule each: models of one structure, with the bonds behind the last."""
+    blocks = [pdb_text(mol, 0).splitlines(keepends=True) for mol in mols]
+    if len(blocks) == 1:
+        return ["".join(blocks[0])]
+    texts = []
+    for number, block in enumerate(blocks, 1):
+        title, atoms, bonds = ([row for row in block if row.startswith(kind)] for kind in (_TITLE, _ATOMS, _BONDS))
+        rows = [*(title if number == 1 else []), f"MODEL     {number:4}\n", *atoms, "ENDMDL\n"]
+        texts.append("".join([*rows, *(bonds if number == len(blocks) else [])]))
+    return texts

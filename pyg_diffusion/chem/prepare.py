@@ -38,6 +38,7 @@ from .rdkit_log import rdkit_counts
 from .records import RecordError
 from .relax import RELAX, require
 from .splits import Split
+from .table import FOUND, Columns
 
 CHUNK = 1000  # records per part: about half a second of work
 ENSEMBLE_CHUNK = 20  # where ensembles are made: seconds to minutes
@@ -121,6 +122,7 @@ def prepare(
     ensembles: EnsembleOptions | None = None,
     level: str = "",
     split: Split | None = None,
+    columns: Columns = FOUND,
 ) -> PrepareReport:
     """Write the molecules of SDF (or SMILES) files, plain or gzipped, to the store `output`.
 
@@ -137,6 +139,7 @@ def prepare(
         level: of theory of the conformers in the inputs, such as "B3LYP/6-31G(2df,p)".
         split: put a share of the molecules into `held_out_path(output)` instead. Each goes by its own key alone, so stores
             made with one split have no molecule on different sides.
+        columns: of tables.
 
     Raises:
         ValueError: both `ensembles` and `level` are given, or a level needs a package that is not installed.
@@ -147,14 +150,14 @@ def prepare(
     inputs = [inputs] if isinstance(inputs, str) else [str(name) for name in inputs]
     workers = workers or os.cpu_count() or 1
     outputs = [Path(output), held_out_path(output)] if split else [Path(output)]
-    _check_inputs(inputs, outputs)
+    _check_inputs(inputs, outputs, columns)
     if ensembles is not None:
         _check_ensembles(ensembles, level)
     task = ChunkWork(ensembles, level, split)
-    parts, resumable = _open_parts(inputs, outputs, task, progress)
+    parts, resumable = _open_parts(inputs, outputs, task, columns, progress)
     try:
         report = PrepareReport()
-        found = _run(inputs, parts, task, workers, progress, report)
+        found = _run(inputs, parts, task, columns, workers, progress, report)
         if not found:
             raise NothingUsable(inputs, report)
         _merge(parts, found, outputs, report, task)
@@ -187,7 +190,7 @@ def held_out_path(output: str | os.PathLike) -> Path:
     return path.with_name(f"{path.stem}_held_out{path.suffix}")
 
 
-def _check_inputs(inputs: Sequence[str], outputs: Sequence[Path]) -> None:
+def _check_inputs(inputs: Sequence[str], outputs: Sequence[Path], columns: Columns) -> None:
     """Fail now rather than after an hour."""
     if not inputs:
         raise RecordError("no input files")
@@ -196,7 +199,7 @@ def _check_inputs(inputs: Sequence[str], outputs: Sequence[Path]) -> None:
             for output in outputs:
                 if output.exists() and os.path.samefile(name, output):
                     raise StoreError(f"{output}: is also an input")
-            next(raw_records(name, say=lambda _: None))
+            next(raw_records(name, say=lambda _: None, columns=columns))
         elif name != "-" and Path(name).is_dir():
             raise RecordError(f"{name}: cannot be read: it is a folder")
         elif name != "-" and not Path(name).exists():
@@ -207,9 +210,9 @@ def _chunk_size(task: ChunkWork) -> int:
     return ENSEMBLE_CHUNK if task.ensembles else CHUNK
 
 
-def _chunks(inputs: Sequence[str], size: int, say: Say) -> Iterator[Chunk]:
+def _chunks(inputs: Sequence[str], size: int, say: Say, columns: Columns) -> Iterator[Chunk]:
     for name in inputs:
-        raws, start = raw_records(name, say=say), 0
+        raws, start = raw_records(name, say=say, columns=columns), 0
         while records := list(islice(raws, size)):
             yield Chunk(name, start, records[0][0].name, [raw for _, raw in records])
             start += len(records)
@@ -220,12 +223,15 @@ def fingerprint(files: Sequence[str | os.PathLike]) -> list[tuple[str, int, int]
     return [(os.path.abspath(f), os.stat(f).st_size, os.stat(f).st_mtime_ns) for f in files]
 
 
-def _open_parts(inputs: Sequence[str], outputs: Sequence[Path], task: ChunkWork, progress: bool) -> tuple[Path, bool]:
+def _open_parts(
+    inputs: Sequence[str], outputs: Sequence[Path], task: ChunkWork, columns: Columns, progress: bool
+) -> tuple[Path, bool]:
     """The folder of parts, emptied unless it belongs to these very inputs, and whether it may serve a later run."""
     parts = Path(f"{outputs[0]}.parts")
     resumable = all(Path(name).is_file() for name in inputs)
     versions = [__version__, VERSION, schema.VERSION, rdBase.rdkitVersion]
-    text = json.dumps([*versions, PARTS, _chunk_size(task), repr(task), fingerprint(inputs) if resumable else None])
+    asked = [PARTS, _chunk_size(task), repr(task), columns]
+    text = json.dumps([*versions, *asked, fingerprint(inputs) if resumable else None])
     try:
         for output in outputs:
             if output.is_dir():
@@ -251,13 +257,19 @@ def _open_parts(inputs: Sequence[str], outputs: Sequence[Path], task: ChunkWork,
 
 
 def _run(
-    inputs: Sequence[str], parts: Path, task: ChunkWork, workers: int, progress: bool, report: PrepareReport
+    inputs: Sequence[str],
+    parts: Path,
+    task: ChunkWork,
+    columns: Columns,
+    workers: int,
+    progress: bool,
+    report: PrepareReport,
 ) -> list[_Found]:
     """Turn every chunk into a part; all their molecules in input order."""
     found: list[_Found] = []
     with (
         tqdm(unit=" records", file=sys.stderr, disable=not progress) as bar,
-        closing(_results(inputs, parts, task, workers, report)) as results,  # workers end here whatever happens
+        closing(_results(inputs, parts, task, columns, workers, report)) as results,  # workers end here whatever happens
     ):
         for part, result in enumerate(results):
             report.records += result["records"]
@@ -274,10 +286,10 @@ def _run(
 
 
 def _results(
-    inputs: Sequence[str], parts: Path, task: ChunkWork, workers: int, report: PrepareReport
+    inputs: Sequence[str], parts: Path, task: ChunkWork, columns: Columns, workers: int, report: PrepareReport
 ) -> Generator[dict, None, None]:
     """The result of every chunk in order; a bounded number is under way at any time."""
-    chunks = enumerate(_chunks(inputs, _chunk_size(task), report.files.append))
+    chunks = enumerate(_chunks(inputs, _chunk_size(task), report.files.append, columns))
     head = list(islice(chunks, 2))
     if workers == 1 or len(head) < 2:
         for k, chunk in chain(head, chunks):

@@ -12,8 +12,9 @@ from .records import Record, indefinite, set_maps_aside, why_unsound
 from .sdf_text import END, HEADER, Block, read_block, split_sdf, with_plain_coordinates
 from .stereo import assign_stereo_from_3d
 from .walk import bonds_of
+from .writing import one_line
 
-__all__ = ["is_3d", "record_from_block", "split_sdf", "with_hydrogens"]
+__all__ = ["is_3d", "record_from_block", "record_from_placed", "split_sdf", "with_hydrogens"]
 
 _AMBIGUOUS = re.compile(r"ambiguous stereochemistry - (.*?)\s*-? at atom (\d+) ignored")
 _STEREO = re.compile("stereo|chiral", re.IGNORECASE)  # warnings to pass on; of others a good file has dozens
@@ -107,6 +108,21 @@ def record_from_block(index: int, text: str, need_3d: bool) -> Record:
     else:
         mol = _from_nowhere(mol, record)
     record.mol = mol
+    return record
+
+
+def record_from_placed(
+    index: int, mol: Chem.Mol, name: str, need_3d: bool, notes: list[str], kekulize: bool = False
+) -> Record:
+    """What another format says of atoms, bonds and places, taken on as a record of an SDF file; `notes` come first.
+
+    Args:
+        kekulize: write aromatic bonds as single and double ones, which say where implicit hydrogens are.
+    """
+    mol.SetProp("_Name", one_line(name))
+    mol.GetConformer().Set3D(True)
+    record = record_from_block(index, Chem.MolToV3KMolBlock(mol, kekulize=kekulize), need_3d)
+    record.notes[:0] = notes
     return record
 
 

@@ -9,6 +9,7 @@ from rdkit import Chem
 from .axial import label_allenes
 from .rdkit_log import rdkit_log
 from .records import Record, indefinite, set_maps_aside, why_unsound
+from .sdf import record_from_placed
 
 LONGEST = 100_000  # characters
 _INCHI = re.compile(r"InChI=1S?/")
@@ -18,6 +19,7 @@ _MEANT = {**dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2212", "-"), "\uff1d"
 _ELEMENTS = {Chem.GetPeriodicTable().GetElementSymbol(z) for z in range(1, 119)}
 _WITHOUT_BRACKETS = {"B", "C", "N", "O", "P", "S", "F", "Cl", "Br", "I"}
 _POSITION = re.compile(r"check for mistakes around position (\d+)")
+_PLACED = re.compile(r"\([^()]*?[^,;()]*,[^,;()]*,[^,;()]+[;)]")  # coordinates of an extension, a z among them
 _SYNTAX = re.compile(r"SMILES Parse Error: (.+?)(?: while parsing: .*| for input: .*)?$", re.DOTALL)
 
 _NUMBERS = r"\d+(?:,\d+)*"
@@ -37,12 +39,14 @@ class Line(NamedTuple):
         name: "" where there is none.
         extension: the part of a CXSMILES between the bars, with them.
         damage: why the row cannot be read.
+        fields: the other columns of the table, (name, value), empty ones left out.
     """
 
     smiles: str
     name: str = ""
     extension: str = ""
     damage: str = ""
+    fields: tuple[tuple[str, str], ...] = ()
 
 
 def split_smiles(text: str) -> Line:
@@ -68,8 +72,12 @@ def is_structure(text: str) -> bool:
     return mol is not None and mol.GetNumAtoms() > 0
 
 
-def record_from_smiles(index: int, smiles: str, name: str = "", extension: str = "") -> Record:
-    """One SMILES (or InChI), with the extension of a CXSMILES, with explicit hydrogens added."""
+def record_from_smiles(index: int, smiles: str, name: str = "", extension: str = "", need_3d: bool = False) -> Record:
+    """One SMILES (or InChI), with the extension of a CXSMILES, with explicit hydrogens added.
+
+    Coordinates in the extension are the molecule's geometry, read as those of an SDF record, which must be one where
+    `need_3d`; a drawing's are not looked at.
+    """
     record = Record(index, name or (smiles if len(smiles) <= LONGEST else f"{smiles[:40]}..."), None, text=smiles)
     visible = _INVISIBLE.sub("", smiles)
     if visible != smiles:
@@ -82,6 +90,10 @@ def record_from_smiles(index: int, smiles: str, name: str = "", extension: str =
     if reason := indefinite(mol):
         record.problem = f"{reason}: no molecule"
         return record
+    if mol.GetNumConformers() and _PLACED.search(extension):
+        placed = record_from_placed(index, mol, record.name, need_3d, record.notes, kekulize=True)
+        placed.text = smiles
+        return placed
     mol.RemoveAllConformers()  # a drawing's
     if any(atom.GetAtomMapNum() for atom in mol.GetAtoms()):
         set_maps_aside(mol)
@@ -95,11 +107,15 @@ def record_from_smiles(index: int, smiles: str, name: str = "", extension: str =
     return record
 
 
-def record_from_line(index: int, line: Line) -> Record:
-    """A row of a table."""
+def record_from_line(index: int, line: Line, need_3d: bool = False) -> Record:
+    """A row of a table; its other columns are properties of the molecule, as the data fields of an SDF record are."""
     if line.damage:
         return Record(index, line.name or f"record {index + 1}", None, line.damage)
-    return record_from_smiles(index, line.smiles, line.name, line.extension)
+    record = record_from_smiles(index, line.smiles, line.name, line.extension, need_3d)
+    if record.mol is not None:
+        for name, value in line.fields:
+            record.mol.SetProp(name, value)
+    return record
 
 
 def _parse(smiles: str, extension: str) -> tuple[Chem.Mol | None, str]:
@@ -109,6 +125,7 @@ def _parse(smiles: str, extension: str) -> tuple[Chem.Mol | None, str]:
         return None, f"not a valid SMILES: {shown}: {reason}"
     parameters = Chem.SmilesParserParams()
     parameters.parseName = False  # type: ignore[assignment]
+    parameters.removeHs = not _PLACED.search(extension)  # type: ignore[assignment]
     with rdkit_log() as said:
         mol = Chem.MolFromSmiles(f"{smiles} {extension}".strip(), parameters)
         if mol is not None and mol.GetNumAtoms():

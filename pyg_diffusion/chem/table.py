@@ -37,6 +37,7 @@ class Dialect(NamedTuple):
         name: column of the names, None for all that follows the structure.
         header: the first row, where it is none of the table's.
         problem: why the column is uncertain.
+        parted: whether what follows a SMILES in the first of columns parted by blanks is columns too, not all a name.
     """
 
     sign: str = " "
@@ -44,6 +45,7 @@ class Dialect(NamedTuple):
     name: int | None = None
     header: tuple[str, ...] = ()
     problem: str = ""
+    parted: bool = False
 
     @property
     def ordinary(self) -> bool:
@@ -62,20 +64,31 @@ class Dialect(NamedTuple):
         return ", ".join(parts if self.name is None else [*parts, f"names in column {called(self.name)}"])
 
 
-def split_table(lines: Iterator[str], path: str, say: Callable[[str], object]) -> Iterator[Line]:
+class Columns(NamedTuple):
+    """Which columns of a table are wanted, by name, or by number from 1; "" leaves it to be found."""
+
+    smiles: str = ""
+    name: str = ""
+
+
+FOUND = Columns()  # both are to be found
+
+
+def split_table(lines: Iterator[str], path: str, say: Callable[[str], object], columns: Columns = FOUND) -> Iterator[Line]:
     """The rows of a table of molecules; blank lines and lines that start with # are no rows. `path` is for messages.
 
     Without further ado a row is "SMILES [name]", parted by blanks. Other dialects are found by what reads as a structure in
-    the first rows, and said.
+    the first rows, and said. All columns but those of the structure and the name are `Line.fields`.
 
     Raises:
-        RecordError: there are no rows, hardly any has a structure, or more than one column may be that of the structures.
+        RecordError: there are no rows, hardly any has a structure, more than one column may be that of the structures, or
+            there is no such column as is wanted.
     """
     kept = (line for line in lines if line.strip() and not line.startswith("#") and not _SEPARATOR.match(line))
     head, rows = peeked(kept, LOOK + _LONGEST_ROW)
     count = 0
     try:
-        dialect = _dialect(head, path) if head else Dialect()
+        dialect = Dialect() if not head else _asked(head, columns, path) if any(columns) else _dialect(head, path)
         if not dialect.ordinary:
             say(f"{path}: {dialect}")
         for row in islice(_joined(rows, dialect.sign), 1 if dialect.header else 0, None):
@@ -93,6 +106,60 @@ def is_table(head: list[str]) -> bool:
     """Whether some of these lines have a structure."""
     rows = [line for line in head if line.strip() and not line.startswith("#") and not _SEPARATOR.match(line)]
     return bool(rows) and _best(rows)[1] >= 0.1
+
+
+def _asked(head: list[str], columns: Columns, path: str) -> Dialect:
+    """The dialect of a table that begins with these rows and has these columns. Raises `RecordError`."""
+    best, share, _ = _best(head)
+    tops = {sign: _cells(next(_joined(iter(head), sign)), sign) for sign in (best.sign, *_SIGNS)}
+    for sign, top in tops.items():
+        places = [_place(wanted, top) for wanted in columns]
+        if -1 not in places:
+            return _chosen(best if sign == best.sign else Dialect(sign), top, columns, path)
+    top = tops[best.sign] if share else max(tops.values(), key=len)
+    raise _missing(columns, top, path, bool(best.header) or not any(map(_reads, top)))
+
+
+def _chosen(own: Dialect, top: list[str], columns: Columns, path: str) -> Dialect:
+    """The dialect with the columns that are wanted, of a table with this first row. Raises `RecordError`."""
+    smiles, name = (_place(wanted, top) for wanted in columns)
+    by_name = any(wanted and wanted not in map(str, range(1, len(top) + 1)) for wanted in columns)
+    if smiles is None and own.problem:
+        raise RecordError(f"{path}: {own.problem.partition(';')[0]}; say which it is by --smiles-column")
+    column = own.column if smiles is None else smiles
+    if name is None and own.name != column:
+        name = own.name
+    return Dialect(own.sign, column, name, tuple(top) if by_name else own.header, parted=True)
+
+
+def _missing(columns: Columns, top: list[str], path: str, named: bool) -> RecordError:
+    missing = next(wanted for wanted in columns if _place(wanted, top) == -1)
+    there = f"there are {', '.join(top)}" if named else f"it has no header line: give a number, 1 to {len(top)}"
+    return RecordError(f"{path}: no column {missing!r}; {there}")
+
+
+def dialect_of_cells(rows: list[list[str]], columns: Columns, path: str) -> Dialect:
+    """The dialect of a table whose cells are known, the names of its columns first. Raises `RecordError`."""
+    dialect, rate = _candidate(rows, "\t", headed=True)
+    if any(columns):
+        if any(_place(wanted, rows[0]) == -1 for wanted in columns):
+            raise _missing(columns, rows[0], path, True)
+        dialect = _chosen(dialect, rows[0], columns, path)
+    elif rate < 0.1:
+        raise RecordError(f"{path}: none of its columns ({', '.join(rows[0])}) is of SMILES; say which by --smiles-column")
+    elif dialect.problem:
+        raise RecordError(f"{path}: {dialect.problem}")
+    return dialect._replace(header=tuple(rows[0]), parted=True)
+
+
+def _place(wanted: str, top: list[str]) -> int | None:
+    """Where a column is by the first row, or by its number; None where none is wanted, -1 where there is none."""
+    if not wanted:
+        return None
+    for same in (lambda cell: cell == wanted, lambda cell: cell.casefold() == wanted.casefold()):
+        if (found := next((k for k, cell in enumerate(top) if same(cell)), None)) is not None:
+            return found
+    return int(wanted) - 1 if wanted.isdecimal() and 1 <= int(wanted) <= len(top) else -1
 
 
 def _dialect(head: list[str], path: str) -> Dialect:
@@ -124,12 +191,16 @@ def _best(head: list[str]) -> tuple[Dialect, float, int]:
     return best, share, count
 
 
-def _candidate(rows: list[list[str]], sign: str) -> tuple[Dialect, float]:
-    """The dialect if this sign parts the columns, and the share of rows with a structure, 0 where it parts none."""
-    parted = sum(len(row) > 1 for row in rows)
+def _candidate(rows: list[list[str]], sign: str, headed: bool = False) -> tuple[Dialect, float]:
+    """The dialect if this sign parts the columns, and the share of rows with a structure, 0 where it parts none.
+
+    Args:
+        headed: the first row is known to be names of columns, and each row to be parted.
+    """
+    parted = len(rows) if headed else sum(len(row) > 1 for row in rows)
     if (sign == "\t" and parted < len(rows)) or (sign in ",;|" and 2 * parted < len(rows)):
         return Dialect(), 0.0
-    header = _header(rows[0])
+    header = tuple(rows[0]) if headed else _header(rows[0])
     body = rows[1:] if header else rows
     columns = range(min(max(map(len, rows)), _MANY_COLUMNS))
     rates = [sum(_has_structure(row, c) for row in body) / max(1, len(body)) for c in columns]
@@ -138,8 +209,9 @@ def _candidate(rows: list[list[str]], sign: str) -> tuple[Dialect, float]:
         rates = [rate * (c == 0 or not unlikely[c]) for c, rate in enumerate(rates)]
     named = [c for c, cell in enumerate(header) if _STRUCTURE.fullmatch(cell) and c < len(rates) and rates[c] > 0]
     problem = ""
-    if named:  # "SMILES" rather than "canonical_smiles" rather than "mol"
-        column = min(named, key=lambda c: (header[c].lower() != "smiles", "smiles" not in header[c].lower(), c))
+    if named:  # what may have coordinates rather than "SMILES" rather than "canonical_smiles" rather than "mol"
+        called = {c: header[c].lower() for c in named}
+        column = min(named, key=lambda c: (called[c] != "cxsmiles", called[c] != "smiles", "smiles" not in called[c], c))
     else:
         column, problem = _structures(body, rates)
     if sign == " " and column == 0:
@@ -231,13 +303,31 @@ def _cells(row: str, sign: str) -> list[str]:
 
 
 def _line(row: str, dialect: Dialect) -> Line:
-    if dialect.sign == " " and dialect.column == 0:
+    if dialect.sign == " " and dialect.column == 0 and not dialect.parted:
         return split_smiles(row)
-    cells = _cells(row, dialect.sign)
+    return line_of_cells(_cells(row, dialect.sign), dialect)
+
+
+def line_of_cells(cells: list[str], dialect: Dialect) -> Line:
+    """A row of known cells."""
     name = "" if dialect.name is None or dialect.name >= len(cells) else cells[dialect.name]
     if dialect.column >= len(cells) or not cells[dialect.column]:
         return Line("", name, damage=f"no structure in column {dialect.column + 1}")
     line = split_smiles(cells[dialect.column])
-    following = cells[dialect.column + 1 : dialect.column + 2]
-    extension = line.extension or next((cell for cell in following if cell.startswith("|") and cell.endswith("|")), "")
-    return Line(line.smiles, name or line.name, extension)
+    extension, taken = line.extension, {dialect.column, dialect.name}
+    for place in range(dialect.column + 1, len(cells))[: 0 if extension else 1]:
+        if cells[place].startswith("|") and cells[place].endswith("|"):
+            extension = cells[place]
+            taken.add(place)
+    fields = tuple(
+        (_title(dialect, k), cell)
+        for k, cell in enumerate(cells)
+        if cell and k not in taken and not (k < len(dialect.header) and dialect.header[k].startswith("_"))
+    )
+    return Line(line.smiles, name or line.name, extension, fields=fields)
+
+
+def _title(dialect: Dialect, column: int) -> str:
+    """What a column is called, as an SDF can hold it."""
+    title = dialect.header[column] if column < len(dialect.header) else ""
+    return " ".join(title.replace("<", "(").replace(">", ")").split()) or f"column {column + 1}"

@@ -28,7 +28,7 @@ _FOREIGN = (
     (b"\x89HDF\r\n", "an HDF5 file; stores are read by train, fields by evaluate and plot"),
     (b"\xd0\xcf\x11\xe0", "an old Office file; save the table as CSV"),
     (b"%PDF", "a PDF"),
-    (b"PAR1", "a Parquet file; save the table as CSV"),
+    (b"PAR1", "a Parquet file, which is read by its name, .parquet"),
 )
 _ESCAPED = re.compile("[\udc80-\udcff]+")
 _CONTROL = bytes(range(9)) + bytes(range(14, 32))

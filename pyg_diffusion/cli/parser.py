@@ -34,14 +34,14 @@ def add_sample(p: Options) -> None:
         "inputs",
         nargs="*",
         metavar="INPUT",
-        help="SMILES, InChI, or SDF, .smi, .csv or .tsv files (- reads stdin); .npy files of matrices; fields take none",
+        help="SMILES, InChI, or files of molecules, - reads stdin (docs/formats.md); .npy of matrices; fields take none",
     )
     p.add_argument(
         "-o",
         "--output",
         default="-",
         metavar="OUT",
-        help="SDF to write (.gz compresses), - is stdout; .h5 for fields, .npy for inverses",
+        help="SDF (.gz compresses), .xyz, .pdb, .csv, .parquet, ...; - is stdout; .h5 for fields, .npy for inverses",
     )
     p.add_argument("--seed", type=at_least(0), default=0, help="same seed, same samples")
     p.add_argument(
@@ -54,7 +54,7 @@ def add_sample(p: Options) -> None:
 
 def add_evaluate(p: Options) -> None:
     """Of `evaluate`, whatever the file holds."""
-    p.add_argument("generated", metavar="GENERATED", help="as written by sample; - reads SDF from stdin")
+    p.add_argument("generated", metavar="GENERATED", help="as written by sample; - reads stdin")
     p.add_argument(
         "reference",
         nargs="?",

@@ -19,6 +19,12 @@ if TYPE_CHECKING:
     from ...weights_io import Card
     from .generator import ConformerGenerator
 
+# As `chem.formats` has them; this module is read before RDKit is.
+SUFFIXES = (
+    ".sdf", ".sd", ".mol", ".xyz", ".extxyz", ".pdb", ".ent", ".mol2", ".smi", ".smiles", ".cxsmiles", ".inchi", ".csv",
+    ".tsv", ".tab", ".parquet",
+)  # fmt: skip
+
 
 def _prepare(args: argparse.Namespace) -> int:
     from .commands import prepare
@@ -118,7 +124,7 @@ class Molecules(Task):
 
     def owns(self, path: Path) -> bool:
         name = path.name.lower().removesuffix(".gz").removesuffix(".bz2").removesuffix(".xz")
-        return name.endswith((".sdf", ".sd", ".mol", ".xyz", ".extxyz", ".pdb", ".ent", ".mol2"))
+        return name.endswith(SUFFIXES)
 
 
 TASK = Molecules()

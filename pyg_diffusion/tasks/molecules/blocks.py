@@ -22,7 +22,7 @@ from ...chem.finish import LEFT_OUT, OWN, with_own_aside
 from ...chem.rdkit_log import rdkit_counts
 from ...chem.records import guarded, reason_of
 from ...chem.similarity import representatives
-from ...chem.writing import RecordWriter, one_line
+from ...chem.writing import MoleculeWriter, one_line
 from ...denoise import Denoiser
 from ...sample import Recording
 from ...terms import bind
@@ -104,12 +104,12 @@ class Bench:
     """Where blocks are drawn, and their conformers finished and put into the words of a format.
 
     Args:
-        write: of the format (`chem.formats.Format.write`).
+        write: of the format (`chem.formats.Format.texts`).
         record: keep how each conformer was drawn.
     """
 
     def __init__(
-        self, generator: ConformerGenerator, request: Request, write: RecordWriter, record: Recording | None = None
+        self, generator: ConformerGenerator, request: Request, write: MoleculeWriter, record: Recording | None = None
     ):
         self.request, self.write, self.device = request, write, generator.device
         self.draw = partial(
@@ -168,7 +168,7 @@ class Bench:
             mol, moved = with_own_aside(mol)
             finished, notes = self.request.finish(mol, Acceptance(entry.molecule), result.positions, result.confidence)
             notes.update(f"molecules whose own data field {field!r} is now {field + OWN!r}" for field in moved)
-            made.texts = [_record(mol, pos, properties, self.write) for pos, properties in finished]
+            made.texts = self.write([_placed(mol, pos, properties) for pos, properties in finished])
             if made.texts:
                 made.notes = notes
             else:
@@ -196,19 +196,19 @@ class BenchElsewhere:
     card: Card
     options: dict[str, Any]
     request: Request
-    write: RecordWriter
+    write: MoleculeWriter
 
     def __call__(self) -> Bench:
         torch.set_num_threads(1)
         return Bench(ConformerGenerator(self.denoiser, self.card, **self.options), self.request, self.write)
 
 
-def _record(mol: Chem.Mol, pos: np.ndarray, properties: Mapping[str, str], write: RecordWriter) -> str:
-    """One conformer `[N, 3]` as a record."""
+def _placed(mol: Chem.Mol, pos: np.ndarray, properties: Mapping[str, str]) -> Chem.Mol:
+    """One conformer `[N, 3]` as a molecule of its own, with its properties."""
     placed = with_positions(mol, pos[None])
     for name, value in properties.items():
         placed.SetProp(name, value)
-    return write(placed, 0)
+    return placed
 
 
 def _representatives(

@@ -23,6 +23,7 @@ from .presets import PRESETS
 
 if TYPE_CHECKING:
     from ...chem.finish import Finish
+    from ...chem.table import Columns
     from .blocks import BenchElsewhere
     from .generator import ConformerGenerator
     from .sample import Request
@@ -50,7 +51,7 @@ def prepare(args: argparse.Namespace) -> int:
         if args.conformers:
             window = 6.0 if args.window is None else args.window
             made, level = EnsembleOptions(args.conformers, level or "GFN2-xTB", window, keep=args.keep or 0), ""
-        report = run(args.inputs, args.output, args.workers, not args.quiet, made, level, split)
+        report = run(args.inputs, args.output, args.workers, not args.quiet, made, level, split, columns_of(args))
     except NothingUsable as error:
         report = error.report
     for row in report.skipped:
@@ -90,7 +91,7 @@ def finetune(args: argparse.Namespace) -> int:
             store.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UsageError(f"cannot write {args.output}: {error.strerror or error}") from error
-        report = prepare(args.inputs, str(store), progress=not args.quiet, level=args.level)
+        report = prepare(args.inputs, str(store), progress=not args.quiet, level=args.level, columns=columns_of(args))
         skipped = Skipped()
         for row in report.skipped:
             skipped.add(f"{row.name} ({row.file}, record {row.record})", row.reason)
@@ -99,9 +100,18 @@ def finetune(args: argparse.Namespace) -> int:
         skipped.summary(report.records - len(report.skipped), "records")
         say(f"{store}: {report.molecules} molecules, {report.conformers} conformers")
     again = ["finetune", *args.inputs, "--level", args.level, "--minutes", f"{args.minutes:g}"]
+    for flag, value in (("--smiles-column", args.smiles_column), ("--name-column", args.name_column)):
+        again += [] if value is None else [flag, value]
     again += [] if args.weights is None else ["--weights", args.weights]
     again += [word for change in args.set for word in ("--set", change)]
     return run_recipe(recipe, args.output, args.resume, args.quiet, again)
+
+
+def columns_of(args: argparse.Namespace) -> Columns:
+    """The columns of tables that are asked for."""
+    from ...chem.table import Columns
+
+    return Columns(args.smiles_column or "", args.name_column or "")
 
 
 def finish_of(args: argparse.Namespace) -> Finish:
@@ -142,6 +152,7 @@ def _request(args: argparse.Namespace, terms: Sequence[str]) -> Request:
     return Request(
         n=args.n[0],
         per_record=args.n[1],
+        columns=columns_of(args),
         seed=args.seed,
         attempts=args.attempts,
         condition=dict(args.ask) or None,
@@ -204,24 +215,25 @@ def _sharing(args: argparse.Namespace, generator: ConformerGenerator, elsewhere:
 
 def sample(args: argparse.Namespace, denoiser: Denoiser, card: Card, terms: Sequence[str]) -> int:
     """Conformers of the inputs, as SDF."""
-    from ...chem.formats import writer_of
+    from ...chem.formats import format_to_write
     from ..trajectories import recording_of
     from .blocks import BenchElsewhere
     from .generator import ConformerGenerator
+    from .outputs import output_of
     from .sample import Sink, sample_records
     from .trajectory import SUFFIXES, TrajectoryFile
 
     _with_preset(args)
     try:
-        write = writer_of(args.output)
+        kind = format_to_write(args.output)
     except ValueError as error:
         raise UsageError(str(error)) from error
     record, request = recording_of(args, SUFFIXES), _request(args, terms)
     options = drawing_options(args, card) | {"confidence": not args.no_confidence, "unsound": args.unsound}
     generator, skipped = ConformerGenerator(denoiser, card, **options), Skipped()
-    sharing = _sharing(args, generator, BenchElsewhere(denoiser, card, options, request, write))
+    sharing = _sharing(args, generator, BenchElsewhere(denoiser, card, options, request, kind.texts))
     report = Output(args.report) if args.report else None
-    out, failed = Output(args.output, args.inputs), Output(args.failed, args.inputs) if args.failed else None
+    out, failed = output_of(args.output, kind, args.inputs), Output(args.failed, args.inputs) if args.failed else None
     journal = _journal(args, card)
     with ExitStack() as stack:
         for file in (out, failed):
@@ -230,7 +242,7 @@ def sample(args: argparse.Namespace, denoiser: Denoiser, card: Card, terms: Sequ
         trace = None if record is None else TrajectoryFile(args.trajectory, record)
         if trace is not None:
             stack.enter_context(trace.out)
-        sink = Sink(out, skipped.add, say, write, trace, failed)
+        sink = Sink(out, skipped.add, say, kind.texts, trace, failed)
         draw = partial(sample_records, generator, args.inputs, request, sink, progress=not args.quiet, sharing=sharing)
         tally = draw() if journal is None else journaled(draw, journal, sink, skipped, out, failed)
     if report is not None:
@@ -264,6 +276,7 @@ def evaluate(args: argparse.Namespace) -> int:
             args.reference,
             skipped.add,
             say,
+            columns=columns_of(args),
             report=args.report,
             baselines=baselines,
             openconf_python=args.openconf_python,

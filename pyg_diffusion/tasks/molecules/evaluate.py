@@ -10,6 +10,7 @@ from functools import partial
 from tqdm import tqdm
 
 from ...chem import Record, RecordError, read_records
+from ...chem.table import FOUND, Columns
 from ...metrics import BASELINES, Comparison, compare, draw_each, evaluate, group_records
 from .sample import Tally
 
@@ -38,6 +39,7 @@ def evaluate_files(
     skip: Callable[[str, str], None],
     say: Callable[[str], None],
     *,
+    columns: Columns = FOUND,
     report: str | None = None,
     baselines: Sequence[str] = (),
     openconf_python: str | None = None,
@@ -52,6 +54,7 @@ def evaluate_files(
     Args:
         skip: called with (name, reason) for records that could not be used.
         say: called with remarks.
+        columns: of tables, generated and reference ones.
         report: the report of the sampling job, whose cost goes into the table.
         baselines: names of `metrics.BASELINES` to run beside it; what one of them cannot do is its failure.
         openconf_python: the interpreter that has openconf, which needs an environment of its own.
@@ -66,13 +69,13 @@ def evaluate_files(
     with ExitStack() as stack:
         # entered first: a baseline that cannot be run is said before any work
         draws = {name: stack.enter_context(BASELINES[name].open(openconf_python)) for name in baselines}
-        ensembles, unusable = group_records(_remarked(read_records(reference, say=say), "reference", say))
+        ensembles, unusable = group_records(_remarked(read_records(reference, say=say, columns=columns), "reference", say))
         for row in unusable:
             skip(f"{row.name} (reference, record {row.index + 1})", row.reason)
         if not ensembles:
             raise RecordError(f"{reference}: no usable reference conformer")
         score = partial(evaluate, ensembles, workers=workers, checked=checked, strain=strain, seed=seed)
-        ours = score(_remarked(read_records(generated, say=say), "generated", say))
+        ours = score(_remarked(read_records(generated, say=say, columns=columns), "generated", say))
         for row in ours.unmatched:
             skip(f"{row.name} (generated, record {row.index + 1})", row.reason)
         for molecule in ours.molecules:

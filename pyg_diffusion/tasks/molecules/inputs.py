@@ -19,6 +19,7 @@ from ...chem.records import guarded
 from ...chem.sdf import is_3d
 from ...chem.smiles import record_from_line, split_smiles
 from ...chem.stereo import MIN_VOLUME, signed_volume
+from ...chem.table import FOUND, Columns
 from ...chem.text import repaired
 from ...data import Molecule
 
@@ -34,8 +35,9 @@ class Entry:
     fixed: np.ndarray | None = None
 
 
-def input_records(inputs: Iterable[str], say: Callable[[str], object] = warn) -> Iterator[Record]:
-    """Records of SMILES or InChI strings, of files, and of stdin for "-"; `say` is told remarks about whole files.
+def input_records(inputs: Iterable[str], say: Callable[[str], object] = warn, columns: Columns = FOUND) -> Iterator[Record]:
+    """Records of SMILES or InChI strings, of files, and of stdin for "-"; `say` is told remarks about whole files; `columns`
+    are those of tables.
 
     Raises:
         RecordError: a file is missing, before anything is read, or of no kind that is read.
@@ -46,7 +48,7 @@ def input_records(inputs: Iterable[str], say: Callable[[str], object] = warn) ->
             raise RecordError(f"{text}: no such file")  # before any work
     for k, text in enumerate(inputs):
         if text == "-" or is_file(text):
-            yield from read_records(text, need_3d=False, say=say)
+            yield from read_records(text, need_3d=False, say=say, columns=columns)
         else:
             record = record_from_line(k, split_smiles(repaired(text)))
             if record.mol is None and re.search(r"\.[a-z]\w*$", text):

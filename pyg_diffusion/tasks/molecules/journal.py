@@ -98,5 +98,6 @@ def journaled(
         if journal.state is not None:
             say(f"{out.path}: {journal.state['done']} molecules are written; the same command with --resume goes on")
         raise
+    out.complete()
     journal.close()
     return tally

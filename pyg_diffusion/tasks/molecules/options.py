@@ -15,9 +15,16 @@ def count(text: str) -> tuple[int | None, bool]:
     return AUTO if text == "auto" else (at_least(1)(text.removesuffix("x")), text.endswith("x"))
 
 
+def add_columns(p: Options) -> None:
+    """Of what reads tables."""
+    p.add_argument("--smiles-column", metavar="NAME", help="of tables, by its header or number; found if not given")
+    p.add_argument("--name-column", metavar="NAME", help="of tables, by its header or number; found if not given")
+
+
 def add_prepare(p: Options) -> None:
     """Of `prepare`."""
-    p.add_argument("inputs", nargs="+", metavar="FILE", help="SDF, .smi, .csv or .tsv files; - reads stdin")
+    p.add_argument("inputs", nargs="+", metavar="FILE", help="SDF and other files of molecules; - reads stdin")
+    add_columns(p)
     p.add_argument("-o", "--output", required=True, metavar="STORE.h5", help="the store to write")
     p.add_argument("--level", default="", help="level of theory; of the conformers in the files, or to make (GFN2-xTB)")
     p.add_argument("--conformers", type=at_least(1), metavar="K", help="make an ensemble from K starts for each molecule")
@@ -32,7 +39,8 @@ def add_prepare(p: Options) -> None:
 
 def add_finetune(p: Options) -> None:
     """Of `finetune`."""
-    p.add_argument("inputs", nargs="+", metavar="FILE.sdf", help="conformers to learn from, plain or gzipped")
+    p.add_argument("inputs", nargs="+", metavar="FILE", help="conformers to learn from: SDF, ... (docs/formats.md)")
+    add_columns(p)
     p.add_argument("-o", "--output", required=True, metavar="DIR", help="folder for store, weights, logs, resume state")
     p.add_argument("--weights", default=None, metavar="FILE", help="what to begin with; the shipped weights if not given")
     p.add_argument("--level", default="own", help="a name for the kind of geometry in the files; sampled by default after")
@@ -52,6 +60,7 @@ def add_sample(p: Options) -> None:
         help="conformers per molecule, 10 if not given; 2x: twice the records that the input has of a molecule; auto: by "
         "rotatable bonds, 50 up to 7, 200 up to 12, else 300 (Ebejer et al. 2012)",
     )
+    add_columns(p)
     p.add_argument("--preset", choices=list(PRESETS), help="options for a purpose; what is given beside it goes first")
     add_drawing(p, 8, "ancestral")
     add_recording(p, "SDF or XYZ")
@@ -128,6 +137,7 @@ def add_sample(p: Options) -> None:
 
 def add_evaluate(p: Options) -> None:
     """Of `evaluate`."""
+    add_columns(p)
     p.add_argument("--report", default=None, metavar="REPORT.json", help="of sample: its cost goes into the table")
     p.add_argument(
         "--compare",

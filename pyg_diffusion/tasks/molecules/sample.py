@@ -17,9 +17,11 @@ from tqdm import tqdm
 
 from ...chem import Record
 from ...chem.finish import LEFT_OUT, Finish
+from ...chem.formats import SDF
 from ...chem.heavy import heavy_atoms, identity_smiles
 from ...chem.rdkit_log import repeated
-from ...chem.writing import RecordWriter, one_line, sdf_text
+from ...chem.table import FOUND, Columns
+from ...chem.writing import MoleculeWriter, one_line
 from .blocks import BATCHES, Bench, Block, Made, blocks_of, price
 from .conformers import Conformers
 from .embed import OVERSAMPLE
@@ -127,6 +129,7 @@ class Request:
     Attributes:
         n: conformers per molecule, or, with `per_record`, per record the input has of the molecule; None: by rotatable bonds
             (`presets.conformers_for`).
+        columns: of tables in the input.
         seed, attempts, condition, guidance, level, diversity: as for `ConformerGenerator.sample`.
         terms: weights in kT of regularizers to steer by (`terms.bind`).
         oversample: draw so many times as many, and keep those that stand best for all (`chem.similarity.representatives`).
@@ -138,6 +141,7 @@ class Request:
 
     n: int | None
     per_record: bool = False
+    columns: Columns = FOUND
     seed: int = 0
     attempts: int = 10
     condition: Mapping[str, float] | None = None
@@ -163,7 +167,7 @@ class Request:
 
     def entries(self, inputs: list[str], fail: Fail, say: Callable[[str], object]) -> Iterator[Entry]:
         """The molecules of the inputs as they are to be made."""
-        entries: Iterable[Entry] = unique_molecules(input_records(inputs, say), fail, say)
+        entries: Iterable[Entry] = unique_molecules(input_records(inputs, say, self.columns), fail, say)
         if self.keep is not None:
             entries = with_kept(entries, self.keep, fail)
         if self.per_record:
@@ -178,7 +182,7 @@ class Sink:
     Attributes:
         skip: called with (name, reason) for what yields nothing.
         say: called with remarks.
-        write: of the format that `out` is to have (`chem.formats.Format.write`).
+        write: of the format that `out` is to have (`chem.formats.Format.texts`).
         trace: where to write how conformers were drawn.
         failed: where to write what yields nothing, as SMILES with its name and the reason behind it.
         tally: sums, so far.
@@ -188,7 +192,7 @@ class Sink:
     out: Writer
     skip: Callable[[str, str], object]
     say: Callable[[str], object]
-    write: RecordWriter = sdf_text
+    write: MoleculeWriter = SDF.texts
     trace: TrajectoryFile | None = None
     failed: Writer | None = None
     tally: Tally = field(default_factory=Tally)
