@@ -46,7 +46,10 @@ def cxsmiles(mol: Chem.Mol, conformer: int = 0) -> str:
     single.GetConformer().SetPositions(np.round(single.GetConformer().GetPositions(), 4))
     options = Chem.SmilesWriteParams()
     options.canonical = False  # type: ignore[assignment]  # near the order of the input
-    return Chem.MolToCXSmiles(single, options, int(_EXTENSION))
+    smiles, bars, rest = Chem.MolToCXSmiles(single, options, int(_EXTENSION)).partition(" |(")
+    places, end, others = rest.partition(")")
+    places = re.sub(r",(?=;|$)", ",0", places)  # RDKit leaves z out of what is flat, as of a drawing
+    return f"{smiles}{bars}{places}{end}{others}"
 
 
 def smiles_text(mol: Chem.Mol, conformer: int) -> str:
