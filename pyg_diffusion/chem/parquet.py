@@ -16,7 +16,7 @@ def read_parquet(path: str, say: Callable[[str], object], columns: Columns = FOU
 
     Raises:
         RecordError: it is none, is damaged, has no rows, or no such column.
-        ValueError: pyarrow is not installed.
+        MissingPackage: pyarrow is not installed.
     """
     arrow, parquet = pyarrow()
     try:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from rdkit import Chem
 
+from ..extras import require
 from ..files import replacing
 from .finish import FIELDS, OWN
 from .heavy import identity_smiles
@@ -126,7 +127,7 @@ def write_parquet(rows: str | Path, target: str | Path) -> int:
     Each property is a column, of numbers where all its values are, else of text; null where a conformer has none.
 
     Raises:
-        ValueError: pyarrow is not installed.
+        MissingPackage: pyarrow is not installed.
     """
     arrow, parquet = pyarrow()
     kinds: dict[str, type] = {}
@@ -169,11 +170,10 @@ def pyarrow() -> tuple[Any, Any]:
     """The modules `pyarrow` and `pyarrow.parquet`.
 
     Raises:
-        ValueError: they are not installed.
+        MissingPackage: they are not installed.
     """
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError as error:
-        raise ValueError("Parquet files need the package pyarrow: pip install 'pyg_diffusion[parquet]'") from error
+    require("pyarrow", "parquet", "a Parquet file")
+    import pyarrow
+    import pyarrow.parquet
+
     return pyarrow, pyarrow.parquet

@@ -50,6 +50,7 @@ def output_of(path: str, kind: Format, inputs: Sequence[str]) -> Output:
 
     Raises:
         UsageError: it cannot be written.
+        MissingPackage: pyarrow is not installed, which Parquet needs.
     """
     if not kind.rows:
         return Output(path, inputs)
@@ -57,7 +58,4 @@ def output_of(path: str, kind: Format, inputs: Sequence[str]) -> Output:
         return TableOutput(path, inputs, kind.sign)
     if path == "-":
         raise UsageError("a Parquet file cannot go to stdout: name it by -o")
-    try:
-        return ParquetOutput(path, inputs)
-    except ValueError as error:
-        raise UsageError(f"{path}: {error}") from error
+    return ParquetOutput(path, inputs)
