@@ -37,7 +37,7 @@ MAY_IMPORT = {
     "data": {"spectral", "files"},
     "transforms": {"spectral", "data"},
     "nn": {"spectral", "data.schema", "data.properties", "data.molecule", "network", "registry", "sections"},
-    "chem": {"spectral", "data", "transforms", "registry", "extras", "workers"},
+    "chem": {"spectral", "data", "transforms", "registry", "extras", "files", "workers"},
     "metrics": {"spectral", "data", "chem", "registry", "deprecated", "extras"},
     "datasets": {"spectral", "data", "transforms", "chem"},
     "weights_path": set(),

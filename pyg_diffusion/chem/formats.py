@@ -71,6 +71,9 @@ class Format:
     sign: str = ""
     binary: Callable[[str, Say, Columns], Iterator[Any]] | None = None
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _format_of_name, (self.name,)  # its functions need not be known to pickle
+
     def texts(self, mols: Sequence[Chem.Mol]) -> list[str]:
         """The conformers of a molecule, the best first, one molecule each with its properties, as text."""
         assert self.write is not None
@@ -109,6 +112,10 @@ FORMATS: Registry[Format] = Registry(
     "formats",
     {k: f"{__name__}:{k.upper()}" for k in ("SDF", "SMILES", "CSV", "TSV", "Parquet", "XYZ", "PDB", "mol2")},
 )
+
+
+def _format_of_name(name: str) -> Format:
+    return FORMATS[name]
 
 
 def read() -> str:

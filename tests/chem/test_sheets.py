@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import pickle
 import sys
 
 import numpy as np
@@ -216,3 +217,8 @@ def test_what_is_no_table_has_no_columns(tmp_path, capsys):
 def test_what_molecules_own_is_what_is_read():
     known = {suffix for kind in FORMATS.values() for suffix in kind.suffixes}
     assert set(SUFFIXES) == known - {".txt"}
+
+
+def test_formats_go_to_other_processes_by_name():
+    for name in FORMATS:
+        assert pickle.loads(pickle.dumps(FORMATS[name])) is FORMATS[name]
