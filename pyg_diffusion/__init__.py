@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .tasks.molecules.embed import embed_multiple_confs
     from .tasks.molecules.generator import ConformerGenerator
     from .transforms import AddBondWeights, AddLaplacianSpectrum
+    from .viewer.notebook import view
 
 __version__ = "0.7.0"
 
@@ -51,6 +52,7 @@ _HOMES = {
     "embed_multiple_confs": "tasks.molecules.embed",
     "grid_graph": "data",
     "laplacian_operator": "data",
+    "view": "viewer.notebook",
 }
 __all__ = [
     "AddBondWeights",
@@ -81,6 +83,7 @@ __all__ = [
     "embed_multiple_confs",
     "grid_graph",
     "laplacian_operator",
+    "view",
 ]
 
 

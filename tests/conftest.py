@@ -1,4 +1,7 @@
-"""Shared molecules. Everything here is small: tests run on one thread."""
+"""Shared molecules, and a browser. Everything here is small: tests run on one thread."""
+
+import os
+import shutil
 
 import numpy as np
 import pytest
@@ -54,3 +57,18 @@ def store_path(molecules, tmp_path_factory):
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(0)
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Debian's Chromium without a window; where it is missing tests skip, and fail where CI is true."""
+    from playwright.sync_api import sync_playwright
+
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        missing = "chromium is not installed (apt-get install chromium)"
+        pytest.fail(missing) if os.environ.get("CI") == "true" else pytest.skip(missing)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--enable-unsafe-swiftshader"])
+        yield browser
+        browser.close()

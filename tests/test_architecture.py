@@ -48,6 +48,7 @@ MAY_IMPORT = {
         "sections", "registry", "weights_io", "weights_path", "deprecated", "extras",
     },
     "plot": set(),
+    "viewer": {"chem", "metrics", "extras"},
 }  # fmt: skip
 THIRD_PARTY = {
     "spectral": {"torch", "scipy", "numpy"},
@@ -67,7 +68,7 @@ THIRD_PARTY = {
 KNOW_NO_TASK = (
     "train", "generate", "cli", "weights_io", "sections", "plot", "console", "registry", "nn", "sample", "workers",
 )  # fmt: skip
-RDKIT_HOMES = ("chem", "metrics", "datasets", "tasks/molecules", "cli/__init__.py")
+RDKIT_HOMES = ("chem", "metrics", "datasets", "tasks/molecules", "viewer", "cli/__init__.py")
 NEEDS_NO_RDKIT = [
     "spectral",
     "sde",

@@ -8,7 +8,7 @@ import pytest
 
 import pyg_diffusion
 
-LAZY = ["pyg_diffusion", "pyg_diffusion.chem", "pyg_diffusion.metrics", "pyg_diffusion.sample", "pyg_diffusion.train"]
+LAZY = ["pyg_diffusion", *(f"pyg_diffusion.{name}" for name in ("chem", "metrics", "sample", "train", "viewer"))]
 
 
 @pytest.mark.parametrize("package", LAZY)

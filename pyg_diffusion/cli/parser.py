@@ -81,6 +81,16 @@ def add_plot(p: Options) -> None:
     )
 
 
+def add_view(p: Options) -> None:
+    """Of `view`."""
+    p.add_argument("inputs", nargs="+", metavar="FILE", help="conformers, of any format that is read; - reads stdin")
+    p.add_argument("-o", "--output", required=True, metavar="PAGE.html", help="the page to write; - is stdout")
+    p.add_argument("--most", type=at_least(1), default=100, metavar="N", help="conformers of a molecule to show at most")
+    p.add_argument("--title", metavar="TEXT", help="of the page; the files' names if not given")
+    p.add_argument("--quiet", action="store_true", help="no progress bar")
+    p.add_argument("--strict", action="store_true", help="exit 1 if any record was skipped")
+
+
 # command -> its help, the options that all tasks have, and whether tasks have options of their own
 COMMON: dict[str, tuple[str, Callable[[Options], None], bool]] = {
     "train": ("Train a model by a recipe: of conformers from a prepared store, of fields, of matrices.", add_train, False),
@@ -91,6 +101,7 @@ COMMON: dict[str, tuple[str, Callable[[Options], None], bool]] = {
         add_plot,
         True,
     ),
+    "view": ("Write a page to look at conformers in a browser, which needs nothing else and no network.", add_view, False),
 }
 
 
@@ -150,7 +161,7 @@ class Parser:
         return p
 
 
-FREE = {"train": "overrides", "sample": "inputs"}  # positional arguments that may stand among the options
+FREE = {"train": "overrides", "sample": "inputs", "view": "inputs"}  # positional arguments that may stand among the options
 
 
 def _parse_with(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.Namespace:
