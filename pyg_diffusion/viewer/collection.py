@@ -72,7 +72,12 @@ class Shown:
                 rdDepictor.Compute2DCoords(flat)
                 canvas = rdMolDraw2D.MolDraw2DSVG(*SIZE)
                 canvas.drawOptions().clearBackground = False
-                rdMolDraw2D.PrepareAndDrawMolecule(canvas, flat, kekulize=False)
+                try:
+                    ready = rdMolDraw2D.PrepareMolForDrawing(flat, addChiralHs=False)
+                except ValueError:  # no Kekulé structure, as for some metal complexes
+                    ready = rdMolDraw2D.PrepareMolForDrawing(flat, kekulize=False, addChiralHs=False)
+                canvas.drawOptions().prepareMolsBeforeDrawing = False
+                canvas.DrawMolecule(ready)
                 canvas.FinishDrawing()
                 drawn.append(canvas.GetDrawingText())
         return drawn[0] if drawn else ""

@@ -92,7 +92,7 @@
     const colorscheme = carbon ? { prop: "elem", map: { ...$3Dmol.elementColors.defaultColors, C: carbon } } : undefined;
     const look = (options) => ({ ...options, ...(colorscheme ? { colorscheme } : {}) });
     return {
-      sticks: { stick: look({ radius: 0.12 }), sphere: look({ scale: 0.16 }) },
+      sticks: { stick: look({ radius: carbon ? 0.06 : 0.12 }), sphere: look({ scale: carbon ? 0.07 : 0.16 }) },
       balls: { stick: look({ radius: 0.1 }), sphere: look({ scale: 0.28 }) },
       lines: { line: look({ linewidth: 1.5 }) },
       spheres: { sphere: look({ scale: 1 }) },
