@@ -71,12 +71,12 @@ class Shown:
             if flat.GetNumAtoms() <= DRAWN:
                 rdDepictor.Compute2DCoords(flat)
                 canvas = rdMolDraw2D.MolDraw2DSVG(*SIZE)
-                canvas.drawOptions().clearBackground = False
+                canvas.drawOptions().clearBackground = False  # type: ignore[assignment]
                 try:
                     ready = rdMolDraw2D.PrepareMolForDrawing(flat, addChiralHs=False)
                 except ValueError:  # no Kekulé structure, as for some metal complexes
                     ready = rdMolDraw2D.PrepareMolForDrawing(flat, kekulize=False, addChiralHs=False)
-                canvas.drawOptions().prepareMolsBeforeDrawing = False
+                canvas.drawOptions().prepareMolsBeforeDrawing = False  # type: ignore[assignment]
                 canvas.DrawMolecule(ready)
                 canvas.FinishDrawing()
                 drawn.append(canvas.GetDrawingText())
@@ -184,7 +184,7 @@ def collected(records: Iterable[Record], most: int = MOST, skip: Callable[[str, 
         >>> from pyg_diffusion.viewer import collected
         >>> found = collected(read_records("datasets/qm9_ensembles_20.sdf.gz"), most=10)
         >>> len(found.molecules), len(found.molecules[0].records), found.molecules[0].left_out
-        (20, 10, 11)
+        (20, 10, 1)
     """
     collection = Collection(most)
     for record in records:
