@@ -34,14 +34,15 @@ def add_sample(p: Options) -> None:
         "inputs",
         nargs="*",
         metavar="INPUT",
-        help="SMILES, InChI, or files of molecules, - reads stdin (docs/formats.md); .npy of matrices; fields take none",
+        help="SMILES, InChI, or files of molecules, - reads stdin (docs/formats.md); .npy of matrices; a file of graphs for "
+        "signals; fields take none",
     )
     p.add_argument(
         "-o",
         "--output",
         default="-",
         metavar="OUT",
-        help="SDF (.gz compresses), .xyz, .pdb, .csv, .parquet, ...; - is stdout; .h5 for fields, .npy for inverses",
+        help="SDF (.gz compresses), .xyz, .pdb, .csv, .parquet, ...; - is stdout; .h5 for fields and signals, .npy for inverses",
     )
     p.add_argument("--seed", type=at_least(0), default=0, help="same seed, same samples")
     p.add_argument(

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..spectral import ExactOperator
+from ..spectral import LaplacianOperator
 from .fields import (
     covariance_error,
     marginal_wasserstein,
@@ -32,7 +32,7 @@ class FieldSets:
 
     generated: Tensor
     reference: Tensor
-    operator: ExactOperator
+    operator: LaplacianOperator
     projections: int = 512
     seed: int = 0
 
@@ -99,7 +99,7 @@ def nearest(sets: FieldSets) -> float:
 
 
 def compare_fields(
-    generated: Tensor, reference: Tensor, operator: ExactOperator, projections: int = 512, seed: int = 0
+    generated: Tensor, reference: Tensor, operator: LaplacianOperator, projections: int = 512, seed: int = 0
 ) -> dict[str, float]:
     """Every measure of generated `[S, N, C]` against held-out `[R, N, C]` samples.
 
@@ -125,7 +125,7 @@ def compare_fields(
 
 
 def sampling_floor(
-    held_out: Tensor, reference: Tensor, operator: ExactOperator, projections: int = 512, seed: int = 0
+    held_out: Tensor, reference: Tensor, operator: LaplacianOperator, projections: int = 512, seed: int = 0
 ) -> dict[str, float]:
     """`compare_fields` of fresh samples of the law against the reference: the mean over blocks of the reference's size.
 

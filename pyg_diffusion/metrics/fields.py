@@ -13,6 +13,8 @@ from torch import Tensor
 
 from ..deprecated import moved
 from ..spectral import ExactOperator, LaplacianOperator
+from ..spectral.bands import band_powers
+from ..spectral.sparse import SparseOperator
 
 SMALL = 1e-3  # modes with less than this share of the mean power count as if they had it
 
@@ -39,13 +41,30 @@ def _on_nodes(operator: LaplacianOperator, x: Tensor) -> Tensor:
     return x.transpose(0, 1).reshape(x.size(1), -1).to(operator.dtype)
 
 
-def power_spectrum(x: Tensor, operator: ExactOperator) -> Tensor:
-    """p(λ_m) = E|Ŝ_m|² of each mode and channel, `[S, N, C] -> [M, C]`."""
+def spectrum_at(operator: LaplacianOperator) -> Tensor:
+    """λ of what `power_spectrum` tells, `[M]`."""
+    if isinstance(operator, ExactOperator):
+        return operator.eigenvalues[0]
+    return band_powers(_sparse(operator), torch.zeros(operator.num_nodes, 1))[0]
+
+
+def _sparse(operator: LaplacianOperator) -> SparseOperator:
+    if not isinstance(operator, SparseOperator):
+        raise TypeError(f"a spectrum needs modes or a sparse operator, got {type(operator).__name__}")
+    return operator
+
+
+def power_spectrum(x: Tensor, operator: LaplacianOperator) -> Tensor:
+    """p(λ_m) = E|Ŝ_m|² of each mode and channel, `[S, N, C] -> [M, C]`; on a graph that is not decomposed, of bands an
+    octave wide in place of modes (`spectral.bands`)."""
+    if not isinstance(operator, ExactOperator):
+        bands = band_powers(_sparse(operator), _on_nodes(operator, x))[1].double()
+        return bands.view(len(bands), x.size(0), x.size(2)).mean(1)
     modes = operator.to_modes(_on_nodes(operator, x))[0]
     return modes.double().view(modes.size(0), x.size(0), x.size(2)).square().mean(1)
 
 
-def spectrum_error(generated: Tensor, reference: Tensor, operator: ExactOperator) -> float:
+def spectrum_error(generated: Tensor, reference: Tensor, operator: LaplacianOperator) -> float:
     """Mean over modes and channels of |p_gen - p_ref| / max(p_ref, `SMALL` · mean p_ref): every mode counts alike."""
     generated, reference = same_shape(generated, reference)
     p, q = power_spectrum(generated, operator), power_spectrum(reference, operator)

@@ -19,8 +19,9 @@ class Measure:
 
     Attributes:
         of: name of the task.
-        function: of what that task gives its measures (molecules: `molecule_measures.Scored`, fields:
-            `field_measures.FieldSets`); gives the value, None where there is nothing to measure, or several rows by name.
+        function: of what that task gives its measures (molecules: `molecule_measures.Scored`, signals of one graph:
+            `field_measures.FieldSets`, of graphs that differ: `graph_signals.SignalSets`); gives the value, None where there
+            is nothing to measure, or several rows by name.
         unit: of every value, "" for shares, counts and texts.
         error: 0 for samples of the right law, if there are enough: then a table may tell it in multiples of what fresh
             samples of the law have.
@@ -52,6 +53,7 @@ def measure(of: str, unit: str = "", error: bool = False) -> Callable[[Callable[
 
 
 _MOLECULES, _FIELDS = "pyg_diffusion.metrics.molecule_measures", "pyg_diffusion.metrics.field_measures"
+_SIGNALS = "pyg_diffusion.metrics.graph_signals"
 MEASURES: Registry[Measure] = Registry(
     "metrics",
     {
@@ -88,6 +90,11 @@ MEASURES: Registry[Measure] = Registry(
         "smoothness": f"{_FIELDS}:mean_smoothness",
         "mean_mse": f"{_FIELDS}:mean_mse",
         "nearest_mse": f"{_FIELDS}:nearest",
+        "binned_spectrum": f"{_SIGNALS}:binned_spectrum",
+        "values_wasserstein": f"{_SIGNALS}:values_wasserstein",
+        "roughness_wasserstein": f"{_SIGNALS}:roughness_wasserstein",
+        "roughness": f"{_SIGNALS}:roughness",
+        "power": f"{_SIGNALS}:power",
     },
 )
 

@@ -16,6 +16,7 @@ TASKS: Registry[Task] = Registry(
         "molecules": "pyg_diffusion.tasks.molecules:TASK",
         "fields": "pyg_diffusion.tasks.fields:TASK",
         "matrices": "pyg_diffusion.tasks.matrices:TASK",
+        "signals": "pyg_diffusion.tasks.signals:TASK",
     },
 )
 

@@ -164,6 +164,10 @@ class SignalDataModule(L.LightningDataModule):
         """
         raise RecipeError(f"model.conditions: {self.config.kind} have none")
 
+    def withheld(self, draws: Draws, columns: int, share: float) -> Tensor:
+        """Which conditions of a batch are withheld, each in a share of graphs, `[graphs, columns]`."""
+        return draws.graph_uniform(columns) < share
+
     @abstractmethod
     def model_facts(self) -> dict[str, Any]:
         """Arguments of the network that follow from the data."""

@@ -98,7 +98,7 @@ class DenoiserModule(L.LightningModule):
         train = self.recipe.train
         operator, x_0, context = self.data.present(batch, draws)
         if "condition" in context:
-            withheld = draws.graph_uniform(context.condition.size(1)) < train.condition_dropout
+            withheld = self.data.withheld(draws, context.condition.size(1), train.condition_dropout)
             context.condition = torch.where(withheld, torch.nan, context.condition)
         if self.denoiser.net.levels:
             withheld = draws.graph_uniform(1)[:, 0] < train.condition_dropout

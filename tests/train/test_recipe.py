@@ -37,7 +37,7 @@ def test_values_are_read_as_yaml_has_them():
     ("change", "message"),
     [
         ({"models": {}}, "models: no such key; there are data, process, model, optimizer, train"),
-        ({"data": {"kind": "graphs"}}, "data.kind: expected one of molecules, fields, matrices, got 'graphs'"),
+        ({"data": {"kind": "graphs"}}, "data.kind: expected one of molecules, fields, matrices, signals, got 'graphs'"),
         ({"model": {"kind": ["eps"]}}, "model.kind: expected one of conformer, "),
         (
             {"model": {"kind": "matrix_energy"}},

@@ -68,12 +68,13 @@ class Fields(Task):
         return evaluate(args)
 
     def plot(self, args: argparse.Namespace, target: Path) -> None:
+        from ..scores_plot import plot_evaluation
         from ..trajectories import kind_in
-        from .plot import plot_evaluation, plot_fields, plot_trajectory
+        from .plot import plot_fields, plot_trajectory
 
         source = Path(args.source)
         if source.suffix not in SUFFIXES:
-            plot_evaluation(source, target)
+            plot_evaluation(source, target, "fields")
         else:
             (plot_trajectory if kind_in(source) else plot_fields)(source, target)
 
@@ -84,9 +85,10 @@ class Fields(Task):
             return json_of(path).get("kind") == self.name
         if path.suffix not in SUFFIXES:
             return False
+        from ...data.signal_file import holds_signals
         from ..trajectories import kind_in
 
-        return kind_in(path) in (None, self.name)
+        return kind_in(path) in (None, self.name) and not holds_signals(path)
 
 
 TASK = Fields()

@@ -1,7 +1,6 @@
 """Generated fields scored against held-out ones."""
 
 import argparse
-import json
 import tempfile
 from collections.abc import Mapping
 from typing import Any
@@ -9,17 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...console import Output
 from ...data import laplacian_operator
 from ...data.field_file import FieldFileError, grid_of, read_fields
 from ...datasets import GridFields
-from ...metrics import MEASURES
 from ...metrics.field_measures import compare_fields, sampling_floor
 from ...metrics.fields import BASELINES, power_spectrum
 from ...spectral import ExactOperator
-
-ERRORS = ("spectrum", "covariance", "sliced_wasserstein", "mmd", "smoothness_wasserstein")
-OURS, FLOOR = "pyg_diffusion", "held-out samples"
+from ..scores import FLOOR, OURS, evaluate_to
 
 
 def draw_fields(data: Mapping[str, Any], split: str, count: int) -> Tensor:
@@ -80,32 +75,6 @@ def evaluate_fields(generated: str, reference: str | None = None, baselines: boo
     return {"kind": "fields", "fields": len(made), "methods": methods, "spectrum": spectra, "eigenvalues": lam}
 
 
-def table(result: Mapping[str, Any]) -> str:
-    """Metrics by method, errors also as multiples of the floor where there is one."""
-    methods = result["methods"]
-    names = list(methods)
-    rows = list(methods[names[0]])
-    width = max(map(len, rows)) + 2
-    columns = [max(18, len(name) + 2) for name in names]
-    lines = [" " * width + "".join(name.rjust(c) for name, c in zip(names, columns, strict=True))]
-    for row in rows:
-        cells = []
-        for name in names:
-            text = f"{methods[name][row]:.4g}"
-            error = row in MEASURES and MEASURES[row].error
-            if error and FLOOR in methods and name != FLOOR and methods[FLOOR][row] > 0:
-                text += f" ({methods[name][row] / methods[FLOOR][row]:.2f}x)"
-            cells.append(text)
-        lines.append(row.ljust(width) + "".join(t.rjust(c) for t, c in zip(cells, columns, strict=True)))
-    return "\n".join(lines)
-
-
 def evaluate(args: argparse.Namespace) -> int:
     """`pyg-diffusion evaluate FIELDS.h5`; returns the exit status."""
-    out = Output(args.output, [args.generated, args.reference or ""]) if args.output else None
-    result = evaluate_fields(args.generated, args.reference, args.baselines, args.seed)
-    if out is not None:
-        with out:
-            out.write(json.dumps(result, indent=1) + "\n")
-    print(table(result))
-    return 0
+    return evaluate_to(args, lambda: evaluate_fields(args.generated, args.reference, args.baselines, args.seed))

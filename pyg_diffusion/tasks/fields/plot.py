@@ -1,4 +1,4 @@
-"""Pictures of fields and of their evaluation."""
+"""Pictures of fields."""
 
 from pathlib import Path
 
@@ -8,36 +8,9 @@ from matplotlib.axes import Axes
 
 from ...data import laplacian_operator
 from ...data.field_file import grid_of, read_fields
-from ...files import json_of
-from ...plot import REFERENCE
 from ..trajectories import read_trajectories
 from ..trajectory_plot import draw_trajectories
-from .evaluate import ERRORS, FLOOR, draw_fields
-
-
-def plot_evaluation(source: Path, target: Path) -> None:
-    """Errors of every method beside the sampling floor, and power spectra."""
-    result = json_of(source)
-    methods = result["methods"]
-    figure, (bars, spectra) = plt.subplots(1, 2, figsize=(12, 4), layout="constrained")
-    names = sorted(methods, key=lambda name: name == FLOOR)
-    for k, name in enumerate(names):
-        height = [max(methods[name][error], 1e-6) for error in ERRORS]
-        colour = REFERENCE if name == FLOOR else f"C{k}"
-        bars.bar(np.arange(len(ERRORS)) + 0.8 * k / len(names), height, 0.8 / len(names), label=name, color=colour)
-    bars.set(yscale="log", title="error against held-out fields")
-    bars.set_xticks(np.arange(len(ERRORS)) + 0.4, ERRORS, rotation=20, fontsize=8)
-    lam = np.array(result["eigenvalues"])
-    order = np.argsort(lam)
-    for name, power in result["spectrum"].items():
-        style = {"color": "black", "lw": 2} if name == "reference" else {"lw": 1}
-        spectra.plot(lam[order], np.maximum(np.array(power)[order], 1e-12), label=name, **style)
-    spectra.set(yscale="log", xlabel="λ", title="power spectrum p(λ), mean over channels")
-    for axis in (bars, spectra):
-        axis.grid(alpha=0.3)
-        axis.legend(fontsize=8)
-    figure.savefig(target, dpi=120)
-    plt.close(figure)
+from .evaluate import draw_fields
 
 
 def _draw_field(axis: Axes, field: np.ndarray, spacing: float, limit: float) -> None:

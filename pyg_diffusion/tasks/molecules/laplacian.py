@@ -1,23 +1,19 @@
 """The Laplacian of molecules: what a recipe says of it, weights remember, and training and sampling make."""
 
 from collections.abc import Mapping
-from functools import partial
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
-from torch import Tensor
 from torch_geometric.data import Batch, Data
 
 from ...data import laplacian_operator
-from ...data.operator import Backend
-from ...sections import Section, validated
-from ...spectral import ChebyshevOperator, DenseOperator, LaplacianOperator, LowRankOperator
-from ...transforms import AddBondWeights, AddLaplacianSpectrum
-
-TOLERANCE = 1e-3  # p(λ) is piecewise: below this a polynomial pays for its kinks
+from ...sections import validated
+from ...spectral import DenseOperator, LaplacianOperator
+from ...transforms import AddBondWeights
+from ..backend import BackendOptions
 
 
-class LaplacianOptions(Section):
+class LaplacianOptions(BackendOptions):
     """Which Laplacian, and how functions of it are computed."""
 
     weight: Literal["unit", "order", "length", "learned"] = "unit"
@@ -30,27 +26,9 @@ class LaplacianOptions(Section):
     backend: Literal["dense", "chebyshev", "lowrank"] = "dense"
     """dense, exact, and what networks that read heat kernels need; chebyshev, polynomials in L, for molecules of any size;
     lowrank, the lowest modes and a constant for the others"""
-    modes: Annotated[int, Field(ge=0)] = 0
-    """of lowrank: how many"""
-    tolerance: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """of chebyshev: error relative to the largest value of a function; 0: 1e-3"""
-    spectra: Literal["computed", "cached"] = "computed"
-    """of dense: computed for every batch, or cached, computed once for every molecule and kept in memory, 4 N² bytes each in
-    every process (`transforms.AddLaplacianSpectrum`)"""
 
     @model_validator(mode="after")
-    def _go_together(self) -> Self:
-        for name, value, backend in (
-            ("modes", self.modes, "lowrank"),
-            ("tolerance", self.tolerance, "chebyshev"),
-            ("spectra", self.spectra == "cached", "dense"),
-        ):
-            if value and self.backend != backend:
-                raise ValueError(
-                    f"{name}: {getattr(self, name)} is for backend {backend} and has no effect on {self.backend}"
-                )
-        if self.backend == "lowrank" and not self.modes:
-            raise ValueError("modes: backend lowrank needs to know how many modes it keeps")
+    def _weights_are_fitted_to_the_plain_one(self) -> Self:
         if self.weight == "learned" and self.normalized:
             raise ValueError("weight: learned weights are fitted to D - W; set normalized to false, or take another weight")
         return self
@@ -102,25 +80,13 @@ class MoleculeLaplacian(LaplacianOptions):
         weighed: Data = AddBondWeights(self.weight, self.bonds or None)(data)
         return weighed
 
-    def spectrum(self, data: Data) -> tuple[Tensor, Tensor]:
-        """Eigenvalues `[N]` and eigenvectors `[N²]` of one molecule, weighed, for it to carry."""
-        found = AddLaplacianSpectrum(normalized=self.normalized)(data)
-        return found["eigenvalues"], found["eigenvectors"]
-
     def operator(self, batch: Batch | Data) -> LaplacianOperator:
         """L of molecules that are `weighed`; with `dense` and a spectrum that they carry nothing is decomposed."""
         carried = self.backend == "dense" and "eigenvalues" in batch
-        return laplacian_operator(batch, None if carried else self._backend(), normalized=self.normalized)
+        return laplacian_operator(batch, None if carried else self.chosen(), normalized=self.normalized)
 
     def dense(self, batch: Batch | Data) -> DenseOperator:
         """L with its modes, whatever the backend."""
         found = self.model_copy(update={"backend": "dense"}).operator(batch)
         assert isinstance(found, DenseOperator)
         return found
-
-    def _backend(self) -> Backend:
-        if self.backend == "chebyshev":  # to the end, since it is the start of sampling that takes the most
-            return partial(ChebyshevOperator, tol=self.tolerance or TOLERANCE, max_degree=8192)
-        if self.backend == "lowrank":
-            return partial(LowRankOperator.from_laplacian, k=self.modes)
-        return DenseOperator.from_laplacian

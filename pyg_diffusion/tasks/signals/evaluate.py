@@ -1,0 +1,131 @@
+"""Generated signals scored against held-out ones."""
+
+import argparse
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch_geometric.data import Data
+
+from ...data import laplacian_operator
+from ...data.signal_file import facts_in, read_signals
+from ...data.signals import Names, SignalError, SignalSet, graph_key
+from ...metrics.field_measures import compare_fields, sampling_floor
+from ...metrics.fields import BASELINES, power_spectrum, spectrum_at
+from ...metrics.graph_signals import GraphSignals, compare_signals
+from ...sections import RecipeError
+from ...spectral import ChebyshevOperator, DenseOperator, Laplacian, LaplacianOperator
+from ..scores import FLOOR, OURS, evaluate_to
+from .source import Parts, parts_of
+
+EXACT = 3000  # nodes of a graph up to which all its modes are compared, and not bands of them
+
+
+def operator_of(graph: Data, normalized: bool = False) -> LaplacianOperator:
+    """L of the graph that signals are compared on."""
+
+    def backend(laplacian: Laplacian) -> LaplacianOperator:
+        if laplacian.num_nodes <= EXACT:
+            return DenseOperator.from_laplacian(laplacian)
+        return ChebyshevOperator(laplacian, tol=1e-3, max_degree=1024)
+
+    grid = "grid_shape" in graph and not normalized
+    return laplacian_operator(graph, None if grid else backend, torch.float64, normalized)
+
+
+def _whole(signals: SignalSet, what: str) -> SignalSet:
+    if signals.known is not None:
+        raise SignalError(f"{what}: values are missing, and signals are compared whole; fill them in with sample --keep")
+    return signals
+
+
+def _reference(path: str | None, data: Mapping[str, Any], parts: Parts | None) -> SignalSet:
+    if path is None:
+        if parts is None:
+            raise SignalError("nothing is said of what they were trained on, so give a file of reference signals")
+        return _whole(parts.test, "the held-out signals")
+    own = bool(facts_in(path))
+    names = Names() if own else Names(data.get("signal", "x"), data.get("weight", "edge_weight"))
+    return _whole(read_signals(path, names), path)
+
+
+def _parts(data: Mapping[str, Any]) -> Parts | None:
+    """The signals that the generated ones tell of, where they are still there."""
+    try:
+        return parts_of(data) if data.get("path") or data.get("dataset") else None
+    except (SignalError, RecipeError):
+        return None
+
+
+def evaluate_signals(generated: str, reference: str | None = None, baselines: bool = False, seed: int = 0) -> dict[str, Any]:
+    """Score a file of generated signals.
+
+    Args:
+        reference: a file of held-out signals; None takes the part of the data that was held out of all training.
+        baselines: score `metrics.fields.BASELINES`, made of training signals, beside it; of signals of one graph.
+
+    Returns:
+        {"kind": "signals", "methods": {name: metrics}, "spectrum": {name: p}, "eigenvalues": λ}, JSON-able. The method
+        "held-out samples", the floor, are the signals that weights were chosen by, against the reference.
+
+    Raises:
+        SignalError: signals that cannot be compared, and why.
+    """
+    data = facts_in(generated)
+    made = _whole(read_signals(generated, Names(scalars=tuple(data.get("conditions", [])))), generated)
+    parts = _parts(data)
+    truth = _reference(reference, data, parts)
+    if truth.channels != made.channels:
+        raise SignalError(f"generated signals have {made.channels} channels, and the reference {truth.channels}")
+    one = len(made.graphs) == 1 and len(truth.graphs) == 1
+    if one and graph_key(made.graphs[0]) != graph_key(truth.graphs[0]):
+        one = False
+    found = _on_one_graph if one else _on_many_graphs
+    if baselines and not (one and parts is not None):
+        raise SignalError("baselines are made of training signals of one graph, and there are none")
+    held = None if parts is None or parts.val.known is not None else parts.val
+    result = found(made, truth, held, bool(data.get("normalized")), seed)
+    if baselines and parts is not None:
+        operator = operator_of(truth.graphs[0], bool(data.get("normalized")))
+        train = _whole(parts.train, "the training signals").stacked()
+        for name, make in BASELINES.items():
+            result["methods"][name] = compare_fields(make(train, len(made), seed), truth.stacked(), operator, seed=seed)
+    return {"kind": "signals", "signals": len(made), **result}
+
+
+def _on_one_graph(made: SignalSet, truth: SignalSet, held: SignalSet | None, normalized: bool, seed: int) -> dict[str, Any]:
+    """By the measures of fields."""
+    operator = operator_of(truth.graphs[0], normalized)
+    x, y = made.stacked(), truth.stacked()
+    if min(len(x), len(y)) < 2:
+        raise SignalError("at least 2 generated and 2 reference signals are needed")
+    methods = {OURS: compare_fields(x, y, operator, seed=seed)}
+    if held is not None and len(held) > 1:
+        z = held.stacked()
+        few = y[: len(z)] if len(z) < len(y) else y
+        methods[FLOOR] = sampling_floor(z, few, operator, seed=seed)
+    spectra = {name: power_spectrum(v, operator).mean(1).tolist() for name, v in ((OURS, x), ("reference", y))}
+    return {"methods": methods, "spectrum": spectra, "eigenvalues": spectrum_at(operator).tolist()}
+
+
+def _on_many_graphs(
+    made: SignalSet, truth: SignalSet, held: SignalSet | None, normalized: bool, seed: int
+) -> dict[str, Any]:
+    """By what signals of different graphs have in common."""
+    sets = {OURS: made, "reference": truth} | ({FLOOR: held} if held is not None else {})
+    seen = {name: GraphSignals.of(_pairs(signals), normalized) for name, signals in sets.items()}
+    truth_seen = seen["reference"]
+    methods = {name: compare_signals(seen[name], truth_seen) for name in sets if name != "reference"}
+    lam, there = truth_seen.bins()
+    spectra = {name: seen[name].binned(there).mean(1).tolist() for name in (OURS, "reference")}
+    return {"methods": methods, "spectrum": spectra, "eigenvalues": lam.tolist()}
+
+
+def _pairs(signals: SignalSet) -> list[tuple[Data, Tensor]]:
+    return [(signals.data(k), torch.as_tensor(signals.x[k])) for k in range(len(signals))]
+
+
+def evaluate(args: argparse.Namespace) -> int:
+    """`pyg-diffusion evaluate SIGNALS.h5`; returns the exit status."""
+    return evaluate_to(args, lambda: evaluate_signals(args.generated, args.reference, args.baselines, args.seed))
