@@ -68,6 +68,7 @@ THIRD_PARTY = {
 KNOW_NO_TASK = (
     "train", "generate", "cli", "weights_io", "sections", "plot", "console", "registry", "nn", "sample", "workers",
 )  # fmt: skip
+WORDS = {("train/run.py", "signals")}  # in a card: how many there were, of whatever task
 RDKIT_HOMES = ("chem", "metrics", "datasets", "tasks/molecules", "viewer", "cli/__init__.py")
 NEEDS_NO_RDKIT = [
     "spectral",
@@ -89,6 +90,8 @@ NEEDS_NO_RDKIT = [
     "tasks.molecules.recipe",
     "tasks.fields.generator",
     "tasks.fields.evaluate",
+    "tasks.signals.generator",
+    "tasks.signals.evaluate",
     "tasks.matrices.generator",
     "tasks.matrices.evaluate",
 ]
@@ -181,7 +184,8 @@ def test_a_part_knows_no_task_by_name(part):
     """No comparison with a task's name and no table of them: no string that is one."""
     for path in modules():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if part_of(path) == part else ():
-            if isinstance(node, ast.Constant) and node.value in TASKS:
+            where = (path.relative_to(ROOT).as_posix(), getattr(node, "value", None))
+            if isinstance(node, ast.Constant) and node.value in TASKS and where not in WORDS:
                 raise AssertionError(f"{path.relative_to(ROOT)}:{node.lineno} knows {node.value!r}")
 
 

@@ -43,8 +43,8 @@ class GraphSignals:
             >>> from pyg_diffusion.metrics.graph_signals import GraphSignals
             >>> edge = Data(edge_index=torch.tensor([[0, 1], [1, 0]]), num_nodes=2)
             >>> seen = GraphSignals.of([(edge, torch.tensor([[1.0], [-1.0]]))])
-            >>> seen.rough.tolist(), [round(p, 6) for p in seen.power[:, 0].tolist()]  # λ = 0 and 2
-            ([4.0], [0.0, 2.0])
+            >>> seen.rough.round(decimals=6), seen.power[:, 0].round(decimals=6)  # λ = 0 and 2
+            (tensor([4.], dtype=torch.float64), tensor([0., 2.], dtype=torch.float64))
         """
         rough, lam, power = [], [], []
         for piece in _pieces(signals):

@@ -12,7 +12,8 @@ from .sparse import SparseOperator
 
 WIDTH = 0.5  # of a band, standard deviation in octaves of λ
 ROUNDS = 4  # of the correction for what bands see of their neighbours
-PROBES = 8  # white signals that modes are counted with
+PROBES = 8, 256  # white signals that modes are counted with, at least and at most
+PROBED = 100_000  # nodes of all of them together that are enough
 
 
 def band_kernels(top: float, lowest: float) -> tuple[Tensor, list[Kernel]]:
@@ -37,8 +38,15 @@ def band_energies(operator: LaplacianOperator, x: Tensor, kernels: list[Kernel])
 
 def mode_counts(operator: LaplacianOperator, kernels: list[Kernel], seed: int) -> Tensor:
     """Σ over modes of f_b², `[bands]`, from white signals."""
-    white = torch.randn(operator.num_nodes, PROBES, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    return band_energies(operator, white.to(operator.device, operator.dtype), kernels).mean(1)
+    return band_energies(operator, _white(operator, seed), kernels).mean(1)
+
+
+def _white(operator: LaplacianOperator, seed: int) -> Tensor:
+    """White signals `[num_nodes, K]`, the more the fewer nodes there are to average over."""
+    least, most = PROBES
+    count = min(most, max(least, PROBED // max(1, operator.num_nodes)))
+    draw = torch.Generator().manual_seed(seed)
+    return torch.randn(operator.num_nodes, count, generator=draw, dtype=torch.float64).to(operator.device, operator.dtype)
 
 
 def band_powers(operator: SparseOperator, x: Tensor, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -54,7 +62,7 @@ def band_powers(operator: SparseOperator, x: Tensor, seed: int = 0) -> tuple[Ten
         >>> from pyg_diffusion.spectral import ChebyshevOperator, Laplacian
         >>> from pyg_diffusion.spectral.bands import band_powers
         >>> ring = grid_graph((600,), "cycle")
-        >>> L = ChebyshevOperator(Laplacian.from_edges(ring.edge_index, 600))
+        >>> L = ChebyshevOperator(Laplacian.from_edges(ring.edge_index, 600), tol=1e-6)
         >>> lam, p = band_powers(L, torch.ones(600, 1, dtype=torch.float64))
         >>> round(float(p[0])), bool((p[1:] < 1e-9).all())  # all of it lies in the constant
         (600, True)
@@ -101,8 +109,7 @@ def fit_bands(operator: LaplacianOperator, x: Tensor, null: Tensor, bound: float
     nodes, count, channels = x.shape
     centres, kernels = band_kernels(bound, bound / _parts(operator))
     found = band_energies(operator, x.reshape(nodes, -1), kernels).view(-1, count, channels).mean(1)
-    draw = torch.Generator().manual_seed(seed)
-    white = torch.randn(nodes, PROBES, generator=draw).to(x)
+    white = _white(operator, seed)
     modes = band_energies(operator, white, kernels).mean(1)  # Σ f_b², how many modes a band has
     seen = modes >= 0.5
     if not bool(seen.any()):  # no edges

@@ -26,7 +26,7 @@ from pyg_diffusion.metrics.fields import (
     wasserstein,
 )
 from pyg_diffusion.spectral import GridOperator
-from pyg_diffusion.tasks.fields.evaluate import FLOOR, table
+from pyg_diffusion.tasks.scores import FLOOR, table
 
 GRID = GridOperator((4, 3), "path", dtype=torch.float64)
 LAPLACIAN = GRID.apply(lambda lam: lam, torch.eye(12, dtype=torch.float64))
