@@ -42,7 +42,7 @@ def add_sample(p: Options) -> None:
         "--output",
         default="-",
         metavar="OUT",
-        help="SDF (.gz compresses), .xyz, .pdb, .csv, .parquet, ...; - is stdout; .h5 for fields, signals; .npy for inverses",
+        help="SDF (.gz compresses), .xyz, .pdb, .csv, .parquet, ...; - is stdout; .h5 of signals, .npy of inverses",
     )
     p.add_argument("--seed", type=at_least(0), default=0, help="same seed, same samples")
     p.add_argument(
