@@ -23,6 +23,7 @@ from .presets import PRESETS
 
 if TYPE_CHECKING:
     from ...chem.finish import Finish
+    from ...chem.forms import Forms
     from ...chem.table import Columns
     from .blocks import BenchElsewhere
     from .generator import ConformerGenerator
@@ -114,6 +115,18 @@ def columns_of(args: argparse.Namespace) -> Columns:
     return Columns(args.smiles_column or "", args.name_column or "")
 
 
+def _forms(args: argparse.Namespace) -> Forms:
+    """The forms of molecules that are made."""
+    from ...chem.forms import MOST, Forms
+
+    if args.max_forms is not None and not (args.tautomers or args.ph is not None):
+        raise UsageError("--max-forms goes with --tautomers or --ph")
+    try:
+        return Forms(args.parent, args.tautomers, args.ph, args.max_forms or MOST)
+    except ValueError as error:
+        raise UsageError(f"--ph: {error}") from error
+
+
 def finish_of(args: argparse.Namespace) -> Finish:
     """What is done to the conformers before they are written."""
     from ...chem.finish import Finish
@@ -153,6 +166,7 @@ def _request(args: argparse.Namespace, terms: Sequence[str]) -> Request:
         n=args.n[0],
         per_record=args.n[1],
         columns=columns_of(args),
+        forms=_forms(args),
         seed=args.seed,
         attempts=args.attempts,
         condition=dict(args.ask) or None,

@@ -1,6 +1,7 @@
 """What is to be sampled: the molecules of SMILES and files, each once, with what is known and what is open of each."""
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -13,7 +14,10 @@ from rdkit import Chem
 from ...chem import Record, RecordError, molecule_from_mol, read_records, stereo_of
 from ...chem.axial import axial_key
 from ...chem.conformers import coincident
+from ...chem.finish import OWN
 from ...chem.formats import is_file
+from ...chem.forms import Forms, taken_off
+from ...chem.heavy import identity_smiles
 from ...chem.isomers import most_stereoisomers, stereo_groups, stereoisomers
 from ...chem.records import guarded
 from ...chem.sdf import is_3d
@@ -22,6 +26,8 @@ from ...chem.stereo import MIN_VOLUME, signed_volume
 from ...chem.table import FOUND, Columns
 from ...chem.text import repaired
 from ...data import Molecule
+
+INPUT = "input_smiles"  # the data field of what was made in another form than it was given
 
 
 @dataclass
@@ -66,7 +72,7 @@ def _guarded(record: Record, fail: Fail) -> AbstractContextManager[None]:
 def unique_molecules(records: Iterable[Record], fail: Fail, say: Callable[[str], object]) -> Iterator[Entry]:
     """Usable molecules, each once per name: further conformers of one molecule, whatever their atom order, raise `copies` of
     its entry."""
-    seen: dict[tuple[str, str], Entry] = {}
+    seen: dict[object, Entry] = {}
     repeated = 0
     for record in records:
         if record.mol is None:
@@ -75,7 +81,7 @@ def unique_molecules(records: Iterable[Record], fail: Fail, say: Callable[[str],
         entry = None
         with _guarded(record, fail):
             entry = Entry(record, molecule_from_mol(record.mol, record.name, conformers=False))
-            key = (record.own_name, f"{entry.molecule.smiles} {axial_key(record.mol)} {stereo_groups(record.mol)}")
+            key = _identity(entry)
         if entry is None:
             continue
         for note in record.notes:
@@ -140,6 +146,79 @@ def as_drawn(entries: Iterable[Entry], say: Callable[[str], object]) -> Iterator
         if groups := stereo_groups(entry.record.mol):
             say(f"{entry.record.name}: {groups}: made as drawn; --stereo enumerate makes both hands")
         yield entry
+
+
+def in_forms(entries: Iterable[Entry], forms: Forms, fail: Fail, say: Callable[[str], object]) -> Iterator[Entry]:
+    """The entries in the forms that are asked for. Those of one that a step gives several of are "NAME tautomer 1", ...
+
+    One that is changed loses its coordinates, unless only fragments were taken off, and has the data field `input_smiles`.
+    """
+    counts: Counter[str] = Counter()
+    pieces: Counter[str] = Counter()
+    seen: dict[object, Entry] = {}
+    for entry in entries:
+        one: list[Entry] = []
+        with _guarded(entry.record, fail):
+            one = _forms_of(entry, forms, say, counts, pieces)
+        for form in one:
+            key = _identity(form)
+            if key in seen:
+                seen[key].copies += form.copies
+                counts["again"] += 1
+                continue
+            seen[key] = form
+            yield form
+    if forms.parent:
+        shown = ", ".join(f"{smiles} {number}" for smiles, number in pieces.most_common(5))
+        say(f"--parent: salts and solvents taken off {counts['parent']} molecules{': ' * bool(shown)}{shown}")
+    for step in ("tautomer", "protomer"):
+        if step in forms.steps():
+            say(f"{counts[step]} molecules in another {step} than was given, {counts[step + 's']} {step}s in all")
+    if counts["lost"]:
+        say(f"{counts['lost']} tautomers or protomers that would have lost stereo which was given were not made")
+    if counts["again"]:
+        say(f"{counts['again']} forms are of a molecule already named; each molecule is sampled once")
+
+
+def _identity(entry: Entry) -> object:
+    mol = entry.record.mol
+    assert mol is not None
+    return entry.record.own_name, entry.molecule.smiles, axial_key(mol), stereo_groups(mol)
+
+
+def _forms_of(
+    entry: Entry, forms: Forms, say: Callable[[str], object], counts: Counter[str], pieces: Counter[str]
+) -> list[Entry]:
+    given = entry.record
+    assert given.mol is not None
+    made = [(given.name, given.mol)]
+    for step, work in forms.steps().items():
+        before, made, changed = made, [], False
+        for name, mol in before:
+            found = work(mol)
+            counts["lost"] += found.lost
+            if found.left:
+                said = f"{len(found.mols) + found.left} {step}s; {len(found.mols)} of them are made (--max-forms)"
+                say(f"{name}: {said}")
+            many = len(found.mols) > 1
+            made += [(f"{name} {step} {k}" if many else name, one) for k, one in enumerate(found.mols, 1)]
+            changed |= any(one is not mol for one in found.mols)
+            if step == "parent" and found.mols[0] is not mol:
+                pieces += taken_off(mol, found.mols[0])
+        counts[step] += changed
+        counts[f"{step}s"] += len(made)
+    entries = []
+    for name, mol in made:
+        if mol is given.mol:
+            entries.append(entry)
+            continue
+        copy = Chem.Mol(mol)
+        copy.SetProp("_Name", name)
+        copy.SetProp(INPUT + OWN * copy.HasProp(INPUT), identity_smiles(given.mol))
+        fault = given.fault if copy.GetNumConformers() else ""
+        record = replace(given, name=name, mol=copy, fault=fault)
+        entries.append(replace(entry, record=record, molecule=molecule_from_mol(copy, name, conformers=False)))
+    return entries
 
 
 def enumerated(entries: Iterable[Entry], limit: int, fail: Fail, say: Callable[[str], object]) -> Iterator[Entry]:

@@ -97,6 +97,15 @@ def add_sample(p: Options) -> None:
     )
     p.add_argument("--window", type=at_least_zero, metavar="KCAL", help="leave out what is so far above the lowest energy")
     p.add_argument("--kelvin", type=positive, metavar="T", help="write Boltzmann populations at this temperature")
+    p.add_argument("--parent", action="store_true", help="leave salts and solvents out: the largest organic fragment alone")
+    p.add_argument(
+        "--tautomers",
+        choices=["canonical", "all"],
+        default="",
+        help="make RDKit's canonical tautomer, or all, the best by its score; none that loses stereo which was given",
+    )
+    p.add_argument("--ph", type=float, metavar="PH", help="make the states of protonation likely at this pH (dimorphite-dl)")
+    p.add_argument("--max-forms", type=at_least(1), metavar="K", help="most tautomers, and protomers of each; 8 if not said")
     p.add_argument("--stereo", choices=["sample", "enumerate"], default="sample", help="what to do where it is unspecified")
     p.add_argument("--max-isomers", type=at_least(1), metavar="K", help="most stereoisomers of a molecule; 32 if not given")
     p.add_argument("--no-confidence", action="store_true", help="leave it out: two network evaluations less per draw")

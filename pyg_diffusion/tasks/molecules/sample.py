@@ -18,6 +18,7 @@ from tqdm import tqdm
 from ...chem import Record
 from ...chem.finish import LEFT_OUT, Finish
 from ...chem.formats import SDF
+from ...chem.forms import GIVEN, Forms
 from ...chem.heavy import heavy_atoms, identity_smiles
 from ...chem.rdkit_log import repeated
 from ...chem.table import FOUND, Columns
@@ -26,7 +27,7 @@ from .blocks import BATCHES, Bench, Block, Made, blocks_of, price
 from .conformers import Conformers
 from .embed import OVERSAMPLE
 from .generator import ConformerGenerator
-from .inputs import Entry, Fail, as_drawn, enumerated, input_records, unique_molecules, with_kept
+from .inputs import Entry, Fail, as_drawn, enumerated, in_forms, input_records, unique_molecules, with_kept
 from .presets import conformers_for
 from .sharing import Sharing
 from .trajectory import TrajectoryFile
@@ -130,6 +131,7 @@ class Request:
         n: conformers per molecule, or, with `per_record`, per record the input has of the molecule; None: by rotatable bonds
             (`presets.conformers_for`).
         columns: of tables in the input.
+        forms: of its molecules that are made: without salts, tautomers, states of protonation.
         seed, attempts, condition, guidance, level, diversity: as for `ConformerGenerator.sample`.
         terms: weights in kT of regularizers to steer by (`terms.bind`).
         oversample: draw so many times as many, and keep those that stand best for all (`chem.similarity.representatives`).
@@ -142,6 +144,7 @@ class Request:
     n: int | None
     per_record: bool = False
     columns: Columns = FOUND
+    forms: Forms = GIVEN
     seed: int = 0
     attempts: int = 10
     condition: Mapping[str, float] | None = None
@@ -168,6 +171,8 @@ class Request:
     def entries(self, inputs: list[str], fail: Fail, say: Callable[[str], object]) -> Iterator[Entry]:
         """The molecules of the inputs as they are to be made."""
         entries: Iterable[Entry] = unique_molecules(input_records(inputs, say, self.columns), fail, say)
+        if self.forms:
+            entries = in_forms(entries, self.forms, fail, say)
         if self.keep is not None:
             entries = with_kept(entries, self.keep, fail)
         if self.per_record:
