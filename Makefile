@@ -40,6 +40,12 @@ test: .venv/ready
 slow: .venv/ready
 	$(BIN)/python -m pytest -m slow
 
+# The site, in site/; a broken link or reference is an error. `make docs` first writes what is made of the parser.
+.PHONY: docs
+docs: .venv/ready
+	$(BIN)/python docs/command_line.py
+	$(BIN)/mkdocs build --strict --quiet
+
 # The browser that the tests of pages need, where the system has none.
 .PHONY: browser
 browser: .venv/ready
@@ -65,7 +71,7 @@ fuzz: .venv/ready
 	OMP_NUM_THREADS=1 $(BIN)/python tests/fuzz/fuzz.py $(N) --seed $(SEED)
 
 clean:
-	rm -rf runs/quick build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf runs/quick build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache
 
 # The batch script on a one-node Slurm, killed twice (root, Debian); RECIPE="configs/x.yaml section.key=value ..." for another.
 .PHONY: slurm

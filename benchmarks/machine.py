@@ -2,6 +2,7 @@
 
 import platform
 import time
+from datetime import date
 from pathlib import Path
 
 import torch
@@ -15,12 +16,13 @@ def cpu_model() -> str:
 
 
 def machine() -> dict[str, str | int]:
-    """Processor, threads, versions."""
+    """Processor, threads, versions, and the day."""
     return {
         "cpu": cpu_model(),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "python": platform.python_version(),
+        "date": date.today().isoformat(),
     }
 
 

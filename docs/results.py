@@ -1,0 +1,29 @@
+"""Renders every table of docs/results from benchmarks/results/*.json: `python docs/results.py`.
+
+A table stands between `<!-- table NAME -->` and `<!-- end -->` in a page; NAME is a function of tables_molecules.py or
+tables_signals.py. Below each stands what it was measured on, and when.
+"""
+
+import re
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+sys.path.append(str(HERE))
+
+import tables_molecules  # noqa: E402, F401
+import tables_signals  # noqa: E402, F401
+from tables import TABLES  # noqa: E402
+
+PAGES = sorted((HERE / "results").glob("*.md"))
+PLACE = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def filled(text: str) -> str:
+    """A page with its tables as they are today."""
+    return PLACE.sub(lambda place: f"{place[1]}{TABLES[place[2]]()}{place[3]}", text)
+
+
+if __name__ == "__main__":
+    for page in PAGES:
+        page.write_text(filled(page.read_text(encoding="utf-8")), encoding="utf-8")
