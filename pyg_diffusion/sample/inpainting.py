@@ -30,13 +30,14 @@ class Inpainted(Steered):
 
     Args:
         denoiser: any.
-        known: mask `[num_nodes]`.
+        known: mask `[num_nodes]`, or `[num_nodes, C]` where a node may be known in part.
         values: y `[num_nodes, C]`, read where known.
         error: r, standard deviation of y in the data's units.
         turned: whether D may be turned; only for centered coordinates, C = 3.
 
     Raises:
-        ValueError: `known` or `values` of another shape, values that are not finite, error < 0.
+        ValueError: `known` or `values` of another shape, values that are not finite, error < 0; nodes known in part of
+            what is centered or turned.
 
     Example:
         >>> import torch
@@ -56,17 +57,20 @@ class Inpainted(Steered):
         self, denoiser: Denoiser | Steered, known: Tensor, values: Tensor, error: float = 0.0, turned: bool = False
     ):
         super().__init__(denoiser)
-        if known.dtype != torch.bool or known.dim() != 1 or values.shape[:1] != known.shape or values.dim() != 2:
+        fits = values.dim() == 2 and known.shape in (values.shape[:1], values.shape)
+        if known.dtype != torch.bool or not fits:
             raise ValueError(
-                "known must be a mask [num_nodes] and values [num_nodes, C], got "
+                "known must be a mask [num_nodes] or [num_nodes, C] and values [num_nodes, C], got "
                 f"{known.dtype} {list(known.shape)} and {list(values.shape)}"
             )
-        if not bool(torch.isfinite(values[known]).all()):
-            node = int((known & ~torch.isfinite(values).all(1)).nonzero()[0])
-            raise ValueError(f"the known value of node {node} is not finite")
+        if known.dim() == 2 and (turned or self.centered):
+            raise ValueError("a node of what is centered or turned is known as a whole or not at all")
+        known = known if known.dim() == 2 else known[:, None]
+        if bool((missing := known & ~torch.isfinite(values)).any()):
+            raise ValueError(f"the known value of node {int(missing.nonzero()[0, 0])} is not finite")
         if error < 0:
             raise ValueError(f"error must be >= 0, got {error}")
-        self.known, self.values, self.error, self.turned = known[:, None], values, error, turned
+        self.known, self.values, self.error, self.turned = known, values, error, turned
         self._kept: tuple[LaplacianOperator, LaplacianOperator] | None = None
 
     def observe(self, operator: LaplacianOperator, x: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ def steer(
     Args:
         guidance, unconditional: of `ClassifierFree`; 1 leaves it out.
         energy, limit: of `EnergyGuided`.
-        fixed, turned: values `[num_nodes, C]` of the known nodes, NaN at the others; and as for `Inpainted`.
+        fixed, turned: known values `[num_nodes, C]`, NaN at the others; and as for `Inpainted`.
 
     Example:
         >>> from pyg_diffusion.sample import steer
@@ -42,5 +42,7 @@ def steer(
     if energy is not None:
         steered = EnergyGuided(steered, energy, limit)
     if fixed is not None:
-        steered = Inpainted(steered, torch.isfinite(fixed).all(1), fixed, turned=turned)
+        known = torch.isfinite(fixed)
+        whole = bool((known.all(1) == known.any(1)).all())
+        steered = Inpainted(steered, known.all(1) if whole or turned else known, fixed, turned=turned)
     return steered

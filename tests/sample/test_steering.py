@@ -13,6 +13,7 @@ from pyg_diffusion.sample import (
     Exponential,
     Inpainted,
     PredictorCorrector,
+    steer,
     time_grid,
 )
 from pyg_diffusion.sde import GeometricTime, LinearSDE
@@ -70,6 +71,25 @@ def test_inpainting_converges_to_the_conditional_gaussian(sampler, order, error)
     coarse, fine = (law_error(sampler, denoiser, OPERATOR, n, *conditional(VALUES, error)) for n in (30, 120))
     for a, b in zip(coarse, fine, strict=True):
         assert b < 0.08 / 8 ** (order - 1) and (a / b > 3.2 * 4 ** (order - 1) or a < 1e-3), (coarse, fine)
+
+
+def test_nodes_known_in_part_follow_their_conditional_gaussian():
+    """Two channels with spectra of their own, each known at other nodes: each is conditioned on what is known of it."""
+
+    def both(lam):
+        return torch.stack([spectrum(lam), 2 * spectrum(lam) ** 2], -1)
+
+    known = torch.stack([KNOWN, ~KNOWN], 1)
+    values = torch.where(known, VALUES * torch.tensor([1.0, -1.0]), torch.nan)
+    denoiser = steer(gaussian_denoiser(SDE, both), fixed=values)
+    zero = lambda: torch.zeros(6, 2, dtype=torch.float64)  # noqa: E731
+    out = Exponential(2).sample(denoiser, OPERATOR, time_grid(60).double(), zero)
+    for c, p in enumerate((spectrum, lambda lam: 2 * spectrum(lam) ** 2)):
+        cov, seen = OPERATOR.matrix(p)[0], known[:, c]
+        mean = cov[:, seen] @ torch.linalg.solve(cov[seen][:, seen], values[seen, c])
+        torch.testing.assert_close(out[:, c], mean, rtol=0, atol=5e-3)
+    with pytest.raises(ValueError, match="as a whole or not at all"):
+        steer(gaussian_denoiser(SDE, spectrum, centered=True), fixed=values)
 
 
 def test_inpainting_on_another_backend():

@@ -3,6 +3,7 @@
 import json
 from functools import partial
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -15,14 +16,14 @@ from pyg_diffusion.data import laplacian_operator
 from pyg_diffusion.data.signal_file import read_signals
 from pyg_diffusion.data.signals import Names, SignalSet, from_items
 from pyg_diffusion.generate import Steering
-from pyg_diffusion.spectral import ChebyshevOperator, ExactOperator, LowRankOperator
+from pyg_diffusion.spectral import ChebyshevOperator, ExactOperator, LowRankOperator, PowerSpectrum
 from pyg_diffusion.tasks import TASKS, owner, recipe_from
 from pyg_diffusion.tasks.backend import BackendOptions
 from pyg_diffusion.tasks.signals.data import SignalsDataModule
 from pyg_diffusion.tasks.signals.facts import Facts
 from pyg_diffusion.tasks.signals.generator import GraphSignalGenerator
 from pyg_diffusion.tasks.signals.laplacian import SignalLaplacian
-from pyg_diffusion.tasks.signals.prior import fit_spectrum
+from pyg_diffusion.tasks.signals.prior import fill, fit_spectrum
 from pyg_diffusion.tasks.signals.source import part
 from pyg_diffusion.train import RecipeError
 from pyg_diffusion.train.datamodule import Draws
@@ -256,6 +257,75 @@ def test_a_class_is_asked_and_withheld_as_a_whole(runs):
     assert bool((module.train.conditions.sum(1) == 1).all())
     withheld = module.withheld(Draws(torch.Generator().manual_seed(0), 1000, 0), 3, 0.3)
     assert bool((withheld.all(1) == withheld.any(1)).all()) and 0.25 < float(withheld.float().mean()) < 0.35
+
+
+@pytest.fixture(scope="module")
+def holes(runs):
+    """The data of `one` with a fifth of the values missing: the file, and where they are."""
+    arrays = dict(np.load(runs / "one.npz"))
+    mask = np.random.default_rng(5).random(arrays["x"].shape) > 0.2
+    whole, arrays["x"] = arrays["x"], np.where(mask, arrays["x"], np.nan)
+    np.savez(runs / "holes.npz", seen=mask, **arrays)
+    return runs / "holes.npz", mask, whole
+
+
+def test_missing_values_are_filled_in_with_their_spread(runs, holes, tmp_path, capsys):
+    path, mask, whole = holes
+    made, known = tmp_path / "made.h5", tmp_path / "known.npy"
+    np.save(known, np.where(mask[3], whole[3], np.nan))
+    assert sample(runs, "one", made, "-n", "8", "--keep", str(known)) == 0
+    drawn = read_signals(made).stacked().numpy()
+    wanted = np.broadcast_to(whole[3][mask[3]], (8, int(mask[3].sum())))
+    np.testing.assert_allclose(drawn[:, mask[3]], wanted, atol=2e-3)
+    with h5py.File(made) as file:
+        mean, spread = file["filled_mean"][...], file["filled_spread"][...]
+        assert file["filled"][...].tolist() == [0] * 8
+    np.testing.assert_allclose(spread, drawn.std(0, ddof=1), atol=1e-3)
+    np.testing.assert_allclose(mean, drawn.mean(0), atol=1e-3)
+    assert float(spread[~mask[3]].min()) > 0.05 > float(spread[mask[3]].max())
+    few = tmp_path / "few.npz"
+    arrays = dict(np.load(path))
+    np.savez(few, **{name: arrays[name] for name in ("edge_index", "pos")}, x=arrays["x"][:5], scale=arrays["scale"][:5])
+    assert sample(runs, "one", made, "-n", "2", "--keep", str(few)) == 0  # all signals of a file, told what it says of them
+    with h5py.File(made) as file:
+        assert file["filled"].shape == (10,) and file["filled_mean"].shape == (100, 1) and "scale" in file
+    np.testing.assert_allclose(read_signals(made).stacked()[::2].numpy()[mask[:5]], whole[:5][mask[:5]], atol=5e-3)
+    assert main(["evaluate", str(few), str(few)]) == 1
+    assert "name a mask of known values" in capsys.readouterr().err
+
+
+def test_training_completes_what_is_missing_by_its_gaussian_law(holes):
+    """Known values stay; errors of the others are about twice what their neighbours leave open, not twice all."""
+    path, mask, whole = holes
+    bare = recipe_from({"data": {"kind": "signals", "path": str(path)}})
+    with pytest.raises(RecipeError, match=r"graph 0: x is nan at signal 0.*name a mask of known values"):
+        bare.task.datamodule(bare)
+    recipe = recipe_from({"data": {"kind": "signals", "path": str(path), "mask": "seen", "batch_size": 16}, **REST})
+    module = recipe.task.datamodule(recipe)
+    assert isinstance(module, SignalsDataModule) and module.train.signals.known is None
+    signals = read_signals(path, Names(mask="seen", scalars=("scale",)))
+    scale = signals.scalars["scale"]
+    rows = [int((scale - s).abs().argmin()) for s in part(recipe.data, signals).train.scalars["scale"]]
+    x, seen = module.facts.restored(module.train.signals.stacked()), torch.from_numpy(mask[rows])
+    torch.testing.assert_close(x[seen], torch.from_numpy(whole[rows]).float()[seen], rtol=1e-4, atol=1e-3)
+    gap = (x - torch.from_numpy(whole[rows]).float())[~seen]
+    assert 0.1 < float(gap.square().mean()) / float(torch.from_numpy(whole).float().var(0).mean()) < 1.6
+
+
+def test_fill_is_the_conditional_gaussian():
+    """Mean and covariance of draws, against dense matrices."""
+    operator = laplacian_operator(sensors(8, np.random.default_rng(0)), dtype=torch.float64)
+    lam = torch.linspace(0.05, 12, 60)
+    p = PowerSpectrum(lam.log(), -2 * (lam + 0.3).log(), 1.0)
+    cov = operator.matrix(p)[0]
+    known = torch.tensor([True, False, True, False, True, True, False, True])
+    value, shape = torch.linspace(-1, 1, 8, dtype=torch.float64), (8, 4000, 1)
+    noise = torch.from_numpy(np.random.default_rng(1).standard_normal(shape))
+    made = fill(operator, value[:, None, None].expand(shape), known[:, None, None].expand(shape), p, noise)[:, :, 0]
+    gain = cov[:, known] @ torch.linalg.inv(cov[known][:, known])
+    torch.testing.assert_close(made.mean(1), gain @ value[known], rtol=0, atol=0.05)
+    torch.testing.assert_close(made.cov(), cov - gain @ cov[known], rtol=0, atol=0.06)
+    assert torch.equal(made[known], value[known][:, None].expand(5, 4000))
 
 
 def copies(graph: Data, x: torch.Tensor) -> SignalSet:
