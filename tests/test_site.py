@@ -1,6 +1,7 @@
 """The pages of the site: tables are those of the results, and the navigation names every page."""
 
 import importlib.util
+import re
 import sys
 from pathlib import Path
 
@@ -55,3 +56,15 @@ def test_every_command_and_option_is_in_the_reference():
     for text in ("\n## sample\n", "\n## prepare\n", "`--stereo`", "### sample: options of fields", "`--schema`"):
         assert text in page
     assert "%(" not in page
+
+
+def test_the_image_is_made_of_files_that_are_there():
+    """Docker itself is not asked: what is copied is there, let through, and enough for the package to be built."""
+    recipe = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    copied = {name for line in re.findall(r"^COPY (?!--from)(.*)$", recipe, re.MULTILINE) for name in line.split()[:-1]}
+    let_through = re.findall(r"^!(.*)$", (ROOT / ".dockerignore").read_text(encoding="utf-8"), re.MULTILINE)
+    assert copied == set(let_through)
+    assert all((ROOT / name).exists() for name in copied)
+    assert {"pyproject.toml", "setup.cfg", "README.md", "LICENSE", "pyg_diffusion"} <= copied
+    service = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))["services"]["serve"]
+    assert service["command"][0] == "serve" and re.search(r"^USER user$", recipe, re.MULTILINE)
