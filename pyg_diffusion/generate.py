@@ -157,7 +157,7 @@ class GraphGenerator(Generic[J]):
         self.denoiser, self.card = denoiser.to(self.device).eval(), card
         self.steps, self.temperature = steps, temperature
         self._grid = None if grid is None else parse_grid(grid, self.sampler)
-        self._times: Tensor | None = None
+        self._times: dict[tuple[float, float], Tensor] = {}
         self.budget = budget or self.budget
         if compile:
             self.denoiser.net.compile()
@@ -181,8 +181,8 @@ class GraphGenerator(Generic[J]):
         """L of a batch."""
         return laplacian_operator(batch)
 
-    def span(self) -> tuple[float, float]:
-        """The t where sampling begins, and where it ends."""
+    def span(self, jobs: Sequence[J]) -> tuple[float, float]:
+        """The t where sampling of a batch begins, and where it ends."""
         return 1.0, 0.0
 
     def steered(
@@ -270,20 +270,20 @@ class GraphGenerator(Generic[J]):
 
     def times(self, jobs: Sequence[J], channels: int) -> Tensor:
         """The time grid, decreasing, `[steps]`, or its ends; one that has to be fitted is, to the first of these jobs."""
-        start, end = self.span()
+        start, end = self.span(jobs)
         if self.sampler.adaptive:
             return time_grid(1, start, end)
         if self._grid is None:
             return time_grid(self.steps - 1, start, end)
-        if self._times is None:
+        if (start, end) not in self._times:
             few, counted = jobs[:FITTED_TO], Counted(self.denoiser)
             _, operator, context = self.batched(few)
             noise = self.noise(few, channels, 0, (0, 3))()  # another than any draw has
             asked = GridRequest(self.steps - 1, start, end, self.sampler, counted, operator, noise, context)
-            self._times = self._grid(asked)
+            self._times[start, end] = self._grid(asked)
             for job in few:
                 job.evaluations += counted.evaluations
-        return self._times
+        return self._times[start, end]
 
     @torch.no_grad()
     def draw(

@@ -45,6 +45,11 @@ class Acceptance:
             self._nearest, self.miss = float(beyond.min()), self.words(pos[beyond.argmin()])
         return right, excess
 
+    def no_worse(self, pos: np.ndarray, before: np.ndarray) -> bool:
+        """Whether a geometry `[N, 3]` is of the right stereo, and sound or nearer to it than what was there."""
+        excess = self.gate.excess(np.stack([pos, before]))
+        return bool(self.right(pos[None])[0] and (excess[0] == 0 or excess[0] < excess[1]))
+
     def words(self, pos: np.ndarray) -> str:
         """What is unsound about a geometry `[N, 3]`, "" if nothing."""
         return reason(self.gate.faults(pos[None])[0])

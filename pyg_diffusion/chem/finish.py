@@ -3,6 +3,7 @@ energy, freed of near-duplicates."""
 
 import math
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -11,7 +12,7 @@ from rdkit import Chem
 
 from .acceptance import Acceptance
 from .conformers import with_positions
-from .relax import RELAX, energy, require
+from .relax import FREE, RELAX, Hold, energy, require
 from .similarity import distinct, groups_of_equals, torsion_distinct
 
 PRUNED = "conformers left out as near-duplicates"
@@ -28,11 +29,11 @@ EQUAL = 0.1  # Å; conformers nearer than this are one minimum to `populations`
 OWN = " (input)"  # behind the name of an input's data field that has one of these names
 
 
-def with_own_aside(mol: Chem.Mol) -> tuple[Chem.Mol, list[str]]:
-    """A copy whose own data fields do not have the names of `FIELDS`, and which did: what the input says of its conformer is
-    kept, and says nothing of others. One set aside before stays what it was."""
+def with_own_aside(mol: Chem.Mol, names: Iterable[str] = FIELDS) -> tuple[Chem.Mol, list[str]]:
+    """A copy whose own data fields do not have these names, and which did: what the input says of its conformer is kept, and
+    says nothing of others. One set aside before stays what it was."""
     copy = Chem.Mol(mol)
-    moved = [name for name in FIELDS if copy.HasProp(name)]
+    moved = [name for name in names if copy.HasProp(name)]
     for name in moved:
         if not copy.HasProp(name + OWN):
             copy.SetProp(name + OWN, copy.GetProp(name))
@@ -87,9 +88,15 @@ class Finish:
         return self.energies or self.relax
 
     def __call__(
-        self, mol: Chem.Mol, accept: Acceptance, positions: np.ndarray, confidence: np.ndarray | None = None
+        self,
+        mol: Chem.Mol,
+        accept: Acceptance,
+        positions: np.ndarray,
+        confidence: np.ndarray | None = None,
+        hold: Hold = FREE,
     ) -> tuple[list[Finished], Counter[str]]:
-        """The conformers `[k, N, 3]` that remain, in order, and how many could not be relaxed or were left out.
+        """The conformers `[k, N, 3]` that remain, in order, and how many could not be relaxed or were left out; relaxing
+        moves nothing of what is held.
 
         Unsound ones have the property "unsound" with what is wrong.
         """
@@ -103,8 +110,8 @@ class Finish:
         placed = with_positions(mol, positions)
         if self.relax:
             for k, text in enumerate(properties):
-                found = RELAX[self.relax](placed, k)
-                good = found is not None and self._no_worse(accept, found.pos, positions[k])
+                found = RELAX[self.relax](placed, k, hold=hold)
+                good = found is not None and accept.no_worse(found.pos, positions[k])
                 if found is not None and good:
                     positions[k] = found.pos
                     text["strain_before_kcal_mol"] = f"{found.strain:.2f}"
@@ -151,12 +158,6 @@ class Finish:
         for k, share, equals in zip(kept, *populations(energies, of, self.kelvin), strict=True):
             properties[k]["population"] = f"{share:.4f}" if np.isfinite(score[k]) else "unknown"
             properties[k]["equal_conformers"] = str(equals)
-
-    @staticmethod
-    def _no_worse(accept: Acceptance, pos: np.ndarray, before: np.ndarray) -> bool:
-        """Whether `[N, 3]` is of the right stereo, and sound or nearer to it than what was there."""
-        excess = accept.gate.excess(np.stack([pos, before]))
-        return bool(accept.right(pos[None])[0] and (excess[0] == 0 or excess[0] < excess[1]))
 
 
 def populations(energies: np.ndarray, of: np.ndarray, kelvin: float) -> tuple[np.ndarray, np.ndarray]:

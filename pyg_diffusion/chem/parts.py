@@ -20,13 +20,16 @@ class Part:
         molecule: the fragment alone.
         copies: its atoms in the whole, of each fragment that is equal to it.
         closed: its geometry where that is known in closed form.
-        fixed: positions `[n, 3]` of atoms to keep, NaN at the others; None where there are none. Then it is the only copy.
+        fixed: positions `[n, 3]` of atoms to keep, NaN at the others; None where there are none. A part with any is the only
+            copy, as is one near a pose, which a closed form keeps.
+        posed: whether it has a pose, and so a place.
     """
 
     molecule: Molecule
     copies: list[np.ndarray]
     closed: Closed | None = None
     fixed: np.ndarray | None = None
+    posed: bool = False
 
     @property
     def name(self) -> str:
@@ -43,15 +46,17 @@ class Part:
         return np.where(kept[:, None], self.fixed, moved)
 
 
-def parts_of(molecule: Molecule, fixed: np.ndarray | None = None) -> list[Part]:
-    """The fragments of a molecule, each kind once, in the order of their first atoms; fixed `[N, 3]` as in `Part`."""
+def parts_of(molecule: Molecule, fixed: np.ndarray | None = None, pose: np.ndarray | None = None) -> list[Part]:
+    """The fragments of a molecule, each kind once, in the order of their first atoms; both `[N, 3]` as in `Part`."""
     found: dict[object, Part] = {}
     for k, atoms in enumerate(fragments(molecule)):
         one = piece(molecule, atoms)
         own = None if fixed is None or not np.isfinite(fixed[atoms]).all(1).any() else fixed[atoms]
-        key: object = one.topology() if own is None else k
+        key: object = one.topology() if own is None and pose is None else k
         if key not in found:
-            found[key] = Part(one, [], closed_form(one), own)
+            closed = closed_form(one)
+            own = pose[atoms] if own is None and pose is not None and closed is not None else own
+            found[key] = Part(one, [], closed, own, pose is not None)
         found[key].copies.append(atoms)
     return list(found.values())
 
@@ -87,5 +92,5 @@ def join(
     every = [atoms for part in parts for atoms in part.copies]
     if len(every) == 1:
         return whole
-    anchored = [part.fixed is not None for part in parts for _ in part.copies]
+    anchored = [part.fixed is not None or part.posed for part in parts for _ in part.copies]
     return np.stack([assemble(molecule, every, pos, rng, anchored) for pos, rng in zip(whole, draws, strict=True)])

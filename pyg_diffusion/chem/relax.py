@@ -1,6 +1,9 @@
-"""Relaxation to the nearest minimum: MMFF94s (RDKit), in vacuum or a dielectric, or GFN2-xTB (tblite, optional)."""
+"""Relaxation to the nearest minimum: MMFF94s (RDKit), in vacuum or a dielectric, GFN2-xTB (tblite, optional), or any
+calculator of ASE (optional)."""
 
-from collections.abc import Callable, Iterable
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -10,14 +13,20 @@ from rdkit.Chem import rdForceFieldHelpers
 from scipy.optimize import minimize
 
 from .. import extras
+from .acceptance import Acceptance
+from .features import molecule_from_mol
+from .records import reason_of
+from .torsions import Torsions
 
 BOHR = 0.529177210903  # Å
 HARTREE = 627.5094740631  # kcal/mol
+EV = 23.060547830619  # kcal/mol
 
 MMFF_ROUNDS, MMFF_ITERATIONS = 10, 2000
 XTB_ITERATIONS = 2000
 XTB_GRADIENT = 1e-4  # Hartree/Bohr, largest component at the minimum
 XTB_ACCURACY = 0.1  # of the self-consistent charges, relative to tblite's default of 1e-6 Hartree
+STIFF = 100.0  # kcal/(mol rad²), of a torsion that is held while the rest relaxes
 BROKEN_BOND = 1.3  # times the sum of the covalent radii
 
 
@@ -27,6 +36,17 @@ class Relaxed(NamedTuple):
     pos: np.ndarray
     energy: float
     strain: float
+
+
+@dataclass(frozen=True)
+class Hold:
+    """What may not move: atoms, which stay in their places, and torsions, which keep their values."""
+
+    atoms: tuple[int, ...] = ()
+    torsions: Torsions | None = None
+
+
+FREE = Hold()
 
 
 def _mmff_field(mol: Chem.Mol, dielectric: float) -> Any:
@@ -43,7 +63,7 @@ def _mmff_field(mol: Chem.Mol, dielectric: float) -> Any:
     return field
 
 
-def relax_mmff(mol: Chem.Mol, conformer: int = -1, dielectric: float = 1.0) -> Relaxed | None:
+def relax_mmff(mol: Chem.Mol, conformer: int = -1, dielectric: float = 1.0, hold: Hold = FREE) -> Relaxed | None:
     """The MMFF94s minimum below a conformer of a molecule with explicit hydrogens.
 
     Charges interact through a medium of the given dielectric constant; in vacuum (1) polar groups fold onto each other, as
@@ -57,10 +77,19 @@ def relax_mmff(mol: Chem.Mol, conformer: int = -1, dielectric: float = 1.0) -> R
         before = float("nan") if field is None else field.CalcEnergy()
         if field is None or not np.isfinite(before):
             return None
-        if any(field.Minimize(maxIts=MMFF_ITERATIONS) == 0 for _ in range(MMFF_ROUNDS)):
-            energy = field.CalcEnergy()
-            return Relaxed(work.GetConformer().GetPositions(), energy, before - energy) if np.isfinite(energy) else None
-    return None
+        for atom in hold.atoms:
+            field.AddFixedPoint(int(atom))
+        for lock in () if hold.torsions is None else hold.torsions.locks:
+            field.MMFFAddTorsionConstraint(*map(int, lock.row), False, lock.value, lock.value, STIFF)
+        if all(field.Minimize(maxIts=MMFF_ITERATIONS) for _ in range(MMFF_ROUNDS)):
+            return None
+        pos = work.GetConformer().GetPositions()
+        if hold.torsions is not None:  # the rest of a degree; the energy is then that without what held it
+            pos = hold.torsions(pos)
+            work.GetConformer().SetPositions(pos)
+            field = _mmff_field(work, dielectric)
+        energy = field.CalcEnergy()
+        return Relaxed(pos, energy, before - energy) if np.isfinite(energy) else None
 
 
 def _intact(mol: Chem.Mol, pos: np.ndarray) -> bool:
@@ -91,7 +120,7 @@ def _xtb_singlepoint(mol: Chem.Mol, conformer: int) -> tuple[Any, Any] | None:
         return None
 
 
-def relax_xtb(mol: Chem.Mol, conformer: int = -1, gradient: float = XTB_GRADIENT) -> Relaxed | None:
+def relax_xtb(mol: Chem.Mol, conformer: int = -1, gradient: float = XTB_GRADIENT, hold: Hold = FREE) -> Relaxed | None:
     """The GFN2-xTB minimum (gas phase, total formal charge, closed shell) below a conformer with explicit hydrogens.
 
     By L-BFGS-B in Cartesian coordinates until the largest gradient component is below `gradient` in Hartree/Bohr. None
@@ -100,8 +129,10 @@ def relax_xtb(mol: Chem.Mol, conformer: int = -1, gradient: float = XTB_GRADIENT
     phase), and the energy a reaction's.
 
     Raises:
-        ValueError: tblite is not installed.
+        ValueError: tblite is not installed, or torsions are to be held.
     """
+    if hold.torsions is not None:
+        raise ValueError("torsions are held by MMFF94s alone")
     found = _xtb_singlepoint(mol, conformer)
     if found is None:
         return None
@@ -110,19 +141,25 @@ def relax_xtb(mol: Chem.Mol, conformer: int = -1, gradient: float = XTB_GRADIENT
     calculator, state = found
     before = float(state["energy"])
     start = mol.GetConformer(conformer).GetPositions() / BOHR
+    free = np.setdiff1d(np.arange(len(start)), hold.atoms)
+    if not len(free):
+        return Relaxed(start * BOHR, HARTREE * before, 0.0)
     try:
 
         def surface(x: np.ndarray) -> tuple[float, np.ndarray]:
             """Hartree above the start, Hartree/Bohr; each call begins with the charges of the one before."""
-            calculator.update(positions=x.reshape(-1, 3))
+            pos = start.copy()
+            pos[free] = x.reshape(-1, 3)
+            calculator.update(positions=pos)
             calculator.singlepoint(state)
-            return float(state["energy"]) - before, np.asarray(state["gradient"]).ravel()
+            return float(state["energy"]) - before, np.asarray(state["gradient"])[free].ravel()
 
         options = {"maxiter": XTB_ITERATIONS, "maxfun": 2 * XTB_ITERATIONS, "gtol": gradient, "ftol": 0.0}
-        found = minimize(surface, start.ravel(), jac=True, method="L-BFGS-B", options=options)
+        found = minimize(surface, start[free].ravel(), jac=True, method="L-BFGS-B", options=options)
     except (TBLiteRuntimeError, TBLiteValueError):
         return None
-    pos = found.x.reshape(-1, 3) * BOHR
+    pos = start * BOHR
+    pos[free] = found.x.reshape(-1, 3) * BOHR
     if np.abs(found.jac).max() > gradient or not _intact(mol, pos):
         return None
     return Relaxed(pos, HARTREE * (before + float(found.fun)), 0.0 - HARTREE * float(found.fun))
@@ -160,3 +197,87 @@ def require(levels: Iterable[str]) -> None:
             raise ValueError(f"no energy surface '{level}'; there are {', '.join(RELAX)}")
         if level == "GFN2-xTB":
             extras.require("tblite", "xtb", level)
+
+
+class Outcome(NamedTuple):
+    """What became of a conformer: its energy, and that of its start above it, in kcal/mol, NaN where there is none; and why
+    it was left as it was, "" where it was not."""
+
+    energy: float
+    strain: float
+    problem: str = ""
+
+
+def relax(
+    mol: Chem.Mol, calculator: Any, fixed: Sequence[int] = (), force: float = 0.02, steps: int = 1000
+) -> list[Outcome]:
+    """Move the conformers of a molecule to the nearest minima of a calculator's energy, in place, by ASE's LBFGS.
+
+    One that does not converge, loses its stereo, or becomes unsound (`Soundness`: a broken bond, two atoms on each other)
+    without having been so, stays as it was. The calculator sees the formal charges of the atoms as their initial charges,
+    and `atoms.info` has the "charge" and the "spin" (multiplicity) of the whole.
+
+    Args:
+        mol: with explicit hydrogens.
+        calculator: of ASE, such as `tblite.ase.TBLite(method="GFN2-xTB", verbosity=0)`.
+        fixed: atoms that stay where they are (`ase.constraints.FixAtoms`), such as a kept core.
+        force: on an atom at a minimum, at most, in eV/Å.
+        steps: of the minimiser for each conformer, at most.
+
+    Raises:
+        MissingPackage: ASE is not installed.
+        ValueError: the molecule has no conformer, or an atom to fix is none of it.
+
+    Example:
+        >>> from ase.calculators.emt import EMT
+        >>> from rdkit import Chem
+        >>> from rdkit.Chem.rdDistGeom import EmbedMolecule
+        >>> from pyg_diffusion.chem.relax import relax
+        >>> mol = Chem.MolFromSmiles("N#N")
+        >>> EmbedMolecule(mol, randomSeed=1)
+        0
+        >>> (outcome,) = relax(mol, EMT())
+        >>> outcome.strain > 0, outcome.problem
+        (True, '')
+    """
+    extras.require("ase", "ase", "relaxing by a calculator")
+    if not mol.GetNumConformers():
+        raise ValueError("the molecule has no conformers to relax")
+    if wrong := [k for k in fixed if not 0 <= k < mol.GetNumAtoms()]:
+        raise ValueError(f"there is no atom {wrong[0]} to fix among {mol.GetNumAtoms()}")
+    accept = Acceptance(molecule_from_mol(mol, conformers=False))
+    outcomes = []
+    for conformer in mol.GetConformers():
+        before = conformer.GetPositions()
+        try:
+            pos, outcome = _by_ase(mol, before, calculator, fixed, force, steps)
+        except Exception as error:  # calculators raise what they like on what they cannot do
+            outcomes.append(Outcome(np.nan, np.nan, reason_of(error)))
+            continue
+        if not outcome.problem and not accept.no_worse(pos, before):
+            outcome = outcome._replace(problem=accept.words(pos) or "the stereo would be another")
+        if not outcome.problem:
+            conformer.SetPositions(pos)
+        outcomes.append(outcome)
+    return outcomes
+
+
+def _by_ase(
+    mol: Chem.Mol, pos: np.ndarray, calculator: Any, fixed: Sequence[int], force: float, steps: int
+) -> tuple[np.ndarray, Outcome]:
+    """Where the atoms `[N, 3]` end."""
+    from ase import Atoms
+    from ase.constraints import FixAtoms
+    from ase.optimize import LBFGS
+
+    charges = [atom.GetFormalCharge() for atom in mol.GetAtoms()]
+    unpaired = [atom.GetNumRadicalElectrons() for atom in mol.GetAtoms()]
+    atoms = Atoms([atom.GetAtomicNum() for atom in mol.GetAtoms()], pos, charges=charges, magmoms=unpaired)
+    atoms.info.update(charge=sum(charges), spin=sum(unpaired) + 1)
+    atoms.set_constraint(FixAtoms(list(fixed)))
+    atoms.calc = calculator
+    before = float(atoms.get_potential_energy())
+    reached = LBFGS(atoms, logfile=os.devnull).run(fmax=force, steps=steps)
+    energy = float(atoms.get_potential_energy())
+    problem = "" if reached else f"no force below {force:g} eV/Å within {steps} steps"
+    return atoms.get_positions(), Outcome(EV * energy, EV * (before - energy), problem)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .ode import ODE
     from .particles import ParticleGuided
     from .registry import GRIDS, SAMPLERS, parse_grid, parse_sampler
+    from .renoised import Renoised
     from .sampler import Moment, Sampler, StepContext
     from .steering import steer
     from .trajectory import Recorder, Recording, Trajectory
@@ -44,6 +45,7 @@ __all__ = [
     "ProbabilityFlow",
     "Recorder",
     "Recording",
+    "Renoised",
     "Sampler",
     "Steered",
     "StepContext",
@@ -79,6 +81,7 @@ _HOMES = {
     "ProbabilityFlow": "flow",
     "Recorder": "trajectory",
     "Recording": "trajectory",
+    "Renoised": "renoised",
     "Sampler": "sampler",
     "Steered": "guidance",
     "StepContext": "sampler",

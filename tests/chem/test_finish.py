@@ -80,7 +80,7 @@ def test_none_at_all_and_wrong_options(mol):
 def test_a_relaxation_into_what_cannot_be_is_taken_back_and_the_unsound_are_marked(mol, minima, monkeypatch):
     crushed = minima[0].copy()
     crushed[4] = crushed[0] + 0.5
-    monkeypatch.setitem(RELAX, "MMFF94s", lambda placed, k: Relaxed(crushed, 0.0, 1.0))
+    monkeypatch.setitem(RELAX, "MMFF94s", lambda placed, k, hold: Relaxed(crushed, 0.0, 1.0))
     finished, notes = Finish(relax="MMFF94s")(mol, accept(mol), minima[:1])
     assert finished[0].properties["relaxed"] == "no" and notes == {"conformers that MMFF94s could not relax": 1}
     np.testing.assert_array_equal(finished[0].pos, minima[0])

@@ -8,12 +8,24 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...chem.acceptance import Acceptance
-from ...chem.parts import Part, join
+from ...chem.parts import Part, join, parts_of
 from ...data import Molecule
 from .conformers import Choice, Conformers, doubted
+from .kept import Pose
 
 if TYPE_CHECKING:
     from .generator import ConformerGenerator
+
+
+def wholes_of(
+    molecules: Sequence[Molecule], fixed: Sequence[np.ndarray | None] | None, around: Sequence[Pose | None] | None
+) -> list[list[Part]]:
+    """The fragments of each molecule, with what is given of them."""
+    nothing = [None] * len(molecules)
+    return [
+        parts_of(molecule, positions, None if pose is None else np.asarray(pose.positions, dtype=float))
+        for molecule, positions, pose in zip(molecules, fixed or nothing, around or nothing, strict=True)
+    ]
 
 
 def sample_apart(
@@ -27,6 +39,7 @@ def sample_apart(
     progress: Callable[[int], object] | None,
     each: Sequence[Mapping[str, float]] | None,
     choose: Choice | None,
+    around: Sequence[Pose | None] | None = None,
 ) -> list[Conformers]:
     """`ConformerGenerator.sample` by fragments.
 
@@ -34,6 +47,7 @@ def sample_apart(
         draw: `generator.sample` with what is asked of every fragment.
         wholes: the fragments of each molecule.
         each: the condition of each molecule, if any has one.
+        around: the pose of each molecule.
     """
     drawn = [
         (k, p, part) for k, parts in enumerate(wholes) for p, part in enumerate(parts)
@@ -47,6 +61,7 @@ def sample_apart(
         progress=None if progress is None else _scaled(progress, sum(numbers), sum(counts)),
         condition=None if each is None else [each[k] for k, _, _ in drawn],
         fixed=[part.fixed for _, _, part in drawn] if any(part.fixed is not None for _, _, part in drawn) else None,
+        around=None if around is None else [_part_of(around[k], part) for k, _, part in drawn],
     )
     own = {(k, p): result for (k, p, _), result in zip(drawn, made, strict=True)}
     results = []
@@ -109,6 +124,10 @@ def _join(
         result.keep(np.flatnonzero(right & ((excess == 0) | (generator.unsound == "keep"))).tolist())
         if not len(result.positions):
             result.problem = judge.refusal(1)
+
+
+def _part_of(pose: Pose | None, part: Part) -> Pose | None:
+    return None if pose is None else pose.part(part.copies[0])
 
 
 def _many(parts: list[Part]) -> bool:

@@ -18,7 +18,7 @@ from rdkit import Chem
 
 from ...chem import with_positions
 from ...chem.acceptance import Acceptance
-from ...chem.finish import LEFT_OUT, OWN, with_own_aside
+from ...chem.finish import FIELDS, LEFT_OUT, OWN, with_own_aside
 from ...chem.rdkit_log import rdkit_counts
 from ...chem.records import guarded, reason_of
 from ...chem.similarity import representatives
@@ -30,6 +30,7 @@ from ...weights_io import Card
 from .conformers import Conformers
 from .generator import ConformerGenerator
 from .inputs import Entry
+from .places import facts, hold_of
 
 if TYPE_CHECKING:
     from .sample import Request
@@ -142,7 +143,8 @@ class Bench:
                 list(map(request.draws, entries)),
                 first=first,
                 progress=progress,
-                fixed=None if request.keep is None else [e.fixed for e in entries],
+                fixed=[e.fixed for e in entries] if any(e.fixed is not None for e in entries) else None,
+                around=[e.pose for e in entries] if any(e.pose is not None for e in entries) else None,
                 choose=partial(_representatives, entries, list(map(request.count, entries))),
             )
         except (OSError, MemoryError):
@@ -165,10 +167,11 @@ class Bench:
             made.refused, made.problem = True, result.problem
             return made
         with guarded(name, lambda _, reason: setattr(made, "problem", reason)):
-            mol, moved = with_own_aside(mol)
-            finished, notes = self.request.finish(mol, Acceptance(entry.molecule), result.positions, result.confidence)
+            mol, moved = with_own_aside(mol, (*FIELDS, *facts(entry, result.positions[0])))
+            accept = Acceptance(entry.molecule)
+            finished, notes = self.request.finish(mol, accept, result.positions, result.confidence, hold_of(entry))
             notes.update(f"molecules whose own data field {field!r} is now {field + OWN!r}" for field in moved)
-            made.texts = self.write([_placed(mol, pos, properties) for pos, properties in finished])
+            made.texts = self.write([_placed(mol, pos, facts(entry, pos) | own) for pos, own in finished])
             if made.texts:
                 made.notes = notes
             else:

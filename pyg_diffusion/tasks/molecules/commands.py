@@ -22,11 +22,15 @@ from .options import SURFACES
 from .presets import PRESETS
 
 if TYPE_CHECKING:
+    from rdkit.Chem import Mol
+
+    from ...chem.core import Cores
     from ...chem.finish import Finish
     from ...chem.forms import Forms
     from ...chem.table import Columns
     from .blocks import BenchElsewhere
     from .generator import ConformerGenerator
+    from .places import Lock
     from .sample import Request
     from .sharing import Sharing
 
@@ -150,18 +154,73 @@ def _with_preset(args: argparse.Namespace) -> None:
             setattr(args, name, value)
 
 
-def _request(args: argparse.Namespace, terms: Sequence[str]) -> Request:
-    """What is asked of every molecule."""
+def _pattern(flag: str, text: str | None) -> Mol | None:
+    """A SMARTS pattern, None where none is given."""
     from rdkit import Chem
 
+    pattern = Chem.MolFromSmarts(text) if text else None
+    if text is not None and (pattern is None or not pattern.GetNumAtoms()):
+        raise UsageError(f"{flag} {text!r}: not a SMARTS pattern")
+    return pattern
+
+
+def _check_places(args: argparse.Namespace) -> None:
+    """Whether what is asked of places goes together; sets the poses for inputs, and the spread."""
+    from .kept import tau_of_spread
+
+    if args.core and (args.keep or args.around):
+        raise UsageError("--core says where atoms lie by a template, --keep and --around by the input: give one of them")
+    if args.core_smarts and not args.core:
+        raise UsageError("--core-smarts says what of --core is kept: give --core CORE.sdf as well")
+    if not args.around:
+        if args.spread is not None or args.lock:
+            raise UsageError(f"{'--lock' if args.lock else '--spread'} goes with --around POSE.sdf")
+        return
+    if args.inputs != ["-"]:
+        raise UsageError(f"--around {args.around} brings its molecules: leave {args.inputs[0]} out")
+    if args.lock and args.relax == "GFN2-xTB":
+        raise UsageError(f"--relax GFN2-xTB does not hold torsions: with --lock take {SURFACES[0]} or {SURFACES[1]}")
+    args.inputs, args.spread = [args.around], 0.5 if args.spread is None else args.spread
+    try:
+        tau_of_spread(args.spread)
+    except ValueError as error:
+        raise UsageError(f"--spread: {error}") from error
+
+
+def _cores(args: argparse.Namespace) -> Cores | None:
+    """What finds the atoms that lie as in a template."""
+    if not args.core:
+        return None
+    from ...chem.core import Cores, read_templates
+
+    pattern = _pattern("--core-smarts", args.core_smarts)
+    try:
+        cores = Cores(read_templates(args.core, say), pattern)
+    except ValueError as error:
+        raise UsageError(f"--core: {error}") from error
+    for name in cores.lacking:
+        say(f"{args.core}: a core left out: {name} does not have the pattern")
+    return cores
+
+
+def _locks(args: argparse.Namespace) -> list[Lock]:
+    """Bonds that keep their torsion."""
+    from .places import Lock
+
+    try:
+        return [Lock(text) for text in args.lock]
+    except ValueError as error:
+        raise UsageError(f"--lock: {error}") from error
+
+
+def _request(args: argparse.Namespace, terms: Sequence[str]) -> Request:
+    """What is asked of every molecule."""
     from .embed import OVERSAMPLE
     from .sample import Request
 
     if args.max_isomers and args.stereo == "sample":
         raise UsageError("--max-isomers goes with --stereo enumerate")
-    keep = Chem.MolFromSmarts(args.keep) if args.keep else None
-    if args.keep and keep is None:
-        raise UsageError(f"--keep {args.keep!r}: not a SMARTS pattern")
+    _check_places(args)
     return Request(
         n=args.n[0],
         per_record=args.n[1],
@@ -175,7 +234,10 @@ def _request(args: argparse.Namespace, terms: Sequence[str]) -> Request:
         level=args.level,
         diversity=args.diversity,
         oversample=args.oversample or OVERSAMPLE,
-        keep=keep,
+        keep=_pattern("--keep", args.keep),
+        core=_cores(args),
+        spread=args.spread,
+        locks=_locks(args),
         max_isomers=(args.max_isomers or 32) if args.stereo == "enumerate" else None,
         finish=finish_of(args),
     )
@@ -195,7 +257,8 @@ def _journal(args: argparse.Namespace, card: Card) -> Journal | None:
             raise UsageError("--resume goes on with an output that is a file (-o), and without --trajectory")
         return None
     settings: dict[str, object] = {name: repr(value) for name, value in vars(args).items() if name not in _FREE}
-    sizes = [Path(name).stat().st_size for name in args.inputs if Path(name).is_file()]
+    files = [*args.inputs, *([args.core] if args.core else [])]
+    sizes = [Path(name).stat().st_size for name in files if Path(name).is_file()]
     return Journal(
         args.output, settings | {"weights": crc32(card.model_dump_json().encode()), "size of the inputs": sizes}, args.resume
     )

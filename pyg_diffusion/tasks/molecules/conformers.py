@@ -11,8 +11,10 @@ import numpy as np
 from ...chem.acceptance import Acceptance
 from ...chem.ideal import Ideal
 from ...chem.mend import mend
+from ...chem.torsions import Torsions
 from ...generate import Job
 from ...sample import Trajectory
+from .kept import Given
 from .two_stages import SecondStage
 
 NEAR, HOPELESS = 0.1, 1.0  # steps of `chem.soundness` per atom: what is mended at once, and what never is
@@ -78,6 +80,7 @@ class ConformerJob(Job):
         molecule: its index.
         ideal: what sets lengths and angles that the model is not trusted with.
         second: what completes a skeleton.
+        given: what is given of its geometry.
         confidence: that it has.
         excess: of `signal` beyond the bounds of soundness; 0 where it is sound.
         miss: the nearest to soundness of the draws that were not; how it was drawn is `path_of_miss`.
@@ -87,6 +90,7 @@ class ConformerJob(Job):
     molecule: int
     ideal: Ideal
     second: SecondStage | None = None
+    given: Given = field(default_factory=Given)
     confidence: float = math.nan
     excess: float = math.inf
     miss: np.ndarray | None = None
@@ -97,6 +101,19 @@ class ConformerJob(Job):
     def hopeless(self) -> bool:
         """Whether the draw nearest to soundness is beyond the bounds all over, and more draws are a waste."""
         return self.miss is not None and self.excess > HOPELESS * len(self.miss)
+
+    def held(self, pos: np.ndarray) -> np.ndarray:
+        """Positions of all atoms `[N, 3]`, with the torsions that are held."""
+        torsions = self.given.torsions
+        return pos if torsions is None else torsions(pos).astype(pos.dtype)
+
+    @property
+    def sampled_torsions(self) -> Torsions | None:
+        """Those of the atoms that are sampled."""
+        torsions = self.given.torsions
+        if torsions is None or self.second is None:
+            return torsions
+        return torsions.of(self.second.skeleton.kept)
 
     @property
     def sampled(self) -> np.ndarray:
@@ -111,10 +128,10 @@ class Judges:
     Args:
         judges: of each molecule.
         results: of each molecule, where it is counted.
-        fixed: of each molecule which atoms are kept, `[N]`; None where none are.
+        fixed: of each molecule which atoms are kept, `[N]`, None where none are.
     """
 
-    def __init__(self, judges: Sequence[Acceptance], results: Sequence[Conformers], fixed: Sequence[np.ndarray] | None):
+    def __init__(self, judges: Sequence[Acceptance], results: Sequence[Conformers], fixed: Sequence[np.ndarray | None]):
         self.judges, self.results, self.fixed = judges, results, fixed
 
     def accept(self, jobs: Sequence[ConformerJob], first: bool) -> None:
@@ -140,7 +157,8 @@ class Judges:
         for k, group in groupby(sorted(curable, key=lambda job: job.molecule), key=lambda job: job.molecule):
             own, judge = list(group), self.judges[k]
             misses = np.stack([job.miss for job in own if job.miss is not None])
-            healed = mend(judge.gate, misses, None if self.fixed is None else self.fixed[k]).astype(misses.dtype)
+            healed = mend(judge.gate, misses, self.fixed[k]).astype(misses.dtype)
+            healed = np.stack([job.held(position) for job, position in zip(own, healed, strict=True)])
             sound = judge.right(healed) & (judge.gate.excess(healed) == 0)
             for job, position, good in zip(own, healed, sound, strict=True):
                 job.incurable = not good

@@ -1,6 +1,6 @@
 """ConformerGenerator: weights + process + sampler, from molecular graphs to conformers."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from numbers import Integral
@@ -15,35 +15,29 @@ from torch_geometric.data import Batch
 from ...chem.acceptance import Acceptance
 from ...chem.fragments import fragments
 from ...chem.ideal import Ideal
-from ...chem.parts import not_drawn, parts_of
+from ...chem.parts import not_drawn
 from ...chem.remarks import unfamiliar
 from ...data import Molecule
 from ...denoise import Denoiser
 from ...generate import DrawsSignals, Energy, GraphGenerator, Steering
 from ...nn import HydrogenNet
 from ...nn.hydrogen_net import DRAWS
-from ...sample import Counted, Inpainted, ParticleGuided, Recording, Steered, steer
+from ...sample import Counted, Recording, Steered
 from ...sample.confidence import uncertainty
 from ...spectral import LaplacianOperator
 from ...transforms.bond_weights import NoBondWeight
 from ...weights_io import SHIPPED, Card, load_pretrained
-from .apart import sample_apart
+from .apart import sample_apart, wholes_of
 from .conformers import HOPELESS, NEAR, Choice, ConformerJob, Conformers, Judges
-from .kept import known_atoms
+from .kept import Given, Pose, given_of, held, inpainted
 from .laplacian import MoleculeLaplacian
 from .recipe import TAU_RANGE
+from .repelled import Repelled
 from .two_stages import SecondStage, complete
 
 CONFIDENCE_SCALE = 0.1  # Å; a conformer that denoising moves by this has confidence 1/2
 MEND_AFTER = 3  # draws, where none was sound or near to it
 UNSOUND = ("refuse", "keep")
-
-
-@dataclass(frozen=True)
-class Repelled(Steering):
-    """Steering with a repulsion between the conformers of a molecule, in kT."""
-
-    diversity: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -151,6 +145,7 @@ class ConformerGenerator(GraphGenerator[ConformerJob]):
         energy: Energy | None = None,
         energy_limit: float = 0.5,
         fixed: Sequence[np.ndarray | None] | None = None,
+        around: Sequence[Pose | None] | None = None,
         level: str | None = None,
         diversity: float = 0.0,
         choose: Choice | None = None,
@@ -184,6 +179,8 @@ class ConformerGenerator(GraphGenerator[ConformerJob]):
             energy_limit: largest move of an atom by the energy per evaluation, in Å.
             fixed: for each molecule None, or positions `[N, 3]` of atoms to keep, anywhere in space, with NaN at those to
                 generate (`sample.Inpainted`). Two atoms in one place are an error.
+            around: for each molecule None, or a pose that its conformers shall be near (`kept.Pose`, `sample.Renoised`) and
+                are superposed on, heavy atoms on heavy atoms, unless atoms are kept.
             level: of theory that the geometries should have, one of `levels`; each molecule's own (`level_for`) if None.
             diversity: w in kT of a repulsion between the conformers of each molecule, over heavy atoms
                 (`sample.ParticleGuided`); 0 draws them independently. With it they depend on one another, so on n and
@@ -197,29 +194,28 @@ class ConformerGenerator(GraphGenerator[ConformerJob]):
         counts = [int(n)] * len(molecules) if isinstance(n, Integral) else [int(k) for k in n]  # type: ignore[union-attr]
         streams = range(int(first), int(first) + len(molecules)) if isinstance(first, Integral) else list(first)  # type: ignore[arg-type]
         wanted = self._checked(molecules, counts, seed, condition, guidance, diversity, level)
-        known, origins = known_atoms(fixed, molecules)
+        given = given_of(molecules, fixed, around)
         if self.laplacian.normalized and any(positions is not None for positions in fixed or ()):
             raise ValueError(
                 "atoms to keep are known up to a translation, which is no mode of a normalised Laplacian; "
                 "take weights that were trained with data.normalized: false"
             )
-        wholes = [parts_of(m, f) for m, f in zip(molecules, fixed or [None] * len(molecules), strict=True)]
+        wholes = wholes_of(molecules, fixed, around)
         if any(len(parts) > 1 or len(parts[0].copies) > 1 or parts[0].closed for parts in wholes):
             draw = partial(
                 self.sample, seed=seed, max_attempts=max_attempts, guidance=guidance, energy=energy,
                 energy_limit=energy_limit, level=level, diversity=diversity, record=record,
             )  # fmt: skip
             each = [condition] * len(molecules) if isinstance(condition, Mapping) else condition
-            return sample_apart(self, draw, molecules, wholes, counts, seed, streams, progress, each, choose)
+            return sample_apart(self, draw, molecules, wholes, counts, seed, streams, progress, each, choose, around)
         steering = Repelled(guidance, energy, energy_limit, diversity)
         asked = Asked(seed, streams, max_attempts, steering, level, progress, record)
         results = [Conformers.none(len(m.z), k, self.remarks(m)) for m, k in zip(molecules, counts, strict=True)]
-        kept = None if known is None else [torch.isfinite(pos).all(1).numpy() for pos in known]
-        judges = Judges([Acceptance(m) for m in molecules], results, kept)
+        judges = Judges([Acceptance(m) for m in molecules], results, [of.kept for of in given])
         jobs: list[ConformerJob] = []
         for k, count in enumerate(counts):
             try:
-                jobs += self._jobs(k, molecules[k], count, asked, wanted, None if known is None else known[k])
+                jobs += self._jobs(k, molecules[k], count, asked, wanted, given[k])
             except NoBondWeight as error:
                 results[k].problem = str(error)
         self.check(record, jobs, 3)
@@ -234,7 +230,7 @@ class ConformerGenerator(GraphGenerator[ConformerJob]):
                 judges.collect(k, own, self.confidence)
                 if choose is not None:
                     result.keep(choose(k, result.positions, result.confidence))
-                result.positions = result.positions + origins[k]
+                result.positions = given[k].placed(result.positions)
             elif not result.problem:
                 unreached = (job.problem for job in own if job.problem)
                 result.problem = next(unreached, judges.judges[k].refusal(tried[k]))
@@ -273,24 +269,26 @@ class ConformerGenerator(GraphGenerator[ConformerJob]):
         return wanted
 
     def _jobs(
-        self, k: int, molecule: Molecule, count: int, asked: Asked, wanted: Tensor | None, known: Tensor | None
+        self, k: int, molecule: Molecule, count: int, asked: Asked, wanted: Tensor | None, given: Given
     ) -> list[ConformerJob]:
         """The conformers to be made of molecule k."""
         level = self.level_for(molecule) if asked.level is None else asked.level
-        second = SecondStage(molecule, level, known) if self.two_stages else None
-        data = molecule.data(conformer=None) if second is None else second.skeleton.molecule.data(conformer=None)
+        second = SecondStage(molecule, level, given.known) if self.two_stages else None
+        sampled = np.arange(len(molecule.z)) if second is None else second.skeleton.kept
+        data = (molecule if second is None else second.skeleton.molecule).data(conformer=None)
         data = self.laplacian.weighed(data)
         if self.laplacian.spectra == "cached":  # once for all of its draws
             data.eigenvalues, data.eigenvectors = self.laplacian.spectrum(data)
         data.level = level
         if wanted is not None:
             data.condition = wanted[k : k + 1]
-        if known is not None:
-            data.fixed = known if second is None else known[second.skeleton.kept]
-        ideal = Ideal(molecule, self.card.elements, None if known is None else np.isfinite(known.numpy()).all(1))
-        return [
-            ConformerJob(data=data, key=(asked.streams[k], c), molecule=k, ideal=ideal, second=second) for c in range(count)
-        ]
+        if given.known is not None:
+            data.fixed = given.known[sampled]
+        if given.pose is not None:
+            data.pose = given.pose[sampled]
+        ideal = Ideal(molecule, self.card.elements, given.kept)
+        job = partial(ConformerJob, data=data, molecule=k, ideal=ideal, second=second, given=given)
+        return [job(key=(asked.streams[k], c)) for c in range(count)]
 
     def _attempt(self, jobs: Sequence[ConformerJob], judges: Judges, asked: Asked) -> list[int]:
         """Draw until all is sound or the attempts are spent; returns how many each molecule took."""
@@ -331,8 +329,14 @@ class ConformerGenerator(GraphGenerator[ConformerJob]):
     def operator(self, batch: Batch) -> LaplacianOperator:
         return self.laplacian.operator(batch)
 
-    def span(self) -> tuple[float, float]:
-        end, start = self.denoiser.sde.schedule.t(torch.tensor(TAU_RANGE)).clamp(0, 1).tolist()
+    def batches(self, jobs: Sequence[ConformerJob], together: Callable[..., Hashable] = id) -> list[list[ConformerJob]]:
+        """As for all signals; those of one batch begin at one τ."""
+        alike = [[job for job in jobs if job.given.tau == tau] for tau in sorted({job.given.tau for job in jobs})]
+        return [batch for group in alike for batch in GraphGenerator.batches(self, group, together)]
+
+    def span(self, jobs: Sequence[ConformerJob]) -> tuple[float, float]:
+        ends = torch.tensor([TAU_RANGE[0], min(TAU_RANGE[1], jobs[0].given.tau)])
+        end, start = self.denoiser.sde.schedule.t(ends).clamp(0, 1).tolist()
         return (start, end) if start > end else (1.0, 0.0)
 
     def steered(
@@ -344,18 +348,16 @@ class ConformerGenerator(GraphGenerator[ConformerJob]):
         context: Any,
         steering: Steering,
     ) -> Denoiser | Steered:
-        if not (isinstance(steering, Repelled) and steering.diversity):
-            return super().steered(denoiser, jobs, batch, operator, context, steering)
-        alone = self.denoiser.net.without_condition(context) if steering.guidance != 1 else None
-        energy = None if steering.energy is None else steering.energy(operator, batch)
-        member = torch.tensor([job.molecule for job in jobs], device=self.device)
-        heavy = (batch.z > 1).float()
-        guided = steer(denoiser, steering.guidance, alone)
-        guided = ParticleGuided(guided, member, heavy, steering.diversity, energy=energy, limit=steering.limit)
-        return steer(guided, fixed=batch.get("fixed"), turned=True)
+        if isinstance(steering, Repelled) and steering.diversity:
+            alone = self.denoiser.net.without_condition(context) if steering.guidance != 1 else None
+            steered = steering.steered(denoiser, [job.molecule for job in jobs], batch, operator, alone)
+        else:
+            steered = super().steered(denoiser, jobs, batch, operator, context, steering)
+        return held(steered, [job.sampled_torsions for job in jobs], [job.size for job in jobs], batch.get("pose"))
 
     def settled(self, denoiser: Denoiser | Steered, operator: LaplacianOperator, x: Tensor) -> Tensor:
-        return denoiser.place(operator, x) if isinstance(denoiser, Inpainted) else x
+        known = inpainted(denoiser)
+        return x if known is None else known.place(operator, x)
 
     def _draw(self, jobs: list[ConformerJob], seed: int, attempt: int, steering: Repelled, record: Recording | None) -> None:
         """Draw all atoms of the jobs' conformers in place."""
@@ -364,7 +366,7 @@ class ConformerGenerator(GraphGenerator[ConformerJob]):
         if self.two_stages:
             drawn = self._completed(jobs, drawn, attempt, seed)
         for job, pos in zip(jobs, drawn, strict=True):
-            job.signal = job.ideal(pos)
+            job.signal = job.held(job.ideal(pos))
 
     @torch.no_grad()
     def _completed(

@@ -4,7 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from warnings import warn
 
@@ -13,7 +13,6 @@ from rdkit import Chem
 
 from ...chem import Record, RecordError, molecule_from_mol, read_records, stereo_of
 from ...chem.axial import axial_key
-from ...chem.conformers import coincident
 from ...chem.finish import OWN
 from ...chem.formats import is_file
 from ...chem.forms import Forms, taken_off
@@ -26,19 +25,27 @@ from ...chem.stereo import MIN_VOLUME, signed_volume
 from ...chem.table import FOUND, Columns
 from ...chem.text import repaired
 from ...data import Molecule
+from .kept import Pose
 
 INPUT = "input_smiles"  # the data field of what was made in another form than it was given
 
 
 @dataclass
 class Entry:
-    """One molecule to sample: a record, its arrays, how many records of the input were this molecule, and the positions of
-    the atoms to keep, NaN at the others."""
+    """One molecule to sample: a record, its arrays, and how many records of the input were this molecule.
+
+    Attributes:
+        fixed: positions of the atoms to keep, `[N, 3]`, NaN at the others.
+        pose: to stay near.
+        properties: that are written with each conformer.
+    """
 
     record: Record
     molecule: Molecule
     copies: int = 1
     fixed: np.ndarray | None = None
+    pose: Pose | None = None
+    properties: dict[str, str] = field(default_factory=dict)
 
 
 def input_records(inputs: Iterable[str], say: Callable[[str], object] = warn, columns: Columns = FOUND) -> Iterator[Record]:
@@ -69,9 +76,11 @@ def _guarded(record: Record, fail: Fail) -> AbstractContextManager[None]:
     return guarded(record.name, lambda _, reason: fail(record, reason))
 
 
-def unique_molecules(records: Iterable[Record], fail: Fail, say: Callable[[str], object]) -> Iterator[Entry]:
+def unique_molecules(
+    records: Iterable[Record], fail: Fail, say: Callable[[str], object], merged: bool = True
+) -> Iterator[Entry]:
     """Usable molecules, each once per name: further conformers of one molecule, whatever their atom order, raise `copies` of
-    its entry."""
+    its entry, unless they are not to be `merged`."""
     seen: dict[object, Entry] = {}
     repeated = 0
     for record in records:
@@ -86,7 +95,7 @@ def unique_molecules(records: Iterable[Record], fail: Fail, say: Callable[[str],
             continue
         for note in record.notes:
             say(f"{record.name}: {note}")
-        if key in seen:
+        if merged and key in seen:
             seen[key].copies += 1
             repeated += 1
             continue
@@ -94,37 +103,6 @@ def unique_molecules(records: Iterable[Record], fail: Fail, say: Callable[[str],
         yield entry
     if repeated:
         say(f"{repeated} records repeat a molecule already named; each molecule is sampled once")
-
-
-def with_kept(entries: Iterable[Entry], keep: Chem.Mol, fail: Fail) -> Iterator[Entry]:
-    """The entries that have the pattern and coordinates, with the matched atoms fixed."""
-    for entry in entries:
-        mol = entry.record.mol
-        assert mol is not None
-        match = list(mol.GetSubstructMatch(keep))
-        if reason := _nothing_to_keep(mol, match) or entry.record.fault:
-            fail(entry.record, reason)
-            continue
-        entry.fixed = np.full((mol.GetNumAtoms(), 3), np.nan)
-        entry.fixed[match] = mol.GetConformer().GetPositions()[match]
-        yield entry
-
-
-def _nothing_to_keep(mol: Chem.Mol, match: list[int]) -> str:
-    """Why the matched atoms have no coordinates to keep, "" where they have."""
-    if not mol.GetNumConformers() or not mol.GetConformer().Is3D():
-        return "has no 3D coordinates to keep atoms of"
-    if not match:
-        return "has no atoms that match what to keep"
-    positions = mol.GetConformer().GetPositions()
-    if not np.isfinite(positions[match]).all():
-        return "has atoms to keep whose coordinates are no finite numbers"
-    if len(positions) > 1 and not np.ptp(positions, axis=0).any():
-        return "has no coordinates to keep: all its atoms lie in one place"
-    if pair := coincident(positions[match]):
-        one, other = (f"{mol.GetAtomWithIdx(match[k]).GetSymbol()}{match[k] + 1}" for k in pair)
-        return f"has no coordinates to keep: its atoms {one} and {other} lie in one place"
-    return ""
 
 
 def _settled(mol: Chem.Mol, isomer: Chem.Mol) -> bool:

@@ -66,6 +66,21 @@ def add_sample(p: Options) -> None:
     add_recording(p, "SDF or XYZ")
     p.add_argument("--keep", metavar="SMARTS", help="leave the atoms of the first match where the input has them")
     p.add_argument(
+        "--core",
+        metavar="CORE.sdf",
+        help="leave what a molecule has in common with one of these templates, the largest part, where that has it",
+    )
+    p.add_argument("--core-smarts", metavar="SMARTS", help="what of --core is kept, instead of the largest common part")
+    p.add_argument("--around", metavar="POSE.sdf", help="make conformers near each of these instead of an INPUT")
+    p.add_argument("--spread", type=positive, metavar="RMSD", help="how far from the pose, Å; .5 if not given")
+    p.add_argument(
+        "--lock",
+        action="append",
+        default=[],
+        metavar="BOND",
+        help="with --around, keep its torsion about a bond: two atoms, 4,7 (from 1), or SMARTS of two, or of four in a row",
+    )
+    p.add_argument(
         "--level",
         default=None,
         metavar="NAME",

@@ -4,7 +4,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from itertools import islice
@@ -16,6 +16,7 @@ from rdkit.Chem import rdMolDescriptors
 from tqdm import tqdm
 
 from ...chem import Record
+from ...chem.core import Cores
 from ...chem.finish import LEFT_OUT, Finish
 from ...chem.formats import SDF
 from ...chem.forms import GIVEN, Forms
@@ -27,7 +28,8 @@ from .blocks import BATCHES, Bench, Block, Made, blocks_of, price
 from .conformers import Conformers
 from .embed import OVERSAMPLE
 from .generator import ConformerGenerator
-from .inputs import Entry, Fail, as_drawn, enumerated, in_forms, input_records, unique_molecules, with_kept
+from .inputs import Entry, Fail, as_drawn, enumerated, in_forms, input_records, unique_molecules
+from .places import Lock, with_core, with_kept, with_pose
 from .presets import conformers_for
 from .sharing import Sharing
 from .trajectory import TrajectoryFile
@@ -136,6 +138,10 @@ class Request:
         terms: weights in kT of regularizers to steer by (`terms.bind`).
         oversample: draw so many times as many, and keep those that stand best for all (`chem.similarity.representatives`).
         keep: a SMARTS pattern; the atoms of its first match stay where the input has them.
+        core: atoms in common with one of these templates stay where that has them.
+        spread: conformers shall be about so many Å from that of their record, each record being a molecule of its own; None:
+            anywhere.
+        locks: bonds about which they then have the torsions of that one.
         max_isomers: make at most so many stereoisomers of a molecule with unspecified stereo, n conformers of each; if
             None, n conformers of any stereo there.
         finish: what is done to the conformers of a molecule before they are written.
@@ -154,6 +160,9 @@ class Request:
     diversity: float = 0.0
     oversample: float = OVERSAMPLE
     keep: Chem.Mol | None = None
+    core: Cores | None = None
+    spread: float | None = None
+    locks: Sequence[Lock] = ()
     max_isomers: int | None = None
     finish: Finish = field(default_factory=Finish)
 
@@ -170,14 +179,18 @@ class Request:
 
     def entries(self, inputs: list[str], fail: Fail, say: Callable[[str], object]) -> Iterator[Entry]:
         """The molecules of the inputs as they are to be made."""
-        entries: Iterable[Entry] = unique_molecules(input_records(inputs, say, self.columns), fail, say)
+        records = input_records(inputs, say, self.columns)
+        entries: Iterable[Entry] = unique_molecules(records, fail, say, merged=self.spread is None)
         if self.forms:
             entries = in_forms(entries, self.forms, fail, say)
         if self.keep is not None:
             entries = with_kept(entries, self.keep, fail)
+        if self.spread is not None:
+            entries = with_pose(entries, self.spread, self.locks, fail)
         if self.per_record:
             entries = list(entries)  # the copies of a molecule are known at the end of the input
-        return as_drawn(entries, say) if self.max_isomers is None else enumerated(entries, self.max_isomers, fail, say)
+        entries = as_drawn(entries, say) if self.max_isomers is None else enumerated(entries, self.max_isomers, fail, say)
+        return entries if self.core is None else with_core(entries, self.core, fail, say)
 
 
 @dataclass
