@@ -163,6 +163,7 @@ def test_a_cut_job_goes_on_where_its_cores_are_the_same(templates, tmp_path, mon
         ("CCO --core P.sdf --keep C", "--core says where atoms lie by a template"),
         ("CCO --core-smarts C", "--core-smarts says what of --core is kept"),
         ("CCO --core P.sdf --core-smarts (", "--core-smarts '(': not a SMARTS pattern"),
+        ("--around P.sdf --tautomers all", "--tautomers makes other molecules than the poses"),
         ("--around P.sdf --lock c1ccccc1", "--lock: 'c1ccccc1' must be a pattern of two bonded atoms"),
         ("--around P.sdf --lock 1,x", "--lock: '1,x' is neither two numbers of atoms"),
         ("--around P.sdf --lock 1,2 --relax GFN2-xTB", "--relax GFN2-xTB does not hold torsions"),

@@ -178,6 +178,8 @@ def _check_places(args: argparse.Namespace) -> None:
         return
     if args.inputs != ["-"]:
         raise UsageError(f"--around {args.around} brings its molecules: leave {args.inputs[0]} out")
+    if other := {"--parent", "--tautomers", "--ph"}.intersection(args.given):
+        raise UsageError(f"{sorted(other)[0]} makes other molecules than the poses of --around are of: leave it out")
     if args.lock and args.relax == "GFN2-xTB":
         raise UsageError(f"--relax GFN2-xTB does not hold torsions: with --lock take {SURFACES[0]} or {SURFACES[1]}")
     args.inputs, args.spread = [args.around], 0.5 if args.spread is None else args.spread
