@@ -1,0 +1,69 @@
+"""A cluster of two raylets on this machine gives the bytes of one process, also where one of them is killed on the way."""
+
+import os
+import signal
+from importlib.util import find_spec
+
+import pytest
+
+from pyg_diffusion.cli import main
+from pyg_diffusion.tasks.molecules import sample
+from pyg_diffusion.workers.ray_actors import Actors
+
+pytestmark = pytest.mark.slow
+
+STORE = 80 * 2**20  # bytes, the least that Ray takes
+QUICK = ["-n", "2", "--steps", "2", "--no-confidence", "--seed", "3", "--quiet"]
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    if find_spec("ray") is None and os.environ.get("CI") != "true":  # there it is an error
+        pytest.skip("Ray is not installed")
+    import ray
+    from ray.cluster_utils import Cluster
+
+    settings = {"num_cpus": 1, "object_store_memory": STORE, "include_dashboard": False}
+    found = Cluster(initialize_head=True, head_node_args=settings)
+    try:
+        ray.init(address=found.address, log_to_driver=False, logging_level="error")
+        yield found
+    finally:
+        ray.shutdown()
+        found.shutdown()
+
+
+def run(source, out, *options) -> bytes:
+    assert main(["sample", str(source), *QUICK, "-o", str(out), *options]) == 0
+    return out.read_bytes()
+
+
+def test_two_raylets_one_of_them_killed_give_the_bytes_of_one_process(cluster, tmp_path, monkeypatch):
+    import ray
+
+    monkeypatch.setattr(sample, "CHUNK", 4)
+    source = tmp_path / "in.smi"
+    source.write_text("".join(f"{'C' * (1 + k % 4)}O m{k}\n" for k in range(60)))
+    one = run(source, tmp_path / "one.sdf", "-j", "1")
+    other = cluster.add_node(num_cpus=1, object_store_memory=STORE)
+    assert ray.cluster_resources()["CPU"] == 2
+    given, hired, killed = [], [], []
+
+    def give(self, worker, block):
+        original["give"](self, worker, block)
+        given.append(worker)
+        if len(given) >= 4 and len(set(given)) == 2 and not killed:  # both are at work, one of them on the other raylet
+            killed.append(other.all_processes["raylet"][0].process.pid)
+            os.kill(killed[0], signal.SIGKILL)
+
+    def hire(self):
+        hired.append(1)
+        original["hire"](self)
+
+    original = {"give": Actors.give, "hire": Actors.hire}
+    monkeypatch.setattr(Actors, "give", give)
+    monkeypatch.setattr(Actors, "hire", hire)
+    two = run(source, tmp_path / "two.sdf", "--engine", "ray")
+    assert killed and two == one
+    assert len(given) > 15 and len(hired) > 2, "the block that was lost was given to another, and the actor replaced"
+    assert [node["Alive"] for node in ray.nodes()].count(True) == 1
