@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO, cast
+from typing import Any, TextIO, cast
 
 from tqdm import tqdm
 
@@ -83,7 +83,7 @@ class Output:
             if self._stream is not None:
                 self._stream.flush()
 
-    def cut(self, size: int) -> None:
+    def cut(self, size: Any) -> None:
         """Go on behind the first `size` bytes of the file, which an earlier job wrote (`settle`)."""
         with self._named():
             with open(self.path, "ab"):
@@ -91,9 +91,9 @@ class Output:
             os.truncate(self.path, size)
         self._mode = "at"
 
-    def settle(self) -> int:
-        """Once this returns, all that was written is on the disk; returns the bytes. What follows is a gzip member of its
-        own."""
+    def settle(self) -> Any:
+        """Once this returns, all that was written is on the disk; returns the bytes, or what else `cut` takes, as JSON has
+        it. What follows is a gzip member of its own."""
         with self._named():
             if self._stream is not None:
                 self._stream.flush()

@@ -1,10 +1,12 @@
 """Several processes give the bytes of one, also where one of them is killed; what was asked of workers is refused where it
 can have no effect."""
 
+import gzip
 import json
 import multiprocessing
 import os
 import pickle
+import re
 import signal
 import subprocess
 import sys
@@ -12,13 +14,16 @@ import time
 
 import numpy as np
 import pytest
+from pyarrow import parquet
 from rdkit import Chem
 
+from pyg_diffusion.chem.formats import format_to_write
 from pyg_diffusion.chem.records import Record
 from pyg_diffusion.cli import main
-from pyg_diffusion.console import Output
+from pyg_diffusion.console import Output, UsageError
 from pyg_diffusion.tasks.molecules import sample, sharing
 from pyg_diffusion.tasks.molecules.blocks import blocks_of
+from pyg_diffusion.tasks.molecules.outputs import Shards, output_of
 from pyg_diffusion.tasks.molecules.sharing import PAIR, PROCESS, room
 
 LINES = [
@@ -105,6 +110,46 @@ def test_blocks_are_cut_by_number_and_by_price():
     assert cut == [("abc", 5, 120), ("def", 8, 3)]
     cut = [("".join(b.entries), b.first) for b, _ in blocks_of("abcdef", 0, 2, 100, prices.get)]
     assert cut == [("ab", 0), ("c", 2), ("de", 3), ("f", 5)]
+
+
+@pytest.mark.parametrize("suffix", [".sdf", ".sdf.gz", ".csv", ".parquet"])
+def test_shards_of_a_job_that_is_cut_hold_everything_once(tmp_path, suffix):
+    kind = format_to_write(f"out{suffix}")
+    plain = {"smiles": "C", "conformer": 1, "cxsmiles": "C"}
+    rows = [json.dumps({"name": f"m{k}"} | plain) + "\n" if kind.rows else f"m{k}\n" for k in range(12)]
+    path, size = str(tmp_path / f"out{suffix}"), 3 * len(rows[0])
+
+    def shards(resume: bool) -> Shards:
+        return Shards(path, size, lambda name: output_of(name, kind, []), resume)
+
+    place, done = None, 0
+    for cut in (2, 5, 9, 12):  # three jobs that are killed with something unsettled behind, then one that is not
+        with shards(resume=place is not None) as out:
+            if place is not None:
+                out.cut(json.loads(json.dumps(place)))
+            for k in range(done, cut):
+                out.write(rows[k])
+                place = out.settle()
+            done = cut
+            if done < 12:
+                out.write(rows[done])
+                out.flush()
+            else:
+                out.complete()
+    files = sorted(tmp_path.iterdir())
+    assert [file.name for file in files] == [f"out-{k:05d}{suffix}" for k in range(len(files))] and len(files) >= 3
+    found = [name for file in files for name in names_in(file)]
+    assert found == [f"m{k}" for k in range(12)]
+    with pytest.raises(UsageError, match="shards of an earlier job"):
+        shards(resume=False)
+
+
+def names_in(path) -> list[str]:
+    if path.suffix == ".parquet":
+        return [str(name) for name in parquet.read_table(path)["name"].to_pylist()]
+    opened = gzip.open if path.suffix == ".gz" else open
+    with opened(path, "rt") as file:
+        return re.findall(r"^m\d+", file.read(), re.MULTILINE)
 
 
 def test_memory_sizes_batches_then_workers():

@@ -298,7 +298,7 @@ def sample(args: argparse.Namespace, denoiser: Denoiser, card: Card, terms: Sequ
     from ..trajectories import recording_of
     from .blocks import BenchElsewhere
     from .generator import ConformerGenerator
-    from .outputs import output_of
+    from .outputs import Shards, output_of
     from .sample import Sink, sample_records
     from .trajectory import SUFFIXES, TrajectoryFile
 
@@ -312,7 +312,9 @@ def sample(args: argparse.Namespace, denoiser: Denoiser, card: Card, terms: Sequ
     generator, skipped = ConformerGenerator(denoiser, card, **options), Skipped()
     sharing = _sharing(args, generator, BenchElsewhere(denoiser, card, options, request, kind.texts))
     report = Output(args.report) if args.report else None
-    out, failed = output_of(args.output, kind, args.inputs), Output(args.failed, args.inputs) if args.failed else None
+    make = partial(output_of, kind=kind, inputs=args.inputs)
+    out = Shards(args.output, 1e6 * args.shard_size, make, args.resume) if args.shard_size else make(args.output)
+    failed = Output(args.failed, args.inputs) if args.failed else None
     journal = _journal(args, card)
     with ExitStack() as stack:
         for file in (out, failed):

@@ -154,6 +154,13 @@ def add_sample(p: Options) -> None:
     p.add_argument(
         "--engine", choices=ENGINES, default="processes", help="ray: workers are actors of a Ray cluster (docs/cluster.md)"
     )
+    p.add_argument(
+        "--shard-size",
+        type=positive,
+        default=None,
+        metavar="MB",
+        help="write files OUT-00000.sdf, OUT-00001.sdf, ..., each of about this size",
+    )
     p.add_argument("--failed", metavar="FAILED.smi", help="write what yields nothing here, the reason behind its name")
     p.add_argument("--resume", action="store_true", help="go on with the job that was cut while it wrote this output")
     p.add_argument("--strict", action="store_true", help="exit 1 if any record was skipped")
