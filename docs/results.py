@@ -15,7 +15,7 @@ import tables_molecules  # noqa: E402, F401
 import tables_signals  # noqa: E402, F401
 from tables import TABLES  # noqa: E402
 
-PAGES = sorted((HERE / "results").glob("*.md"))
+PAGES = [HERE.parent / "README.md", *sorted((HERE / "results").glob("*.md"))]
 PLACE = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 

@@ -22,7 +22,7 @@ def module(name: str):
 
 def test_tables_are_those_of_the_results():
     results = module("results")
-    assert len(results.PAGES) == 5
+    assert len(results.PAGES) == 6
     shown: set[str] = set()
     for page in results.PAGES:
         text = page.read_text(encoding="utf-8")

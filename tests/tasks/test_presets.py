@@ -12,12 +12,12 @@ from pyg_diffusion.tasks.molecules.inputs import input_records, unique_molecules
 from pyg_diffusion.tasks.molecules.presets import PRESETS
 from pyg_diffusion.tasks.molecules.sample import Request
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs" / "start" / "conformers.md").read_text()
 
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_the_readme_says_what_a_preset_stands_for(name):
-    assert f"| `{name}` | {PRESETS[name].purpose} | `{PRESETS[name]}` |" in README
+    assert f"| `{name}` | {PRESETS[name].purpose} | `{PRESETS[name]}` |" in PAGE
 
 
 def test_counts_by_rotatable_bonds():
