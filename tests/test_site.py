@@ -68,3 +68,20 @@ def test_the_image_is_made_of_files_that_are_there():
     assert {"pyproject.toml", "setup.cfg", "README.md", "LICENSE", "pyg_diffusion"} <= copied
     service = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))["services"]["serve"]
     assert service["command"][0] == "serve" and re.search(r"^USER user$", recipe, re.MULTILINE)
+
+
+def test_workflows_call_what_the_makefile_has():
+    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    called: set[str] = set()
+    for path in sorted((ROOT / ".github" / "workflows").glob("*.yml")):
+        jobs = yaml.safe_load(path.read_text(encoding="utf-8"))["jobs"]
+        steps = [step.get("run", "") for job in jobs.values() for step in job.get("steps", [])]
+        called |= {target for step in steps for target in re.findall(r"\bmake ([\w-]+)", step)}
+    assert called == {"lint", "test", "slow", "docs", "dist", "browser"}
+    assert called <= targets
+
+
+def test_the_citation_names_the_project():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["cff-version"] == "1.2.0" and citation["license"] == "MIT"
+    assert [author["name"] for author in citation["authors"]] == ["The pyg_diffusion project"]
