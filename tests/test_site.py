@@ -9,7 +9,7 @@ import yaml
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
-PLANNED = {f"{name}.md" for name in ("pose", "formats", "cluster", "view", "serve", "signals")}
+PLANNED = {f"{name}.md" for name in ("formats", "cluster", "view", "serve", "signals")}
 
 
 def module(name: str):

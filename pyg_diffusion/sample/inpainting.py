@@ -11,6 +11,7 @@ from ..spectral import Kernel, LaplacianOperator
 from ..spectral.cg import conjugate_gradients
 from .guidance import Steered
 
+FOLLOW = 0.07  # τ, in the middle of where draws about heavy atoms of a geometry that is not the model's own came out sound
 STAY = 1e-4  # weight of a node that stays where it is beside one that is known
 
 
@@ -26,7 +27,8 @@ class Inpainted(Steered):
 
     Gaussian data do not know that a shape may be turned as a whole: a correction moves the known nodes and what is near, and
     the many others keep the orientation that D has from S_t. Of coordinates, whose law and network have no orientation,
-    D is therefore turned first to where its known nodes fit y best (Kabsch 1976).
+    D is therefore turned first to where its known nodes fit y best (Kabsch 1976). Nor do they know that bonds are stiff: at
+    a small τ, C moves known nodes alone, and leaves a hydrogen where its parent was. So C is that of τ >= FOLLOW there.
 
     Args:
         denoiser: any.
@@ -113,7 +115,9 @@ class Inpainted(Steered):
         return operator.combine((parts.phi, s_0), (parts.sigma, noise()))
 
     def denoise(self, operator: LaplacianOperator, w_t: Tensor, t: Tensor, context: Any = None) -> Tensor:
-        c_out = self.parts(t).c_out
+        schedule = self.sde.schedule
+        least = schedule.t(schedule.tau(t).clamp_min(FOLLOW)) if self.turned else t
+        c_out = self.parts(least).c_out
         d = self.denoiser.denoise(operator, w_t, t, context)
         if self.turned:
             d = operator.to_work(self.turn(operator, operator.from_work(d)))

@@ -46,6 +46,9 @@ def test_the_table_is_what_was_measured():
     measured = json.loads(RESULTS.read_text())
     np.testing.assert_allclose(list(SPREAD_OF_TAU), measured["tau"], rtol=0.005)
     np.testing.assert_allclose(list(SPREAD_OF_TAU.values()), measured["median"], rtol=0.03)
+    page = (Path(__file__).parents[2] / "docs" / "pose.md").read_text(encoding="utf-8")
+    for tau, *quartiles in zip(*(measured[name] for name in ("tau", "low", "median", "high")), strict=True):
+        assert f"| {tau:.3g} | {' | '.join(f'{value:.2f}' for value in quartiles)} |" in page
 
 
 def test_the_spread_names_a_time():
