@@ -7,9 +7,11 @@ from conftest import embed
 
 from pyg_diffusion.chem import molecule_from_mol
 from pyg_diffusion.chem.skeleton import second_of, standing_in
+from pyg_diffusion.chem.torsions import Torsions, torsion
 from pyg_diffusion.tasks import recipe_from
 from pyg_diffusion.tasks.molecules.finetune import finetune_recipe
 from pyg_diffusion.tasks.molecules.generator import ConformerGenerator
+from pyg_diffusion.tasks.molecules.kept import Pose
 from pyg_diffusion.train import train
 from pyg_diffusion.weights_io import WeightsError, join_stages, load_pretrained
 
@@ -62,6 +64,18 @@ def test_stages_are_joined_in_their_order_and_not_sampled_alone(stages, tmp_path
     for name in ("first", "second"):
         with pytest.raises(ValueError, match="one of two stages"):
             ConformerGenerator.from_pretrained(stages / name)
+
+
+def test_conformers_near_a_pose_with_torsions_of_both_stages(generator):
+    mol = embed("CCCCO")
+    molecule, pose = molecule_from_mol(mol, conformers=False), mol.GetConformer().GetPositions() + 100
+    locks = [(1, 2), (3, 4)]  # the second by the hydrogen of the hydroxyl group
+    (result,) = generator.sample([molecule], 2, seed=1, around=[Pose(pose, 0.5, locks)])
+    rows = Torsions(molecule, locks, pose).rows
+    assert len(result.positions) == 2 and molecule.z[rows[1, 3]] == 1
+    for pos in result.positions:
+        assert [torsion(pos, row) for row in rows] == pytest.approx([torsion(pose, row) for row in rows], abs=1e-3)
+        np.testing.assert_allclose(pos[:5].mean(0), pose[:5].mean(0), atol=0.02)
 
 
 def test_all_atoms_come_out_in_their_order(generator, some):
