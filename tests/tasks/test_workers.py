@@ -11,6 +11,8 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,13 +21,16 @@ from rdkit import Chem
 
 from pyg_diffusion.chem.formats import format_to_write
 from pyg_diffusion.chem.records import Record
+from pyg_diffusion.chem.smiles import record_from_line, split_smiles
 from pyg_diffusion.cli import main
 from pyg_diffusion.console import Output, UsageError
 from pyg_diffusion.tasks.molecules import sample, sharing
 from pyg_diffusion.tasks.molecules.blocks import blocks_of
+from pyg_diffusion.tasks.molecules.inputs import unique_molecules
 from pyg_diffusion.tasks.molecules.outputs import Shards, output_of
 from pyg_diffusion.tasks.molecules.sharing import PAIR, PROCESS, room
 
+ROOT = Path(__file__).parents[2]
 LINES = [
     "C m0",
     "C1CC bad",
@@ -150,6 +155,40 @@ def names_in(path) -> list[str]:
     opened = gzip.open if path.suffix == ".gz" else open
     with opened(path, "rt") as file:
         return re.findall(r"^m\d+", file.read(), re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "options"),
+    [
+        (".sdf.gz", ["--core", "datasets/dft8k_200.sdf.gz", "--core-smarts", "c1ccccc1"]),
+        (".xyz", ["--guide", "clashes=1", "--diversity", "1", "--keep", "C"]),
+        (".parquet", ["--relax", "MMFF94s", "--window", "5", "--kelvin", "300", "--stereo", "enumerate"]),
+        (".pdb", ["--parent", "--ph", "7.4", "--sampler", "ddim:0.5", "--grid", "tau:3.5", "--preset", "screen"]),
+        (".csv", ["--compile", "--unsound", "keep"]),
+    ],
+)
+def test_all_that_a_worker_needs_can_be_packed(tmp_path, monkeypatch, suffix, options):
+    shared = []
+
+    def draw(*arguments, sharing, **others):
+        shared.append(sharing)
+        return sample.Tally(conformers=1, drawn=1)
+
+    monkeypatch.setattr(sample, "sample_records", draw)
+    monkeypatch.chdir(ROOT)
+    assert main(["sample", "C", *QUICK, "-j", "2", "-o", str(tmp_path / f"out{suffix}"), *options]) == 0
+    elsewhere = pickle.loads(pickle.dumps(shared[0].elsewhere))
+    assert elsewhere.request.seed == 3 and str(elsewhere.options) == str(shared[0].elsewhere.options)
+    assert elsewhere.write == shared[0].elsewhere.write
+
+
+def test_a_long_input_is_not_held_in_memory():
+    records = (record_from_line(k, split_smiles(f"{'C' * (1 + k % 50)} m{k % 100}")) for k in range(150))
+    entries = unique_molecules(records, pytest.fail, lambda _: None)
+    first = weakref.ref(next(entries))
+    assert len(list(entries)) == 99 and first() is None
+    records = (record_from_line(k, split_smiles("CO same")) for k in range(3))
+    assert [entry.copies for entry in list(unique_molecules(records, pytest.fail, lambda _: None))] == [3]
 
 
 def test_memory_sizes_batches_then_workers():

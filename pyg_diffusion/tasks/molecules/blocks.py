@@ -6,6 +6,7 @@ alone, and a seed gives the same bytes whoever draws them.
 
 from __future__ import annotations
 
+import pickle
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -23,7 +24,6 @@ from ...chem.rdkit_log import rdkit_counts
 from ...chem.records import guarded, reason_of
 from ...chem.similarity import representatives
 from ...chem.writing import MoleculeWriter, one_line
-from ...denoise import Denoiser
 from ...sample import Recording
 from ...terms import bind
 from ...weights_io import Card
@@ -192,10 +192,11 @@ class BenchElsewhere:
     """All that a worker needs, to be pickled: called there, it makes the bench, which then draws on one thread.
 
     Attributes:
+        weights: a `Denoiser`, packed while it is on no device and not compiled.
         options: of the `ConformerGenerator`.
     """
 
-    denoiser: Denoiser
+    weights: bytes = field(repr=False)
     card: Card
     options: dict[str, Any]
     request: Request
@@ -203,7 +204,8 @@ class BenchElsewhere:
 
     def __call__(self) -> Bench:
         torch.set_num_threads(1)
-        return Bench(ConformerGenerator(self.denoiser, self.card, **self.options), self.request, self.write)
+        generator = ConformerGenerator(pickle.loads(self.weights), self.card, **self.options)
+        return Bench(generator, self.request, self.write)
 
 
 def _placed(mol: Chem.Mol, pos: np.ndarray, properties: Mapping[str, str]) -> Chem.Mol:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import pickle
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -309,8 +310,9 @@ def sample(args: argparse.Namespace, denoiser: Denoiser, card: Card, terms: Sequ
         raise UsageError(str(error)) from error
     record, request = recording_of(args, SUFFIXES), _request(args, terms)
     options = drawing_options(args, card) | {"confidence": not args.no_confidence, "unsound": args.unsound}
+    elsewhere = BenchElsewhere(pickle.dumps(denoiser), card, options, request, kind.texts)
     generator, skipped = ConformerGenerator(denoiser, card, **options), Skipped()
-    sharing = _sharing(args, generator, BenchElsewhere(denoiser, card, options, request, kind.texts))
+    sharing = _sharing(args, generator, elsewhere)
     report = Output(args.report) if args.report else None
     make = partial(output_of, kind=kind, inputs=args.inputs)
     out = Shards(args.output, 1e6 * args.shard_size, make, args.resume) if args.shard_size else make(args.output)

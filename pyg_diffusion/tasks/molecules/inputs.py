@@ -5,8 +5,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
+from hashlib import blake2b
 from pathlib import Path
 from warnings import warn
+from weakref import WeakValueDictionary
 
 import numpy as np
 from rdkit import Chem
@@ -81,8 +83,7 @@ def unique_molecules(
 ) -> Iterator[Entry]:
     """Usable molecules, each once per name: further conformers of one molecule, whatever their atom order, raise `copies` of
     its entry, unless they are not to be `merged`."""
-    seen: dict[object, Entry] = {}
-    repeated = 0
+    known, repeated = _Known(), 0
     for record in records:
         if record.mol is None:
             fail(record, record.problem)
@@ -95,11 +96,9 @@ def unique_molecules(
             continue
         for note in record.notes:
             say(f"{record.name}: {note}")
-        if merged and key in seen:
-            seen[key].copies += 1
+        if known.again(entry, key) and merged:
             repeated += 1
             continue
-        seen[key] = entry
         yield entry
     if repeated:
         say(f"{repeated} records repeat a molecule already named; each molecule is sampled once")
@@ -133,18 +132,15 @@ def in_forms(entries: Iterable[Entry], forms: Forms, fail: Fail, say: Callable[[
     """
     counts: Counter[str] = Counter()
     pieces: Counter[str] = Counter()
-    seen: dict[object, Entry] = {}
+    known = _Known()
     for entry in entries:
         one: list[Entry] = []
         with _guarded(entry.record, fail):
             one = _forms_of(entry, forms, say, counts, pieces)
         for form in one:
-            key = _identity(form)
-            if key in seen:
-                seen[key].copies += form.copies
+            if known.again(form, _identity(form)):
                 counts["again"] += 1
                 continue
-            seen[key] = form
             yield form
     if forms.parent:
         shown = ", ".join(f"{smiles} {number}" for smiles, number in pieces.most_common(5))
@@ -156,6 +152,25 @@ def in_forms(entries: Iterable[Entry], forms: Forms, fail: Fail, say: Callable[[
         say(f"{counts['lost']} tautomers or protomers that would have lost stereo which was given were not made")
     if counts["again"]:
         say(f"{counts['again']} forms are of a molecule already named; each molecule is sampled once")
+
+
+class _Known:
+    """The molecules that were met. Holds no entry that nobody else does: those of a long input do not fit into memory."""
+
+    def __init__(self) -> None:
+        self._met: set[bytes] = set()
+        self._held: WeakValueDictionary[bytes, Entry] = WeakValueDictionary()
+
+    def again(self, entry: Entry, identity: object) -> bool:
+        """Whether a molecule was met before; the entry of the first, if it is there still, then counts its copies."""
+        key = blake2b(repr(identity).encode(), digest_size=16).digest()
+        if key not in self._met:
+            self._met.add(key)
+            self._held[key] = entry
+            return False
+        if (first := self._held.get(key)) is not None:
+            first.copies += entry.copies
+        return True
 
 
 def _identity(entry: Entry) -> object:
