@@ -4,7 +4,8 @@ import random
 
 import pytest
 
-from pyg_diffusion.workers import Died, Failed, Finished, Foreman, Ready, WorkersLost
+from pyg_diffusion.extras import MissingPackage
+from pyg_diffusion.workers import ENGINES, Died, Failed, Finished, Foreman, Ready, WorkersLost
 
 
 class Scripted:
@@ -77,3 +78,9 @@ def test_a_block_that_kills_and_workers_that_never_begin_are_errors():
         list(Foreman(Scripted(0, lambda worker, blocks: blocks > 0), 1, [7]))
     with pytest.raises(WorkersLost, match="before they began"):
         list(Foreman(Scripted(0, lambda worker, blocks: blocks == 0), 2, [7]))
+
+
+def test_without_ray_the_error_says_what_to_install(monkeypatch):
+    monkeypatch.setattr("pyg_diffusion.extras.find_spec", lambda name: None)
+    with pytest.raises(MissingPackage, match=r"--engine ray needs the package ray: pip install 'pyg_diffusion\[ray\]'"):
+        ENGINES["ray"](None, gpus=False)
