@@ -26,6 +26,7 @@ PROCESS: dict[str, dict[str, Any]] = {
     "molecules": {},
     "fields": {"gamma": 0.5, "lambda0": 0.5, "noise": "matched", "tau_min": 1e-5, "tau_max": 8.0},
     "matrices": {"gamma": 0.0, "lambda0": 1.0, "noise": "matched", "tau_min": 1e-6, "tau_max": 3.0},
+    "signals": {"gamma": 0.5, "lambda0": 0.5, "noise": "matched", "tau_min": 1e-5, "tau_max": 8.0},
 }
 VARIANCE_EXPLODING = {"gamma": 0.0, "lambda0": 0.0}  # where an ε of molecules is predicted
 PLAIN: dict[str, Any] = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
@@ -62,6 +63,15 @@ class Setting:
                 "shape": [6, 6] if few else [32, 32],
                 "num_samples": 16,
                 "val_samples": 4,
+                "batch_size": 4 if few else 8,
+            },
+            "signals": {
+                "dataset": "pyg_diffusion.datasets:GraphFields",
+                "arguments": {
+                    "root": str(self.folder / "signals"),
+                    "num_nodes": 20 if few else 2000,
+                    "num_samples": 24 if few else 64,
+                },
                 "batch_size": 4 if few else 8,
             },
             "matrices": {"n": 4 if few else 20, "num_samples": 256, "val_samples": 8, "batch_size": 8 if few else 64},

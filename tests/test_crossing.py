@@ -22,6 +22,7 @@ assert _spec is not None and _spec.loader is not None
 crossing = sys.modules["crossing_page"] = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(crossing)
 FEW, COVERING = crossing.covering(1), crossing.covering(2)
+QUICK = [cell for cell in FEW if cell.task != "signals" or cell.network == "graph"]  # signals have the networks of fields
 
 
 @pytest.fixture(scope="session")
@@ -87,18 +88,27 @@ def inverses(generator, setting) -> np.ndarray:
     return generator.invert(2 * torch.eye(4)).numpy()
 
 
-EXTRA = {"molecules": {"unsound": "keep", "confidence": False}, "fields": {}, "matrices": {"landscapes": 2, "steps": 2}}
+EXTRA = {
+    "molecules": {"unsound": "keep", "confidence": False},
+    "fields": {},
+    "matrices": {"landscapes": 2, "steps": 2},
+    "signals": {},
+}
 SAMPLES = {
     "molecules": conformers,
     "fields": lambda generator, setting: generator.sample(2).numpy(),
     "matrices": inverses,
+    "signals": lambda generator, setting: generator.sample(2).numpy(),
 }
-SHAPES = {"molecules": (1, 15, 3), "fields": (2, 36, 1), "matrices": (4, 4)}
+SHAPES = {"molecules": (1, 15, 3), "fields": (2, 36, 1), "matrices": (4, 4), "signals": (2, 20, 1)}
 
 
 @pytest.mark.parametrize(
     "cell",
-    [*FEW, *(pytest.param(cell, marks=pytest.mark.slow) for cell in COVERING if cell not in FEW)],
+    [
+        *QUICK,
+        *(pytest.param(cell, marks=pytest.mark.slow) for cell in dict.fromkeys([*FEW, *COVERING]) if cell not in QUICK),
+    ],
     ids=lambda cell: "-".join(part for part in vars(cell).values() if part),
 )
 def test_a_cell_trains_and_samples(cell, ensembles, tmp_path):

@@ -11,8 +11,9 @@ from torch_geometric.data import Data
 from ...data import laplacian_operator
 from ...data.signal_file import facts_in, read_signals
 from ...data.signals import Names, SignalError, SignalSet, graph_key
+from ...metrics.classes import Judge, frechet_distance, has_judge
 from ...metrics.field_measures import compare_fields, sampling_floor
-from ...metrics.fields import BASELINES, power_spectrum, spectrum_at
+from ...metrics.fields import BASELINES, nearest_mse, power_spectrum, spectrum_at
 from ...metrics.graph_signals import GraphSignals, compare_signals
 from ...sections import RecipeError
 from ...spectral import ChebyshevOperator, DenseOperator, Laplacian, LaplacianOperator
@@ -73,7 +74,7 @@ def evaluate_signals(generated: str, reference: str | None = None, baselines: bo
         SignalError: signals that cannot be compared, and why.
     """
     data = facts_in(generated)
-    made = _whole(read_signals(generated, Names(scalars=tuple(data.get("conditions", [])))), generated)
+    made = _whole(read_signals(generated, Names(scalars=tuple(data.get("told", [])))), generated)
     parts = _parts(data)
     truth = _reference(reference, data, parts)
     if truth.channels != made.channels:
@@ -91,7 +92,28 @@ def evaluate_signals(generated: str, reference: str | None = None, baselines: bo
         train = _whole(parts.train, "the training signals").stacked()
         for name, make in BASELINES.items():
             result["methods"][name] = compare_fields(make(train, len(made), seed), truth.stacked(), operator, seed=seed)
+    if one and parts is not None and parts.train.known is None:
+        for row in data.get("categories", [])[:1]:
+            _judge(row, result["methods"], made, truth, parts)
     return {"kind": "signals", "signals": len(made), **result}
+
+
+def _judge(name: str, methods: dict[str, dict[str, float]], made: SignalSet, truth: SignalSet, parts: Parts) -> None:
+    """Rows of what a classifier that was fitted to the training signals says of signals with classes.
+
+    `NAME_agreement`: the share whose class it takes for the one that was asked; `frechet`: distance in its features to the
+    reference; `nearest_training`: mean squared error to the nearest training signal, which shows copies.
+    """
+    train = parts.train
+    if not has_judge():
+        return
+    judge = Judge(train.stacked(), train.scalars[name])
+    for method, signals in ((OURS, made), (FLOOR, parts.val)):
+        if method in methods:
+            rows = {"frechet": frechet_distance(judge.features(signals.stacked()), judge.features(truth.stacked()))}
+            if name in signals.scalars:
+                rows = {f"{name}_agreement": judge.agreement(signals.stacked(), signals.scalars[name]), **rows}
+            methods[method] |= rows | {"nearest_training": nearest_mse(signals.stacked(), train.stacked())}
 
 
 def _on_one_graph(made: SignalSet, truth: SignalSet, held: SignalSet | None, normalized: bool, seed: int) -> dict[str, Any]:

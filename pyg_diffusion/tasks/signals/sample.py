@@ -95,7 +95,7 @@ def _names_in(path: str, data: Mapping[str, Any], conditions: Sequence[str], gap
     own = facts_in(path)
     signal, weight = ("x", "edge_weight") if own else (data.get("signal", "x"), data.get("weight", "edge_weight"))
     if own:
-        conditions = [name for name in conditions if name in own.get("conditions", [])]
+        conditions = [name for name in conditions if name in own.get("told", [])]
     return Names(signal, weight, "", tuple(conditions), gaps)
 
 
@@ -151,7 +151,7 @@ def write(path: str, made: Sequence[Tensor], wanted: Wanted, data: Mapping[str, 
     more: dict[str, np.ndarray] = {}
     if any("fixed" in graph for graph in wanted.graphs):
         more = ensembles(made, wanted.number)
-    facts = {key: value for key, value in data.items() if key != "arrays"} | {"conditions": list(scalars)}
+    facts = {key: value for key, value in data.items() if key != "arrays"} | {"told": list(scalars)}
     write_signals(path, signals, facts, more)
 
 
