@@ -8,7 +8,9 @@ NOTEBOOKS = sorted((Path(__file__).parent.parent / "docs" / "notebooks").glob("*
 
 
 def test_there_are_notebooks():
-    assert {"quickstart", "data", "validation", "results", "sensitivity", "networks"} <= {path.stem for path in NOTEBOOKS}
+    assert {"quickstart", "data", "validation", "results", "sensitivity", "networks", "your_own_data"} <= {
+        path.stem for path in NOTEBOOKS
+    }
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

@@ -9,7 +9,7 @@ import yaml
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
-PLANNED = {f"{name}.md" for name in ("formats", "view", "serve", "signals")}
+PLANNED = {f"{name}.md" for name in ("formats", "view", "serve")}
 
 
 def module(name: str):

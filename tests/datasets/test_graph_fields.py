@@ -39,15 +39,15 @@ def test_fields_have_the_covariance_of_their_law(fields):
     assert len(again) == 2 and again[0].edge_index.size(1) == again[0].edge_weight.numel()
 
 
+@pytest.mark.parametrize("fields", ["sensors"], indirect=True)
 def test_the_prior_of_a_recipe_samples_the_law(fields, tmp_path):
     """Weights that were never trained are the best linear denoiser under the fitted p: they draw N(0, p(L))."""
-    graph = "sphere" if fields[0].pos.size(1) == 3 else "sensors"
-    arguments = {"root": str(tmp_path), "graph": graph, "num_nodes": 24, "num_samples": 1500, "length": 1.0}
+    arguments = {"root": str(tmp_path), "graph": "sensors", "num_nodes": 24, "num_samples": 1500, "length": 1.0}
     recipe = recipe_from(
         {
             "data": {"kind": "signals", "dataset": "pyg_diffusion.datasets:GraphFields", "arguments": arguments},
             "process": {"gamma": 0.5, "lambda0": 0.5, "noise": "matched", "tau_min": 1e-4, "tau_max": 12.0},
-            "model": {"kind": "mlp", "width": 8, "depth": 1},
+            "model": {"width": 4, "depth": 1, "heads": 1},
         }
     )
     data = recipe.task.datamodule(recipe)
