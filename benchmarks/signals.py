@@ -44,7 +44,6 @@ QUICK = {
         "model.width=8",
         "model.depth=1",
         "data.arguments={root: store/sensors, num_nodes: 60, num_samples: 100}",
-        "data.modes=30",
     ),
 }
 SHOWN = 8  # signals of a row of the picture
