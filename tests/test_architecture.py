@@ -17,6 +17,7 @@ ROOT = Path(pyg_diffusion.__file__).parent
 # What each part may import of the package. Parts that are not listed (tasks, cli) stand above all of these.
 MAY_IMPORT = {
     "files": set(),
+    "deadline": set(),
     "extras": set(),
     "console": set(),
     "registry": set(),
@@ -33,11 +34,11 @@ MAY_IMPORT = {
     "terms": {"spectral", "regularize", "registry"},
     "bound_terms": {"spectral", "regularize", "terms", "data.schema", "transforms"},
     "mining": {"spectral", "sde", "denoise", "network", "registry"},
-    "sample": {"spectral", "sde", "denoise", "network", "registry"},
+    "sample": {"spectral", "sde", "denoise", "network", "registry", "deadline"},
     "data": {"spectral", "files"},
     "transforms": {"spectral", "data"},
     "nn": {"spectral", "data.schema", "data.properties", "data.molecule", "network", "registry", "sections"},
-    "chem": {"spectral", "data", "transforms", "registry", "extras", "files", "workers"},
+    "chem": {"spectral", "data", "transforms", "registry", "extras", "files", "workers", "deadline"},
     "metrics": {"spectral", "data", "chem", "registry", "deprecated", "extras"},
     "datasets": {"spectral", "data", "transforms", "chem"},
     "weights_path": set(),

@@ -15,6 +15,7 @@ from typing import Any
 from rdkit import Chem, rdBase
 from rdkit.Chem.MolStandardize import rdMolStandardize
 
+from ..deadline import OutOfTime, check_time
 from ..extras import require
 from .axial import axes, axial_key, label, labelled, sign
 from .heavy import identity_smiles, plain_graph
@@ -141,11 +142,24 @@ def tautomers(mol: Chem.Mol, most: int = MOST) -> Found:
     enumerator.SetRemoveSp3Stereo(False)
     enumerator.SetRemoveBondStereo(False)
     enumerator.SetReassignStereo(False)
+    enumerator.SetCallback(_WhileTime())
     with rdBase.BlockLogs():
         found = list(enumerator.Enumerate(plain))
+        check_time()
         found.sort(key=lambda one: (-enumerator.ScoreTautomer(one), Chem.MolToSmiles(one)))
         places = {k: k for k in range(plain.GetNumAtoms())}
         return _kept(mol, (one for one in (_tried(plain, one, places) for one in found) if one), plain, most)
+
+
+class _WhileTime(rdMolStandardize.TautomerEnumeratorCallback):
+    """Ends an enumeration when a deadline passes."""
+
+    def __call__(self, mol: Any, res: Any) -> bool:  # type: ignore[override]
+        try:
+            check_time()
+        except OutOfTime:
+            return False
+        return True
 
 
 def _tried(plain: Chem.Mol, source: Chem.Mol, places: Mapping[int, int]) -> Chem.Mol | None:
@@ -244,6 +258,7 @@ def _kept(mol: Chem.Mol, edited: Iterator[Chem.Mol], plain: Chem.Mol, most: int)
     """The different ones of some edits of a molecule's plain graph that keep its stereo, with explicit hydrogens."""
     found, seen, given = Found([]), set(), _stereo(plain)
     for one in edited:
+        check_time()
         Chem.AssignStereochemistry(one, cleanIt=True, force=True)
         full = _with_axes(mol, Chem.AddHs(one))
         if full is None or not given.items() <= _stereo(one).items():

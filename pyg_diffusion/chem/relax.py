@@ -13,6 +13,7 @@ from rdkit.Chem import rdForceFieldHelpers
 from scipy.optimize import minimize
 
 from .. import extras
+from ..deadline import check_time, is_limited
 from .acceptance import Acceptance
 from .features import molecule_from_mol
 from .records import reason_of
@@ -63,6 +64,17 @@ def _mmff_field(mol: Chem.Mol, dielectric: float) -> Any:
     return field
 
 
+def _minimized(field: Any, atoms: int) -> bool:
+    """Whether a minimum is found in so many iterations. Under a deadline large molecules pause between a few, about a second
+    for 500 atoms."""
+    pause = MMFF_ITERATIONS if not is_limited() else min(MMFF_ITERATIONS, max(50, 8_000_000 // atoms**2))
+    for _ in range(MMFF_ROUNDS * MMFF_ITERATIONS // pause):
+        check_time()
+        if field.Minimize(maxIts=pause) == 0:
+            return True
+    return False
+
+
 def relax_mmff(mol: Chem.Mol, conformer: int = -1, dielectric: float = 1.0, hold: Hold = FREE) -> Relaxed | None:
     """The MMFF94s minimum below a conformer of a molecule with explicit hydrogens.
 
@@ -81,7 +93,7 @@ def relax_mmff(mol: Chem.Mol, conformer: int = -1, dielectric: float = 1.0, hold
             field.AddFixedPoint(int(atom))
         for lock in () if hold.torsions is None else hold.torsions.locks:
             field.MMFFAddTorsionConstraint(*map(int, lock.row), False, lock.value, lock.value, STIFF)
-        if all(field.Minimize(maxIts=MMFF_ITERATIONS) for _ in range(MMFF_ROUNDS)):
+        if not _minimized(field, work.GetNumAtoms()):
             return None
         pos = work.GetConformer().GetPositions()
         if hold.torsions is not None:  # the rest of a degree; the energy is then that without what held it
@@ -148,6 +160,7 @@ def relax_xtb(mol: Chem.Mol, conformer: int = -1, gradient: float = XTB_GRADIENT
 
         def surface(x: np.ndarray) -> tuple[float, np.ndarray]:
             """Hartree above the start, Hartree/Bohr; each call begins with the charges of the one before."""
+            check_time()
             pos = start.copy()
             pos[free] = x.reshape(-1, 3)
             calculator.update(positions=pos)
@@ -179,6 +192,7 @@ def energy(mol: Chem.Mol, level: str, conformer: int = -1) -> float | None:
         ValueError: another level, or tblite is not installed.
     """
     require((level,))
+    check_time()
     if level in MMFF_LEVELS:
         with rdBase.BlockLogs():
             work = Chem.Mol(mol, confId=conformer)

@@ -3,10 +3,13 @@
 Alike means a small best RMSD over heavy atoms and hydrogens on heteroatoms: symmetric atoms interchanged, no reflection.
 """
 
+from typing import Any
+
 import numpy as np
 from rdkit import Chem, rdBase
 from rdkit.Chem import TorsionFingerprints, rdMolAlign
 
+from ..deadline import check_time
 from .conformers import with_positions
 from .features import molecule_from_mol
 from .heavy import heavy_atoms
@@ -32,6 +35,7 @@ class _Aligned:
 
     def rmsd(self, a: int, b: int) -> float:
         """Of two conformers, in Å."""
+        check_time()
         return rdMolAlign.GetBestRMS(self.core, self.core, a, b, map=self.maps)
 
 
@@ -70,18 +74,19 @@ def torsion_distinct(mol: Chem.Mol, positions: np.ndarray, deviation: float) -> 
     if deviation <= 0 or len(positions) < 2:
         return everything
     placed = heavy_atoms(with_positions(mol, positions))
+    kept: list[int] = []
+    angles: list[Any] = []
     with rdBase.BlockLogs():
         try:
-            matrix = TorsionFingerprints.GetTFDMatrix(placed, ignoreColinearBonds=False)
+            torsions = TorsionFingerprints.CalculateTorsionLists(placed, ignoreColinearBonds=False)
+            weights = TorsionFingerprints.CalculateTorsionWeights(placed, ignoreColinearBonds=False)
+            for k in everything:
+                check_time()
+                angles.append(TorsionFingerprints.CalculateTorsionAngles(placed, torsions[0], torsions[1], confId=k))
+                if all(TorsionFingerprints.CalculateTFD(angles[k], angles[o], weights) > deviation for o in kept):
+                    kept.append(k)
         except (ValueError, IndexError, ZeroDivisionError):  # no torsions
             return everything
-    distance = np.zeros((len(positions), len(positions)))
-    distance[np.tril_indices(len(positions), -1)] = matrix
-    distance += distance.T
-    kept: list[int] = []
-    for k in everything:
-        if all(distance[k, other] > deviation for other in kept):
-            kept.append(k)
     return kept
 
 

@@ -1,6 +1,7 @@
 """Tables of SMILES as people have them: which columns, what parts them, whether there is a header line."""
 
 import csv
+import json
 import re
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -319,12 +320,20 @@ def line_of_cells(cells: list[str], dialect: Dialect) -> Line:
         if cells[place].startswith("|") and cells[place].endswith("|"):
             extension = cells[place]
             taken.add(place)
-    fields = tuple(
-        (_title(dialect, k), cell)
-        for k, cell in enumerate(cells)
-        if cell and k not in taken and not (k < len(dialect.header) and dialect.header[k].startswith("_"))
-    )
-    return Line(line.smiles, name or line.name, extension, fields=fields)
+    fields = [(_title(dialect, k), cell) for k, cell in enumerate(cells) if cell and k not in taken]
+    if "cxsmiles" in dialect.header[dialect.column : dialect.column + 1]:  # as `sheets` writes it
+        fields = [pair for field in fields if field[0] != "smiles" for pair in _unpacked(field)]
+    kept = tuple(field for field in fields if not field[0].startswith("_"))
+    return Line(line.smiles, name or line.name, extension, fields=kept)
+
+
+def _unpacked(field: tuple[str, str]) -> list[tuple[str, str]]:
+    """The data fields that a table has in one column for want of others."""
+    try:
+        found = json.loads(field[1]) if field[0] == "more" else None
+    except ValueError:
+        found = None
+    return [(key, str(value)) for key, value in found.items()] if isinstance(found, dict) else [field]
 
 
 def _title(dialect: Dialect, column: int) -> str:

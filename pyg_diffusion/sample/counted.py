@@ -4,6 +4,7 @@ from typing import Any
 
 from torch import Tensor
 
+from ..deadline import check_time
 from ..denoise import Denoiser
 from ..spectral import LaplacianOperator
 from .guidance import Steered
@@ -31,9 +32,11 @@ class Counted(Steered):
         self.evaluations = 0
 
     def denoise(self, operator: LaplacianOperator, w_t: Tensor, t: Tensor, context: Any = None) -> Tensor:
+        check_time()
         self.evaluations += 1
         return self.denoiser.denoise(operator, w_t, t, context)
 
     def slope(self, operator: LaplacianOperator, x_t: Tensor, t: Tensor, context: Any = None) -> tuple[Tensor, Tensor]:
+        check_time()
         self.evaluations += 1
         return self.denoiser.slope(operator, x_t, t, context)

@@ -78,6 +78,10 @@ def test_columns_are_of_every_job_and_the_rest_is_not_lost(tmp_path):
     assert header == [*FIRST, *FIELDS, "IC 50", "cxsmiles", "more"]
     assert first[-3:] == ["7", "C |(0,0,1)|", ""] and second[header.index("unsound")] == "a bond"
     assert json.loads(second[-1]) == {"late": 'one, "two"\nthree'}
+    (tmp_path / "a.csv").write_text(text)
+    _, record = read_records(tmp_path / "a.csv", say=lambda _: None)
+    own = record.mol.GetPropsAsDict(autoConvertStrings=False)
+    assert own == {"conformer": "1", "unsound": "a bond", "IC 50": "7", "late": 'one, "two"\nthree'}
     again = Table(",", text.splitlines()[0] + "\n")  # as a job goes on
     assert again(json.dumps(rows[1]) + "\n") == text[len(text) - len(again(json.dumps(rows[1]) + "\n")) :]
 

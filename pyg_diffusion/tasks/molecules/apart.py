@@ -10,6 +10,7 @@ import numpy as np
 from ...chem.acceptance import Acceptance
 from ...chem.parts import Part, join, parts_of
 from ...data import Molecule
+from ...deadline import UNLIMITED, Allowance, OutOfTime
 from .conformers import Choice, Conformers, doubted
 from .kept import Pose
 
@@ -37,18 +38,20 @@ def sample_apart(
     seed: int,
     first: Sequence[int],
     progress: Callable[[int], object] | None,
-    each: Sequence[Mapping[str, float]] | None,
+    condition: Mapping[str, float] | Sequence[Mapping[str, float]] | None,
     choose: Choice | None,
     around: Sequence[Pose | None] | None = None,
+    allowance: Allowance = UNLIMITED,
 ) -> list[Conformers]:
     """`ConformerGenerator.sample` by fragments.
 
     Args:
         draw: `generator.sample` with what is asked of every fragment.
         wholes: the fragments of each molecule.
-        each: the condition of each molecule, if any has one.
+        condition: of all molecules or of each, if any has one.
         around: the pose of each molecule.
     """
+    each = [condition] * len(molecules) if isinstance(condition, Mapping) else condition
     drawn = [
         (k, p, part) for k, parts in enumerate(wholes) for p, part in enumerate(parts)
         if part.closed is None and not (each and each[k] and _many(parts))
@@ -75,7 +78,12 @@ def sample_apart(
         pieces = [own.get((k, p)) for p in range(len(parts))]
         _join(generator, result, molecule, parts, pieces, (seed, first[k]))
         if choose is not None and len(result.positions):
-            result.keep(choose(k, result.positions, result.confidence))
+            try:
+                with allowance({first[k] & 0xFFFFFFFF: 1.0}):
+                    result.keep(choose(k, result.positions, result.confidence))
+            except OutOfTime as error:
+                result.keep([])
+                result.problem = str(error)
     if progress is not None and not drawn:
         progress(sum(counts))
     return results

@@ -9,6 +9,7 @@ from __future__ import annotations
 import pickle
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -24,6 +25,7 @@ from ...chem.rdkit_log import rdkit_counts
 from ...chem.records import guarded, reason_of
 from ...chem.similarity import representatives
 from ...chem.writing import MoleculeWriter, one_line
+from ...deadline import Allowance
 from ...sample import Recording
 from ...terms import bind
 from ...weights_io import Card
@@ -127,11 +129,16 @@ class Bench:
 
     def __call__(self, block: Block, progress: Callable[[int], object] | None = None) -> Drawn:
         with rdkit_counts() as heard:
-            results = self._drawn(block.entries, block.first, progress)
-            made = [self._made(entry, result) for entry, result in zip(block.entries, results, strict=True)]
+            allowance = self.request.allowance()
+            allowance.spent.update({k: entry.spent for k, entry in enumerate(block.entries, block.first)})
+            results = self._drawn(block.entries, block.first, progress, allowance)
+            pairs = zip(block.entries, results, strict=True)
+            made = [self._made(*pair, partial(allowance, {k: 1.0})) for k, pair in enumerate(pairs, block.first)]
         return Drawn(made, heard)
 
-    def _drawn(self, entries: list[Entry], first: int, progress: Callable[[int], object] | None) -> list[Conformers]:
+    def _drawn(
+        self, entries: list[Entry], first: int, progress: Callable[[int], object] | None, allowance: Allowance
+    ) -> list[Conformers]:
         """The entries' conformers. If drawing raises, their halves are drawn apart, down to the molecule that is to blame.
 
         The noise of each goes by its place among all, so that the others come out the same.
@@ -143,6 +150,7 @@ class Bench:
                 list(map(request.draws, entries)),
                 first=first,
                 progress=progress,
+                allowance=allowance,
                 fixed=[e.fixed for e in entries] if any(e.fixed is not None for e in entries) else None,
                 around=[e.pose for e in entries] if any(e.pose is not None for e in entries) else None,
                 choose=partial(_representatives, entries, list(map(request.count, entries))),
@@ -155,9 +163,9 @@ class Bench:
                 return [Conformers.none(atoms, wanted, problem=reason_of(error))]
         half = len(entries) // 2
         parts = (entries[:half], first), (entries[half:], first + half)
-        return [result for part, start in parts for result in self._drawn(part, start, progress)]
+        return [result for part, start in parts for result in self._drawn(part, start, progress, allowance)]
 
-    def _made(self, entry: Entry, result: Conformers) -> Made:
+    def _made(self, entry: Entry, result: Conformers, timed: Callable[[], AbstractContextManager[None]]) -> Made:
         name, mol = entry.record.name, entry.record.mol
         assert mol is not None
         none = Conformers.none(len(entry.molecule.z), 0)
@@ -166,7 +174,7 @@ class Bench:
         if not len(result.positions):
             made.refused, made.problem = True, result.problem
             return made
-        with guarded(name, lambda _, reason: setattr(made, "problem", reason)):
+        with guarded(name, lambda _, reason: setattr(made, "problem", reason)), timed():
             mol, moved = with_own_aside(mol, (*FIELDS, *facts(entry, result.positions[0])))
             accept = Acceptance(entry.molecule)
             finished, notes = self.request.finish(mol, accept, result.positions, result.confidence, hold_of(entry))

@@ -229,6 +229,7 @@ def _request(args: argparse.Namespace, terms: Sequence[str]) -> Request:
         per_record=args.n[1],
         columns=columns_of(args),
         forms=_forms(args),
+        time_limit=math.inf if args.time_limit is None else args.time_limit,
         seed=args.seed,
         attempts=args.attempts,
         condition=dict(args.ask) or None,
@@ -249,7 +250,7 @@ def _request(args: argparse.Namespace, terms: Sequence[str]) -> Request:
 # What may differ between the pieces of one job.
 _FREE = {
     "output", "failed", "report", "quiet", "debug", "resume", "strict", "task", "given", "weights", "preset", "device",
-    "workers", "engine",
+    "workers", "engine", "time_limit",
 }  # fmt: skip
 
 

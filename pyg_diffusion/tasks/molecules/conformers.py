@@ -2,7 +2,8 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import groupby
 
@@ -12,6 +13,7 @@ from ...chem.acceptance import Acceptance
 from ...chem.ideal import Ideal
 from ...chem.mend import mend
 from ...chem.torsions import Torsions
+from ...deadline import UNLIMITED, Allowance, OutOfTime
 from ...generate import Job
 from ...sample import Trajectory
 from .kept import Given
@@ -129,10 +131,39 @@ class Judges:
         judges: of each molecule.
         results: of each molecule, where it is counted.
         fixed: of each molecule which atoms are kept, `[N]`, None where none are.
+        allowance: of time, for each molecule.
+        streams: of each molecule its number, as its noise has it; a fragment's is that of its molecule in the lower 32 bits.
     """
 
-    def __init__(self, judges: Sequence[Acceptance], results: Sequence[Conformers], fixed: Sequence[np.ndarray | None]):
+    def __init__(
+        self,
+        judges: Sequence[Acceptance],
+        results: Sequence[Conformers],
+        fixed: Sequence[np.ndarray | None],
+        allowance: Allowance = UNLIMITED,
+        streams: Sequence[int] = (),
+    ):
         self.judges, self.results, self.fixed = judges, results, fixed
+        self.allowance, self.keys = allowance, [stream & 0xFFFFFFFF for stream in streams]
+
+    @contextmanager
+    def timed(self, jobs: Sequence[ConformerJob]) -> Iterator[None]:
+        """Work on jobs, whose molecules take their shares of its time; that one then has none left is its problem."""
+        shares: Counter[int] = Counter()
+        for job in jobs:
+            shares[job.molecule] += job.size**2
+        try:
+            with self.allowance({self.keys[k]: share for k, share in shares.items()} if self.keys else {}):
+                yield
+        except OutOfTime:
+            if not any(map(self.late, shares)):
+                raise  # it is a caller's time
+        for k in filter(self.late, shares):
+            self.results[k].problem = self.allowance.reason
+
+    def late(self, k: int) -> bool:
+        """Whether a molecule has no time left."""
+        return bool(self.keys) and self.allowance.out(self.keys[k])
 
     def accept(self, jobs: Sequence[ConformerJob], first: bool) -> None:
         """Count what was drawn, `first` of each or not, and take back the positions that may not be given out."""
@@ -173,9 +204,11 @@ class Judges:
         lost = {k for k, number in hopeless.items() if number == self.results[k].asked >= GIVE_UP}
         return [job for job in waiting if not (job.hopeless and late) and job.molecule not in lost]
 
-    def collect(self, k: int, jobs: Sequence[ConformerJob], rated: bool) -> None:
-        """Put what was made of a molecule into its result."""
+    def collect(self, k: int, jobs: Sequence[ConformerJob], rated: bool, choose: Choice | None = None) -> None:
+        """Put what was made of a molecule into its result, or what is chosen of it; nothing where it has no time left."""
         judge, result = self.judges[k], self.results[k]
+        if self.late(k):
+            return
         made = [(job, job.signal) for job in jobs if job.signal is not None]
         result.positions = np.stack([signal for _, signal in made])
         result.faults = [judge.words(signal) if job.excess else "" for job, signal in made]
@@ -183,6 +216,11 @@ class Judges:
         if rated:
             confidence = np.array([job.confidence for job, _ in made])
             result.confidence = doubted(confidence, np.array([job.excess for job, _ in made]))
+        if choose is not None:
+            with self.timed(jobs):
+                result.keep(choose(k, result.positions, result.confidence))
+        if self.late(k):
+            result.keep([])
 
 
 def doubted(confidence: np.ndarray, excess: np.ndarray) -> np.ndarray:

@@ -18,6 +18,7 @@ from ...chem.ideal import Ideal
 from ...chem.parts import not_drawn
 from ...chem.remarks import unfamiliar
 from ...data import Molecule
+from ...deadline import UNLIMITED, Allowance
 from ...denoise import Denoiser
 from ...generate import DrawsSignals, Energy, GraphGenerator, Steering
 from ...nn import HydrogenNet
@@ -150,6 +151,7 @@ class ConformerGenerator(GraphGenerator[ConformerJob]):
         diversity: float = 0.0,
         choose: Choice | None = None,
         record: Recording | None = None,
+        allowance: Allowance = UNLIMITED,
     ) -> list[Conformers]:
         """n sound conformers of every molecule, each of the stereo its graph asks for.
 
@@ -190,6 +192,7 @@ class ConformerGenerator(GraphGenerator[ConformerJob]):
                 confidences `[k]` or None; returns which of them to keep.
             record: keep how each conformer was drawn, in `Conformers.trajectories`: the draw that it is, or was mended from.
                 Molecules of several fragments, and of one atom or two, have none.
+            allowance: of time, by the index of each molecule; one that takes longer has no conformers.
         """
         counts = [int(n)] * len(molecules) if isinstance(n, Integral) else [int(k) for k in n]  # type: ignore[union-attr]
         streams = range(int(first), int(first) + len(molecules)) if isinstance(first, Integral) else list(first)  # type: ignore[arg-type]
@@ -204,14 +207,16 @@ class ConformerGenerator(GraphGenerator[ConformerJob]):
         if any(len(parts) > 1 or len(parts[0].copies) > 1 or parts[0].closed for parts in wholes):
             draw = partial(
                 self.sample, seed=seed, max_attempts=max_attempts, guidance=guidance, energy=energy,
-                energy_limit=energy_limit, level=level, diversity=diversity, record=record,
+                energy_limit=energy_limit, level=level, diversity=diversity, record=record, allowance=allowance,
             )  # fmt: skip
-            each = [condition] * len(molecules) if isinstance(condition, Mapping) else condition
-            return sample_apart(self, draw, molecules, wholes, counts, seed, streams, progress, each, choose, around)
-        steering = Repelled(guidance, energy, energy_limit, diversity)
-        asked = Asked(seed, streams, max_attempts, steering, level, progress, record)
+            return sample_apart(
+                self, draw, molecules, wholes, counts, seed, streams, progress, condition, choose, around, allowance
+            )
+        asked = Asked(
+            seed, streams, max_attempts, Repelled(guidance, energy, energy_limit, diversity), level, progress, record
+        )
         results = [Conformers.none(len(m.z), k, self.remarks(m)) for m, k in zip(molecules, counts, strict=True)]
-        judges = Judges([Acceptance(m) for m in molecules], results, [of.kept for of in given])
+        judges = Judges([Acceptance(m) for m in molecules], results, [of.kept for of in given], allowance, streams)
         jobs: list[ConformerJob] = []
         for k, count in enumerate(counts):
             try:
@@ -222,14 +227,13 @@ class ConformerGenerator(GraphGenerator[ConformerJob]):
         tried = self._attempt(jobs, judges, asked)
         if self.confidence:
             for batch in self.batches([job for job in jobs if job.signal is not None]):
-                self.in_parts(batch, partial(self._rate, seed=seed))
+                with judges.timed(batch):
+                    self.in_parts(batch, partial(self._rate, seed=seed))
         for k, result in enumerate(results):
             own = [job for job in jobs if job.molecule == k]
             result.evaluations += sum(job.evaluations for job in own)
             if any(job.signal is not None for job in own):
-                judges.collect(k, own, self.confidence)
-                if choose is not None:
-                    result.keep(choose(k, result.positions, result.confidence))
+                judges.collect(k, own, self.confidence, choose)
                 result.positions = given[k].placed(result.positions)
             elif not result.problem:
                 unreached = (job.problem for job in own if job.problem)
@@ -305,15 +309,17 @@ class ConformerGenerator(GraphGenerator[ConformerJob]):
                 steering = replace(steering, diversity=0.0)
             draw = partial(self._draw, seed=asked.seed, attempt=attempt, steering=steering, record=asked.record)
             for batch in self.batches(waiting, (lambda job: job.molecule) if steering.diversity else id):
-                for job in self.in_parts(batch, draw):
-                    results[job.molecule].problem = job.problem
-                judges.accept(batch, attempt == 0)
+                with judges.timed(batch):
+                    for job in self.in_parts(batch, draw):
+                        results[job.molecule].problem = job.problem
+                    judges.accept(batch, attempt == 0)
                 told(sum(job.signal is not None or last or bool(results[job.molecule].problem) for job in batch))
             waiting = [job for job in waiting if job.signal is None and not results[job.molecule].problem]
             before = len(waiting)
             if asked.attempts > 1:
                 late = last or attempt + 1 >= MEND_AFTER
-                judges.mend(waiting, HOPELESS if late else NEAR)
+                with judges.timed(waiting):
+                    judges.mend(waiting, HOPELESS if late else NEAR)
                 waiting = judges.left(waiting, late)
             told(0 if last else before - len(waiting))  # the last were counted as given up
         for job in jobs if self.unsound == "keep" else ():

@@ -1,6 +1,7 @@
 """What is to be sampled: the molecules of SMILES and files, each once, with what is known and what is open of each."""
 
 import re
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
@@ -27,6 +28,7 @@ from ...chem.stereo import MIN_VOLUME, signed_volume
 from ...chem.table import FOUND, Columns
 from ...chem.text import repaired
 from ...data import Molecule
+from ...deadline import UNLIMITED, Allowance, deadline
 from .kept import Pose
 
 INPUT = "input_smiles"  # the data field of what was made in another form than it was given
@@ -40,6 +42,7 @@ class Entry:
         fixed: positions of the atoms to keep, `[N, 3]`, NaN at the others.
         pose: to stay near.
         properties: that are written with each conformer.
+        spent: seconds that it has taken.
     """
 
     record: Record
@@ -48,6 +51,7 @@ class Entry:
     fixed: np.ndarray | None = None
     pose: Pose | None = None
     properties: dict[str, str] = field(default_factory=dict)
+    spent: float = 0.0
 
 
 def input_records(inputs: Iterable[str], say: Callable[[str], object] = warn, columns: Columns = FOUND) -> Iterator[Record]:
@@ -125,8 +129,11 @@ def as_drawn(entries: Iterable[Entry], say: Callable[[str], object]) -> Iterator
         yield entry
 
 
-def in_forms(entries: Iterable[Entry], forms: Forms, fail: Fail, say: Callable[[str], object]) -> Iterator[Entry]:
-    """The entries in the forms that are asked for. Those of one that a step gives several of are "NAME tautomer 1", ...
+def in_forms(
+    entries: Iterable[Entry], forms: Forms, fail: Fail, say: Callable[[str], object], allowance: Allowance = UNLIMITED
+) -> Iterator[Entry]:
+    """The entries in the forms that are asked for, in the time of the allowance; those of one that a step gives several of
+    are "NAME tautomer 1", ...
 
     One that is changed loses its coordinates, unless only fragments were taken off, and has the data field `input_smiles`.
     """
@@ -135,9 +142,11 @@ def in_forms(entries: Iterable[Entry], forms: Forms, fail: Fail, say: Callable[[
     known = _Known()
     for entry in entries:
         one: list[Entry] = []
-        with _guarded(entry.record, fail):
+        start = time.monotonic()
+        with _guarded(entry.record, fail), deadline(allowance.seconds, allowance.reason):
             one = _forms_of(entry, forms, say, counts, pieces)
         for form in one:
+            form.spent = time.monotonic() - start
             if known.again(form, _identity(form)):
                 counts["again"] += 1
                 continue

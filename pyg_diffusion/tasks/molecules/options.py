@@ -161,6 +161,12 @@ def add_sample(p: Options) -> None:
         metavar="MB",
         help="write files OUT-00000.sdf, OUT-00001.sdf, ..., each of about this size",
     )
+    p.add_argument(
+        "--time-limit",
+        type=positive,
+        metavar="S",
+        help="seconds that a molecule may take; one that takes longer yields nothing",
+    )
     p.add_argument("--failed", metavar="FAILED.smi", help="write what yields nothing here, the reason behind its name")
     p.add_argument("--resume", action="store_true", help="go on with the job that was cut while it wrote this output")
     p.add_argument("--strict", action="store_true", help="exit 1 if any record was skipped")

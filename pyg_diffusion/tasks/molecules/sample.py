@@ -24,6 +24,7 @@ from ...chem.heavy import heavy_atoms, identity_smiles
 from ...chem.rdkit_log import repeated
 from ...chem.table import FOUND, Columns
 from ...chem.writing import MoleculeWriter, one_line
+from ...deadline import Allowance
 from .blocks import BATCHES, Bench, Block, Made, blocks_of, price
 from .conformers import Conformers
 from .embed import OVERSAMPLE
@@ -134,6 +135,7 @@ class Request:
             (`presets.conformers_for`).
         columns: of tables in the input.
         forms: of its molecules that are made: without salts, tautomers, states of protonation.
+        time_limit: seconds for a molecule; one that takes longer yields nothing.
         seed, attempts, condition, guidance, level, diversity: as for `ConformerGenerator.sample`.
         terms: weights in kT of regularizers to steer by (`terms.bind`).
         oversample: draw so many times as many, and keep those that stand best for all (`chem.similarity.representatives`).
@@ -151,6 +153,7 @@ class Request:
     per_record: bool = False
     columns: Columns = FOUND
     forms: Forms = GIVEN
+    time_limit: float = math.inf
     seed: int = 0
     attempts: int = 10
     condition: Mapping[str, float] | None = None
@@ -173,6 +176,10 @@ class Request:
             return conformers_for(rdMolDescriptors.CalcNumRotatableBonds(heavy_atoms(entry.record.mol)))
         return self.n * entry.copies if self.per_record else self.n
 
+    def allowance(self) -> Allowance:
+        """Of time, for molecules of which none has taken any."""
+        return Allowance(self.time_limit, f"takes longer than {self.time_limit:g} s (--time-limit)")
+
     def draws(self, entry: Entry) -> int:
         """Those drawn to choose from."""
         return math.ceil(self.oversample * self.count(entry))
@@ -182,7 +189,7 @@ class Request:
         records = input_records(inputs, say, self.columns)
         entries: Iterable[Entry] = unique_molecules(records, fail, say, merged=self.spread is None)
         if self.forms:
-            entries = in_forms(entries, self.forms, fail, say)
+            entries = in_forms(entries, self.forms, fail, say, self.allowance())
         if self.keep is not None:
             entries = with_kept(entries, self.keep, fail)
         if self.spread is not None:
