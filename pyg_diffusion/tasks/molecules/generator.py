@@ -209,12 +209,10 @@ class ConformerGenerator(GraphGenerator[ConformerJob]):
                 self.sample, seed=seed, max_attempts=max_attempts, guidance=guidance, energy=energy,
                 energy_limit=energy_limit, level=level, diversity=diversity, record=record, allowance=allowance,
             )  # fmt: skip
-            return sample_apart(
-                self, draw, molecules, wholes, counts, seed, streams, progress, condition, choose, around, allowance
-            )
-        asked = Asked(
-            seed, streams, max_attempts, Repelled(guidance, energy, energy_limit, diversity), level, progress, record
-        )
+            more = around, allowance
+            return sample_apart(self, draw, molecules, wholes, counts, seed, streams, progress, condition, choose, *more)
+        steering = Repelled(guidance, energy, energy_limit, diversity)
+        asked = Asked(seed, streams, max_attempts, steering, level, progress, record)
         results = [Conformers.none(len(m.z), k, self.remarks(m)) for m, k in zip(molecules, counts, strict=True)]
         judges = Judges([Acceptance(m) for m in molecules], results, [of.kept for of in given], allowance, streams)
         jobs: list[ConformerJob] = []

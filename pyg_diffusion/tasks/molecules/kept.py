@@ -96,7 +96,7 @@ class Given:
 
     def placed(self, positions: np.ndarray) -> np.ndarray:
         """Conformers `[k, N, 3]` where they belong: as their kept atoms say, else superposed on the pose."""
-        if self.pose is not None and (self.kept is None or not self.kept.any()):
+        if len(positions) and self.pose is not None and (self.kept is None or not self.kept.any()):
             positions = np.stack([_superposed(pos, self.pose.double().numpy(), self.weight) for pos in positions])
         return positions + self.origin
 
