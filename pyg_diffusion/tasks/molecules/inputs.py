@@ -145,8 +145,9 @@ def in_forms(
         start = time.monotonic()
         with _guarded(entry.record, fail), deadline(allowance.seconds, allowance.reason):
             one = _forms_of(entry, forms, say, counts, pieces)
+        spent = time.monotonic() - start
         for form in one:
-            form.spent = time.monotonic() - start
+            form.spent = spent
             if known.again(form, _identity(form)):
                 counts["again"] += 1
                 continue
