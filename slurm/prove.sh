@@ -17,7 +17,7 @@ mkdir -p "$dir"
 rm -rf "$run" "$log"
 
 if (($# == 0)); then
-    store=runs/quick/store.h5 # of `make run`
+    store=runs/quick/store.h5 # of `make train`
     if [[ ! -s $store ]]; then
         store=$dir/store.h5
         [[ -s $store ]] || "$bin/pyg-diffusion" prepare datasets/qm9_3000.sdf.gz -o "$store" --workers 1 --quiet

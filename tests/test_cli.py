@@ -259,6 +259,21 @@ def test_evaluating_a_file_against_itself_is_perfect(tmp_path, capsys):
     assert row["COV-P(0.1) mean"] == 0.5  # four are expected of two references; the missing two are misses
 
 
+def test_files_of_other_methods_are_columns_of_the_table(tmp_path, capsys):
+    mol = embed("C[C@H](N)C(=O)O", 2)
+    source = write_sdf(tmp_path / "mols.sdf", [mol])
+    mol.RemoveConformer(1)
+    half = write_sdf(tmp_path / "half.sdf", [mol])
+    command = ["evaluate", source, source, "--busters", "0", "-j", "1", "-o", str(tmp_path / "r.json")]
+    assert main([*command, "--beside", f"one of two={half}"]) == 0
+    rows = json.loads((tmp_path / "r.json").read_text())["methods"]
+    assert list(rows) == ["pyg_diffusion", "one of two"]
+    assert [row["COV-P(0.1) mean"] for row in rows.values()] == [0.5, 0.25]
+    assert "one of two" in capsys.readouterr().out.splitlines()[2]
+    assert main([*command, "--beside", f"pyg_diffusion={half}"]) == 1
+    assert "'pyg_diffusion' is the name of another column" in capsys.readouterr().err
+
+
 def test_ctrl_c_saves_and_the_command_that_is_offered_resumes(store_path, tmp_path):
     """Also where paths have blanks and the recipe was changed on the command line: what is printed can be pasted."""
     import shlex

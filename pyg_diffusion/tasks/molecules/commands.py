@@ -363,6 +363,7 @@ def evaluate(args: argparse.Namespace) -> int:
             columns=columns_of(args),
             report=args.report,
             baselines=baselines,
+            others=dict(args.beside),
             openconf_python=args.openconf_python,
             deltas=args.delta,
             checked=args.busters,

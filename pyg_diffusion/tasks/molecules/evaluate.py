@@ -3,7 +3,7 @@
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 
@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from ...chem import Record, RecordError, read_records
 from ...chem.table import FOUND, Columns
-from ...metrics import BASELINES, Comparison, compare, draw_each, evaluate, group_records
+from ...metrics import BASELINES, Comparison, Evaluation, compare, draw_each, evaluate, group_records
 from .sample import Tally
 
 MESSAGES = 5  # of RDKit that an evaluation passes on, each once
@@ -42,6 +42,7 @@ def evaluate_files(
     columns: Columns = FOUND,
     report: str | None = None,
     baselines: Sequence[str] = (),
+    others: Mapping[str, str] | None = None,
     openconf_python: str | None = None,
     deltas: Iterable[float] = (0.1, 0.5),
     checked: int = 50,
@@ -57,6 +58,7 @@ def evaluate_files(
         columns: of tables, generated and reference ones.
         report: the report of the sampling job, whose cost goes into the table.
         baselines: names of `metrics.BASELINES` to run beside it; what one of them cannot do is its failure.
+        others: files of conformers by the name of the method that made them, a column each.
         openconf_python: the interpreter that has openconf, which needs an environment of its own.
         checked: at most this many conformers of each method go to PoseBusters and the MMFF94s strain.
         xtb: the strain with GFN2-xTB as well; needs tblite.
@@ -65,6 +67,10 @@ def evaluate_files(
         The table, and everything as a JSON-able dictionary (what `plot` reads).
     """
     workers = workers or os.cpu_count() or 1
+    others = others or {}
+    labels = ["pyg_diffusion", *(BASELINES[name].label for name in baselines)]
+    if taken := [name for name in others if name in labels]:
+        raise RecordError(f"{taken[0]!r} is the name of another column; take another one")
     strain = ("MMFF94s", "GFN2-xTB") if xtb else ("MMFF94s",)
     with ExitStack() as stack:
         # entered first: a baseline that cannot be run is said before any work
@@ -75,13 +81,19 @@ def evaluate_files(
         if not ensembles:
             raise RecordError(f"{reference}: no usable reference conformer")
         score = partial(evaluate, ensembles, workers=workers, checked=checked, strain=strain, seed=seed)
-        ours = score(_remarked(read_records(generated, say=say, columns=columns), "generated", say))
-        for row in ours.unmatched:
-            skip(f"{row.name} (generated, record {row.index + 1})", row.reason)
+
+        def scored(path: str, what: str) -> Evaluation:
+            found = score(_remarked(read_records(path, say=say, columns=columns), what, say))
+            for row in found.unmatched:
+                skip(f"{row.name} ({what}, record {row.index + 1})", row.reason)
+            return found
+
+        ours = scored(generated, "generated")
         for molecule in ours.molecules:
             if molecule.problem:
                 skip(molecule.name, molecule.problem)
         results, extra = {"pyg_diffusion": ours}, {"pyg_diffusion": Tally.load(report).measures()} if report else {}
+        results |= {name: scored(path, name) for name, path in others.items()}
         for name, draw in draws.items():
             label = BASELINES[name].label
             bar = tqdm(ensembles, desc=label, unit="", file=sys.stderr, dynamic_ncols=True)

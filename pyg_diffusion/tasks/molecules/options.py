@@ -1,5 +1,7 @@
 """What the command line takes of molecules."""
 
+from argparse import ArgumentTypeError
+
 from ..base import Options
 from ..options import add_drawing, add_recording, at_least, at_least_one, at_least_zero, positive
 from .presets import AUTO, PRESETS
@@ -19,6 +21,14 @@ def add_columns(p: Options) -> None:
     """Of what reads tables."""
     p.add_argument("--smiles-column", metavar="NAME", help="of tables, by its header or number; found if not given")
     p.add_argument("--name-column", metavar="NAME", help="of tables, by its header or number; found if not given")
+
+
+def named_file(text: str) -> tuple[str, str]:
+    """argparse type: NAME=FILE."""
+    name, _, path = text.partition("=")
+    if not (name and path):
+        raise ArgumentTypeError(f"{text!r}: expected NAME=FILE, such as openbabel=openbabel.sdf")
+    return name, path
 
 
 def add_prepare(p: Options) -> None:
@@ -186,6 +196,14 @@ def add_evaluate(p: Options) -> None:
         "(at dielectric constant 4), etkdg2 and mmff2 (drawn twice and clustered), openconf, openconf-docking",
     )
     p.add_argument("--etkdg", action="store_true", help="short for --compare etkdg")
+    p.add_argument(
+        "--beside",
+        type=named_file,
+        action="append",
+        default=[],
+        metavar="NAME=FILE",
+        help="other conformers, under this name",
+    )
     p.add_argument("--mmff", action="store_true", help="short for --compare mmff")
     p.add_argument(
         "--openconf-python",
