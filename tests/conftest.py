@@ -64,7 +64,7 @@ def browser():
     """Debian's Chromium without a window; where it is missing tests skip, and fail where CI is true."""
     from playwright.sync_api import sync_playwright
 
-    chromium = shutil.which("chromium")
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
     if chromium is None:
         missing = "chromium is not installed (apt-get install chromium)"
         pytest.fail(missing) if os.environ.get("CI") == "true" else pytest.skip(missing)

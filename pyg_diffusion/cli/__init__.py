@@ -1,4 +1,4 @@
-"""`pyg-diffusion train | sample | evaluate | plot | view`, and what tasks bring: prepare, finetune.
+"""`pyg-diffusion train | sample | evaluate | plot | view | serve`, and what tasks bring: prepare, finetune.
 
 Exit status: 0 when anything was produced, 1 when nothing was (or, with --strict, when a record was skipped), 2 for wrong
 usage. Results go to files or stdout; messages and progress to stderr.
@@ -30,9 +30,9 @@ def _quietly(run: Callable[[], int]) -> int:
 
 def _run(args: argparse.Namespace) -> int:
     from ..tasks import TASKS
-    from . import plot, sample, train, view
+    from . import plot, sample, serve, train, view
 
-    common = {"train": train.run, "sample": sample.run, "plot": plot.run, "view": view.run}
+    common = {"train": train.run, "sample": sample.run, "plot": plot.run, "view": view.run, "serve": serve.run}
     if args.command in common:
         return common[args.command](args)
     if args.task is not None:

@@ -12,7 +12,7 @@ from typing import Any
 from .. import __version__
 from ..console import UsageError
 from ..tasks import TASKS, Options, Task, default_task, owner
-from ..tasks.options import at_least
+from ..tasks.options import at_least, positive
 from ..weights_path import WeightsError, weights_path
 
 DESCRIPTION = "Graph-Laplacian diffusion: molecules in, conformers out; and fields, and whatever else there is a task for."
@@ -92,6 +92,22 @@ def add_view(p: Options) -> None:
     p.add_argument("--strict", action="store_true", help="exit 1 if any record was skipped")
 
 
+def add_serve(p: Options) -> None:
+    """Of `serve`."""
+    p.add_argument("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 lets other machines in")
+    p.add_argument("--port", type=at_least(0), default=8000, help="0 takes one that is free")
+    p.add_argument(
+        "--weights", default=None, metavar="FILE", help="weights, run folder, or RUN:best; the shipped ones if not given"
+    )
+    p.add_argument("--device", choices=["cpu", "cuda"], default=None, help="cuda where there is one, if not given")
+    p.add_argument("--body-mb", type=positive, default=2.0, metavar="MB", help="size of a request")
+    p.add_argument("--molecules", type=at_least(1), default=100, help="of a request")
+    p.add_argument("--atoms", type=at_least(1), default=200, help="of a molecule, with hydrogens")
+    p.add_argument("--conformers", type=at_least(1), default=1000, help="of a request")
+    p.add_argument("--queue", type=at_least(1), default=64, help="requests that may wait")
+    p.add_argument("--seconds", type=positive, default=300.0, help="that a request may take")
+
+
 # command -> its help, the options that all tasks have, and whether tasks have options of their own
 COMMON: dict[str, tuple[str, Callable[[Options], None], bool]] = {
     "train": ("Train a model by a recipe: of conformers from a prepared store, of fields, of matrices.", add_train, False),
@@ -103,6 +119,7 @@ COMMON: dict[str, tuple[str, Callable[[Options], None], bool]] = {
         True,
     ),
     "view": ("Write a page to look at conformers in a browser, which needs nothing else and no network.", add_view, False),
+    "serve": ("Answer requests for conformers over HTTP, with a page to draw molecules.", add_serve, False),
 }
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import pickle
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -25,7 +25,6 @@ from ...chem.rdkit_log import rdkit_counts
 from ...chem.records import guarded, reason_of
 from ...chem.similarity import representatives
 from ...chem.writing import MoleculeWriter, one_line
-from ...deadline import Allowance
 from ...sample import Recording
 from ...terms import bind
 from ...weights_io import Card
@@ -129,70 +128,83 @@ class Bench:
 
     def __call__(self, block: Block, progress: Callable[[int], object] | None = None) -> Drawn:
         with rdkit_counts() as heard:
+            places = [Place(entry, block.first + k, self.request) for k, entry in enumerate(block.entries)]
             allowance = self.request.allowance()
-            allowance.spent.update({k: entry.spent for k, entry in enumerate(block.entries, block.first)})
-            results = self._drawn(block.entries, block.first, progress, allowance)
-            pairs = zip(block.entries, results, strict=True)
-            made = [self._made(*pair, partial(allowance, {k: 1.0})) for k, pair in enumerate(pairs, block.first)]
+            allowance.spent.update({place.number: place.entry.spent for place in places})
+            results = drawn_together(partial(self.draw, allowance=allowance), places, progress)
+            made = []
+            for place, result in zip(places, results, strict=True):
+                made.append(made_of(place, result, self.write, partial(allowance, {place.number: 1.0})))
         return Drawn(made, heard)
 
-    def _drawn(
-        self, entries: list[Entry], first: int, progress: Callable[[int], object] | None, allowance: Allowance
-    ) -> list[Conformers]:
-        """The entries' conformers. If drawing raises, their halves are drawn apart, down to the molecule that is to blame.
 
-        The noise of each goes by its place among all, so that the others come out the same.
-        """
-        request = self.request
-        try:
-            return self.draw(
-                [e.molecule for e in entries],
-                list(map(request.draws, entries)),
-                first=first,
-                progress=progress,
-                allowance=allowance,
-                fixed=[e.fixed for e in entries] if any(e.fixed is not None for e in entries) else None,
-                around=[e.pose for e in entries] if any(e.pose is not None for e in entries) else None,
-                choose=partial(_representatives, entries, list(map(request.count, entries))),
-            )
-        except (OSError, MemoryError):
-            raise
-        except Exception as error:
-            if len(entries) == 1:
-                atoms, wanted = len(entries[0].molecule.z), request.count(entries[0])
-                return [Conformers.none(atoms, wanted, problem=reason_of(error))]
-        half = len(entries) // 2
-        parts = (entries[:half], first), (entries[half:], first + half)
-        return [result for part, start in parts for result in self._drawn(part, start, progress, allowance)]
+class Place(NamedTuple):
+    """A molecule to be drawn: its place among all of its job, which its noise goes by, and what is asked of it."""
 
-    def _made(self, entry: Entry, result: Conformers, timed: Callable[[], AbstractContextManager[None]]) -> Made:
-        name, mol = entry.record.name, entry.record.mol
-        assert mol is not None
-        none = Conformers.none(len(entry.molecule.z), 0)
-        made = Made(replace(result, positions=none.positions, confidence=None))
-        made.remarks = [f"{name}: {note}" for note in result.notes]
-        if not len(result.positions):
-            made.refused, made.problem = True, result.problem
-            return made
-        with guarded(name, lambda _, reason: setattr(made, "problem", reason)), timed():
-            mol, moved = with_own_aside(mol, (*FIELDS, *facts(entry, result.positions[0])))
-            accept = Acceptance(entry.molecule)
-            finished, notes = self.request.finish(mol, accept, result.positions, result.confidence, hold_of(entry))
-            notes.update(f"molecules whose own data field {field!r} is now {field + OWN!r}" for field in moved)
-            made.texts = self.write([_placed(mol, pos, facts(entry, pos) | own) for pos, own in finished])
-            if made.texts:
-                made.notes = notes
-            else:
-                made.problem = "; ".join(notes)
-        if not made.texts:
-            return made
-        count = self.request.count(entry)
-        if missing := count - len(made.texts) - sum(made.notes[kind] for kind in LEFT_OUT):
-            tried = self.request.attempts
-            made.remarks.append(f"{name}: {missing} of {count} conformers missing after {tried} attempts each")
-        if name != one_line(name):
-            made.remarks.append(f"{name!r}: written as {one_line(name)!r}, which an SDF can hold")
+    entry: Entry
+    number: int
+    request: Request
+
+
+def drawn_together(
+    draw: Callable[..., list[Conformers]], places: list[Place], progress: Callable[[int], object] | None = None
+) -> list[Conformers]:
+    """Conformers of molecules, of one job or of several that `draw` does alike. If drawing raises, their halves are drawn
+    apart, down to the molecule that is to blame; the others come out the same."""
+    try:
+        return draw(
+            [p.entry.molecule for p in places],
+            [p.request.draws(p.entry) for p in places],
+            first=[p.number for p in places],
+            progress=progress,
+            fixed=[p.entry.fixed for p in places] if any(p.entry.fixed is not None for p in places) else None,
+            around=[p.entry.pose for p in places] if any(p.entry.pose is not None for p in places) else None,
+            choose=partial(_representatives, places),
+        )
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:
+        if len(places) == 1:
+            ((entry, _, request),) = places
+            return [Conformers.none(len(entry.molecule.z), request.count(entry), problem=reason_of(error))]
+    half = len(places) // 2
+    return [result for part in (places[:half], places[half:]) for result in drawn_together(draw, part, progress)]
+
+
+def made_of(
+    place: Place,
+    result: Conformers,
+    write: MoleculeWriter,
+    timed: Callable[[], AbstractContextManager[None]] = nullcontext,
+) -> Made:
+    """What was drawn of a molecule finished, in a context that may end it, and put into the words of a format."""
+    entry, _, request = place
+    name, mol = entry.record.name, entry.record.mol
+    assert mol is not None
+    none = Conformers.none(len(entry.molecule.z), 0)
+    made = Made(replace(result, positions=none.positions, confidence=None))
+    made.remarks = [f"{name}: {note}" for note in result.notes]
+    if not len(result.positions):
+        made.refused, made.problem = True, result.problem
         return made
+    with guarded(name, lambda _, reason: setattr(made, "problem", reason)), timed():
+        mol, moved = with_own_aside(mol, (*FIELDS, *facts(entry, result.positions[0])))
+        accept = Acceptance(entry.molecule)
+        finished, notes = request.finish(mol, accept, result.positions, result.confidence, hold_of(entry))
+        notes.update(f"molecules whose own data field {field!r} is now {field + OWN!r}" for field in moved)
+        made.texts = write([_placed(mol, pos, facts(entry, pos) | own) for pos, own in finished])
+        if made.texts:
+            made.notes = notes
+        else:
+            made.problem = "; ".join(notes)
+    if not made.texts:
+        return made
+    count = request.count(entry)
+    if missing := count - len(made.texts) - sum(made.notes[kind] for kind in LEFT_OUT):
+        made.remarks.append(f"{name}: {missing} of {count} conformers missing after {request.attempts} attempts each")
+    if name != one_line(name):
+        made.remarks.append(f"{name!r}: written as {one_line(name)!r}, which an SDF can hold")
+    return made
 
 
 @dataclass(frozen=True)
@@ -224,9 +236,7 @@ def _placed(mol: Chem.Mol, pos: np.ndarray, properties: Mapping[str, str]) -> Ch
     return placed
 
 
-def _representatives(
-    entries: list[Entry], counts: list[int], k: int, positions: np.ndarray, confidence: np.ndarray | None
-) -> list[int]:
-    mol = entries[k].record.mol
-    assert mol is not None
-    return representatives(mol, positions, counts[k], confidence)
+def _representatives(places: list[Place], k: int, positions: np.ndarray, confidence: np.ndarray | None) -> list[int]:
+    entry, _, request = places[k]
+    assert entry.record.mol is not None
+    return representatives(entry.record.mol, positions, request.count(entry), confidence)

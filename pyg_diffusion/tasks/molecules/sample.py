@@ -186,7 +186,10 @@ class Request:
 
     def entries(self, inputs: list[str], fail: Fail, say: Callable[[str], object]) -> Iterator[Entry]:
         """The molecules of the inputs as they are to be made."""
-        records = input_records(inputs, say, self.columns)
+        return self.entries_of(input_records(inputs, say, self.columns), fail, say)
+
+    def entries_of(self, records: Iterable[Record], fail: Fail, say: Callable[[str], object]) -> Iterator[Entry]:
+        """The molecules of records as they are to be made."""
         entries: Iterable[Entry] = unique_molecules(records, fail, say, merged=self.spread is None)
         if self.forms:
             entries = in_forms(entries, self.forms, fail, say, self.allowance())
