@@ -1,5 +1,6 @@
-"""The pictures of docs/view.md: python docs/screenshots.py (needs Debian's chromium and the extra "dev")."""
+"""The pictures of docs/view.md and docs/serve.md: python docs/screenshots.py (wants Debian's chromium)."""
 
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -42,6 +43,22 @@ def view(tab: Page, folder: Path) -> None:
     tab.screenshot(path=HERE / "view_measured.png")
 
 
+def serve(tab: Page) -> None:
+    """The server's page, after a molecule was pasted."""
+    command = [sys.executable, "-m", "pyg_diffusion", "serve", "--port", "0"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
+        assert server.stderr is not None
+        tab.goto(server.stderr.readline().partition(": ready")[0])
+        tab.click("#drawing summary")
+        tab.fill("#smiles", "CC(=O)Nc1ccc(O)cc1 paracetamol\nC[C@H](N)C(=O)O alanine")
+        tab.fill("#n", "8")
+        tab.click("#go")
+        tab.wait_for_selector("#results:not([hidden])")
+        tab.frame_locator("#look").locator("body[data-ready=yes]").wait_for()
+        tab.screenshot(path=HERE / "serve_page.png")
+        server.terminate()
+
+
 if __name__ == "__main__":
     with sync_playwright() as playwright, tempfile.TemporaryDirectory() as name:
         browser = playwright.chromium.launch(
@@ -50,5 +67,6 @@ if __name__ == "__main__":
         tab = browser.new_page(viewport=SIZE)
         tab.set_default_timeout(120_000)
         view(tab, Path(name))
+        serve(tab)
         browser.close()
     sys.exit(0)
