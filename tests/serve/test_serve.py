@@ -63,8 +63,9 @@ def client(both):
 @contextmanager
 def held(desk):
     """The desk does nothing meanwhile."""
-    free = threading.Event()
-    desk.errand(free.wait)
+    begun, free = threading.Event(), threading.Event()
+    desk.errand(lambda: begun.set() or free.wait())
+    assert begun.wait(60)
     try:
         yield
     finally:
