@@ -132,14 +132,14 @@ def picture(cases: dict[str, tuple[dict[str, Tensor], Scored]], target: Path) ->
     """The first signals of every row of every case."""
     lines = [(case, name, x, scored) for case, (drawn, scored) in cases.items() for name, x in drawn.items()]
     figure, axes = plt.subplots(
-        len(lines), SHOWN, figsize=(1.3 * SHOWN, 1.5 * len(lines)), layout="constrained", squeeze=False
+        len(lines), SHOWN, figsize=(1.3 * SHOWN, 1.7 * len(lines)), layout="constrained", squeeze=False
     )
     for line, (case, name, x, scored) in zip(axes, lines, strict=True):
         limit = float(scored.truth.abs().max())
         for k, axis in enumerate(line):
             title = ", ".join(f"{value:g}" for value in scored.asked[k].values())
-            draw_signal(axis, scored.graph, x[k].numpy(), limit, title)
-        line[0].set_title(f"{case}, {name}", fontsize=8, loc="left")
+            row = f"{case}, {name}\n" if k == 0 else "\n"
+            draw_signal(axis, scored.graph, x[k].numpy(), limit, row + title)
     figure.savefig(target, dpi=100)
     plt.close(figure)
 
