@@ -119,9 +119,9 @@ def answer(job: Job, accept: str) -> Response:
 def shown(job: Job) -> str:
     """A page to look at what came of a job."""
     collection = Collection()
-    for index, molecule in enumerate(job.molecules):
-        for conformer in molecule["conformers"]:
-            collection.add(parsed(SDF, index, conformer["sdf"], True), lambda name, reason: None)
+    raw = SDF.split(iter(job.sdf.splitlines(keepends=True)), job.id, lambda text: None)
+    for index, block in enumerate(raw):
+        collection.add(parsed(SDF, index, block, True), lambda name, reason: None)
     notes = [f"{name}: {reason}" for name, reason in job.skipped[:20]]
     return page(collection, "Conformers", notes)
 

@@ -240,6 +240,7 @@ def test_the_page_makes_conformers_of_what_is_pasted_and_drawn(browser, client, 
     look = tab.frame_locator("#look")
     look.locator("body[data-ready=yes]").wait_for()
     assert look.locator("#name").inner_text() == "<b>ethanol</b>"
+    assert look.locator("#remarks").inner_text() == ""
     with tab.expect_download() as saved:
         tab.click("#sdf")
     saved.value.save_as(tmp_path / "out.sdf")
