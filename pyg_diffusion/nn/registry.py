@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from types import GenericAlias
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
-from pydantic import Field, create_model
+from pydantic import ConfigDict, Field, create_model
 
 from ..registry import Registry
 from ..sections import Section
@@ -18,6 +18,8 @@ ASKED = "quantities of the data to condition on"
 
 class NetworkOptions(Section):
     """The `model` section of a recipe: options of a network, and these."""
+
+    model_config = ConfigDict(use_attribute_docstrings=False)  # their class describes them
 
     if TYPE_CHECKING:  # declared where they stand in each, which is their order
         kind: str
@@ -59,6 +61,7 @@ class NetworkKind:
     ):
         self.network, self.facts, self.energy, self.tasks = network, tuple(facts), energy, tuple(tasks)
         self.on_atoms = None if on_atoms is None else NetworkKind(on_atoms, facts, energy)
+        self._options: dict[str, type[NetworkOptions]] = {}
         self._types = get_type_hints(network.__init__)
         self._defaults = {
             name: parameter.default
@@ -73,6 +76,11 @@ class NetworkKind:
 
     def options(self, name: str) -> type[NetworkOptions]:
         """The `model` section of a recipe whose `kind` is `name`."""
+        if name not in self._options:
+            self._options[name] = self._build_options(name)
+        return self._options[name]
+
+    def _build_options(self, name: str) -> type[NetworkOptions]:
         said, types = _arguments(self.network), self._types
         fields: dict[str, Any] = {"kind": (Literal[name], name)}
         for key, default in self._defaults.items():
