@@ -13,6 +13,7 @@ from torch_geometric.data import Batch
 
 from pyg_diffusion import ConformerGenerator, embed_multiple_confs
 from pyg_diffusion.chem import Stereo, check_stereo, molecule_from_mol, read_sdf
+from pyg_diffusion.chem.skeleton import skeleton
 from pyg_diffusion.data import laplacian_operator
 from pyg_diffusion.denoise import Denoiser
 from pyg_diffusion.nn import ConformerNet
@@ -177,7 +178,7 @@ def test_rotation_error_of_the_shipped_network_is_small(shipped):
     """Not equivariant by construction, so measured: how far D moves when S_t is turned, relative to D's own error."""
     path = Path(__file__).parent.parent / "datasets" / "qm9_ensembles_20.sdf.gz"
     mols = [r.mol for r in islice(read_sdf(str(path)), 0, 200, 10)]
-    batch = Batch.from_data_list([molecule_from_mol(m).data(0) for m in mols])
+    batch = Batch.from_data_list([skeleton(molecule_from_mol(m)).molecule.data(0) for m in mols])
     operator, denoiser = laplacian_operator(batch), shipped.denoiser
     generator = torch.Generator().manual_seed(0)
     x_0 = operator.from_work(operator.center(operator.to_work(batch.pos)))
@@ -304,7 +305,7 @@ def test_an_energy_steers(shipped):
 
     free = shipped.sample(chain, 6, seed=2)[0].positions
     np.testing.assert_allclose(size(0.0), np.sqrt(np.square(free).sum(-1).mean()), rtol=1e-5)
-    assert size(0.3) < 0.85 * size(0.0)
+    assert size(0.3) < 0.9 * size(0.0)
 
 
 def test_bf16_and_float32_agree(shipped):
