@@ -28,14 +28,14 @@ def test_bridgeheads(generator, smiles, exists):
     assert len(result.positions) == (2 if exists else 0)
     assert exists == (not result.problem)
     if not exists:
-        assert "stereo" in result.problem and result.redrawn > 0
+        assert "stereo" in result.problem and result.evaluations > 2 * 2 * 8  # more than two draws of each
     assert all(row == [] for row in Soundness(molecule_from_mol(mol)).faults(result.positions))
 
 
 def test_kept_if_asked_for_they_are_marked_and_not_trusted(generator):
-    mol = Chem.AddHs(Chem.MolFromSmiles("O[C@@H]1C[C@H]2CC[C@H]1C2"))
+    mol = Chem.AddHs(Chem.MolFromSmiles("F[C@H]1C[C@@H]2CC[C@@H]1CC2"))
     keeping = ConformerGenerator(generator.denoiser, generator.card, device="cpu", unsound="keep")
-    (result,) = keeping.sample([molecule_from_mol(mol)], 2, seed=1)
+    (result,) = keeping.sample([molecule_from_mol(mol)], 16, seed=1)
     assert len(result.positions) == len(result.faults) > 0 and all(result.faults)
     assert (result.confidence <= 0.1).all() and "Å" in result.faults[0] + "Å" * ("°" in result.faults[0])
     with pytest.warns(UserWarning, match="no (sound )?conformer of"):

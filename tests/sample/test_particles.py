@@ -7,6 +7,7 @@ from conftest import embed
 
 from pyg_diffusion import ConformerGenerator
 from pyg_diffusion.chem import molecule_from_mol
+from pyg_diffusion.chem.skeleton import skeleton
 from pyg_diffusion.sample import Ancestral, EnergyGuided, ParticleGuided, time_grid
 from pyg_diffusion.sample.confidence import superimposed
 from pyg_diffusion.sample.particles import NEIGHBOURS
@@ -166,7 +167,7 @@ def test_conformers_of_a_molecule_repel_each_other_and_share_a_batch(generator, 
 
     seen = []
     monkeypatch.setattr(ConformerGenerator, "_draw", lambda self, jobs, **_: seen.append([j.molecule for j in jobs]))
-    monkeypatch.setattr(generator, "budget", 10 * len(chain.z) ** 2)
+    monkeypatch.setattr(generator, "budget", 10 * len(skeleton(chain).molecule.z) ** 2)  # hydrogens are drawn second
     generator.sample([chain, chain, water, chain], [6, 7, 1, 12], max_attempts=1, diversity=1.0)
     assert seen == [[2] + [0] * 6, [1] * 7, [3] * 10, [3] * 2]
     seen.clear()

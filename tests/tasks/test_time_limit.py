@@ -106,7 +106,7 @@ def test_one_that_takes_longer_is_named_and_the_others_are_written(stage, source
     options = ["--time-limit", "5"]
     if stage == "drawing":  # each in a batch of its own
         monkeypatch.setattr("pyg_diffusion.tasks.molecules.generator.ConformerGenerator.cost", lambda self, size: 60_000)
-        slow_at(monkeypatch, clock, Counted, "denoise", lambda self, op, w, t, context: w.shape[1] == 22)
+        slow_at(monkeypatch, clock, Counted, "denoise", lambda self, op, w, t, context: w.shape[1] == 7)
     elif stage == "choosing":
         slow_at(monkeypatch, clock, similarity._Aligned, "rmsd", lambda self, a, b: self.core.GetNumHeavyAtoms() == 7)
     elif stage == "relaxing":
@@ -140,7 +140,7 @@ def test_forms_end_in_time(clock):
 def test_fragments_are_of_one_molecule(source, clock, monkeypatch):
     source.write_text("CCO.CCCCCCN salt\nCCF b\n")
     monkeypatch.setattr("pyg_diffusion.tasks.molecules.generator.ConformerGenerator.cost", lambda self, size: 60_000)
-    slow_at(monkeypatch, clock, Counted, "denoise", lambda self, op, w, t, context: w.shape[1] == 22)
+    slow_at(monkeypatch, clock, Counted, "denoise", lambda self, op, w, t, context: w.shape[1] == 7)
     _, made, failed = sample(source, "--time-limit", "5")
     assert sorted(made) == ["b"] and len(failed) == 1 and LIMIT in failed[0]
 
