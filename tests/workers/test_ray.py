@@ -1,9 +1,9 @@
 """A cluster of two raylets on this machine gives the bytes of one process, also where one of them is killed on the way."""
 
 import os
-import signal
 from importlib.util import find_spec
 
+import psutil
 import pytest
 
 from pyg_diffusion.cli import main
@@ -44,7 +44,8 @@ def test_two_raylets_one_of_them_killed_give_the_bytes_of_one_process(cluster, t
     monkeypatch.setattr(sample, "CHUNK", 4)
     source = tmp_path / "in.smi"
     source.write_text("".join(f"{'C' * (1 + k % 4)}O m{k}\n" for k in range(60)))
-    one = run(source, tmp_path / "one.sdf", "-j", "1")
+    slow = ["--steps", "60"]  # so that a block is under way when its raylet dies
+    one = run(source, tmp_path / "one.sdf", *slow, "-j", "1")
     other = cluster.add_node(num_cpus=1, object_store_memory=STORE)
     assert ray.cluster_resources()["CPU"] == 2
     given, hired, killed = [], [], []
@@ -53,8 +54,10 @@ def test_two_raylets_one_of_them_killed_give_the_bytes_of_one_process(cluster, t
         original["give"](self, worker, block)
         given.append(worker)
         if len(given) >= 4 and len(set(given)) == 2 and not killed:  # both are at work, one of them on the other raylet
-            killed.append(other.all_processes["raylet"][0].process.pid)
-            os.kill(killed[0], signal.SIGKILL)
+            machine = psutil.Process(other.all_processes["raylet"][0].process.pid)
+            killed.extend([*machine.children(recursive=True), machine])  # its workers too, or they end their block
+            for process in killed:
+                process.kill()
 
     def hire(self):
         hired.append(1)
@@ -63,7 +66,7 @@ def test_two_raylets_one_of_them_killed_give_the_bytes_of_one_process(cluster, t
     original = {"give": Actors.give, "hire": Actors.hire}
     monkeypatch.setattr(Actors, "give", give)
     monkeypatch.setattr(Actors, "hire", hire)
-    two = run(source, tmp_path / "two.sdf", "--engine", "ray")
+    two = run(source, tmp_path / "two.sdf", *slow, "--engine", "ray")
     assert killed and two == one
     assert len(given) > 15 and len(hired) > 2, "the block that was lost was given to another, and the actor replaced"
     assert [node["Alive"] for node in ray.nodes()].count(True) == 1
