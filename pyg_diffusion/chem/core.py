@@ -13,7 +13,10 @@ from scipy.sparse.csgraph import connected_components
 from ..data.schema import CIS
 from .conformers import coincident
 from .coordinates import is_3d
-from .formats import read_records
+from .formats import SDF, parsed, raw_records
+from .r_groups import capped, stripped
+from .sdf import record_from_placed
+from .sdf_text import read_block
 from .stereo import MIN_VOLUME, Stereo, cis_cosine, signed_volume, stereo_of
 from .walk import atoms_of, bonds_of
 
@@ -26,10 +29,15 @@ _ALIKE = 10  # isotope labels: element and hybridization in one number
 
 @dataclass(frozen=True)
 class Template:
-    """A molecule of which the coordinates are given, with explicit hydrogens."""
+    """A molecule of which the coordinates are given, with explicit hydrogens.
+
+    Attributes:
+        sites: its atoms on which R groups hang.
+    """
 
     name: str
     mol: Chem.Mol
+    sites: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -69,7 +77,7 @@ class Match:
 
 
 def read_templates(path: str, say: Callable[[str], object]) -> list[Template]:
-    """The templates of a file; those without usable coordinates are told, and left out.
+    """The templates of a file; those without usable coordinates are told, and left out. Of SDF R groups are read.
 
     Raises:
         ValueError: none is left.
@@ -77,7 +85,12 @@ def read_templates(path: str, say: Callable[[str], object]) -> list[Template]:
     """
     found: list[Template] = []
     reasons: list[str] = []
-    for record in read_records(path, need_3d=True, say=say):
+    for index, (kind, raw) in enumerate(raw_records(path, say=say)):
+        part = capped(raw) if kind is SDF else None
+        if part is None:
+            record, sites = parsed(kind, index, raw, need_3d=True), frozenset[int]()
+        else:
+            record, sites = record_from_placed(index, part.mol, read_block(raw).name, True, []), part.sites
         mol, reason = record.mol, record.problem or record.fault
         if mol is not None and not reason and not is_3d(mol):
             reason = "no 3D coordinates"
@@ -86,7 +99,7 @@ def read_templates(path: str, say: Callable[[str], object]) -> list[Template]:
         if reason or mol is None:
             reasons.append(f"{record.name}: {reason}")
         else:
-            found.append(Template(record.name, mol))
+            found.append(Template(record.name, mol, sites))
     if not found:
         raise ValueError(f"{path}: no core with 3D coordinates ({'; '.join(reasons[:3]) or 'no records'})")
     for reason in reasons:
@@ -102,6 +115,9 @@ class Cores:
     molecule the hand asked for is taken. Where none does, the smallest branch at the centre is let go, which leaves the hand
     to what is generated. A common part of fewer than three atoms, or than a third of the template's, is no match.
 
+    R groups of a template, and `*` at the end of a pattern's bond, match any substituent or hydrogen, and are not kept. Of
+    ways that are as large the one is taken that has most of the molecule's substituents where R groups are.
+
     Args:
         templates: in the order of preference among equals.
         pattern: SMARTS that both have to have; None: the largest common part.
@@ -110,7 +126,7 @@ class Cores:
         lacking: names of templates without the pattern, which are left out.
 
     Raises:
-        ValueError: none is left.
+        ValueError: none is left, or the pattern has R groups alone.
 
     Example:
         >>> from rdkit import Chem
@@ -125,8 +141,12 @@ class Cores:
     """
 
     def __init__(self, templates: Sequence[Template], pattern: Chem.Mol | None = None):
-        self.pattern = pattern
-        self.templates = [t for t in templates if pattern is None or t.mol.HasSubstructMatch(pattern)]
+        self.pattern, self.hooks = pattern, dict[int, int]()
+        if pattern is not None:
+            self.pattern, self.hooks = stripped(pattern)
+            if not self.pattern.GetNumAtoms():
+                raise ValueError("the pattern has R groups alone, and nothing to keep")
+        self.templates = [t for t in templates if pattern is None or any(self._placements(t.mol, not self.hooks))]
         self.lacking = [t.name for t in templates if t not in self.templates]
         if not self.templates:
             raise ValueError("no core has the pattern")
@@ -137,18 +157,20 @@ class Cores:
         Raises:
             ValueError: there is none, and why.
         """
-        stereo, best, most, refused = stereo_of(mol), None, 0, ""
+        stereo, best, rank, most, refused = stereo_of(mol), None, (0, 0), 0, ""
         for template in self.templates:
-            for pairs in self._ways(template.mol, mol):
-                if best is not None and len(pairs) <= len(best.pairs):
+            heavy = _heavy_neighbours(mol), _heavy_neighbours(template.mol)
+            rank = rank[0], 0  # of as much of several templates the first is taken
+            for pairs, sites in self._ways(template, mol):
+                if best is not None and (len(pairs), -_astray(pairs, sites, *heavy)) <= rank:
                     continue
                 match = _of_right_hand(mol, stereo, Match(template, pairs))
                 if match is None:
                     refused = f"; the match with {template.name} has the wrong hand"
                 elif len(match.pairs) < self._least(template.mol):
                     most = max(most, len(match.pairs))
-                elif best is None or len(match.pairs) > len(best.pairs):
-                    best = match
+                elif best is None or (len(match.pairs), -_astray(match.pairs, sites, *heavy)) > rank:
+                    best, rank = match, (len(match.pairs), -_astray(match.pairs, sites, *heavy))
         if best is None and refused:
             raise ValueError(f"has no core to keep{refused}")
         if best is None and self.pattern is not None:
@@ -162,27 +184,56 @@ class Cores:
         """Atoms that a match must have."""
         return 1 if self.pattern is not None else max(LEAST, math.ceil(SHARE * len(_heavy(template))))
 
-    def _ways(self, template: Chem.Mol, mol: Chem.Mol) -> Iterator[tuple[tuple[int, int], ...]]:
-        """Ways to lay the template over the molecule, pairs of atoms each."""
-        pattern, (there, own), (here, theirs) = self.pattern, _labelled(template), _labelled(mol)
-        if pattern is not None:
-            there, here = template, mol
-            own, theirs = list(range(template.GetNumAtoms())), list(range(mol.GetNumAtoms()))
-        else:
-            found = rdFMCS.FindMCS(
-                [there, here],
-                timeout=SECONDS,
-                atomCompare=rdFMCS.AtomCompare.CompareIsotopes,
-                bondCompare=rdFMCS.BondCompare.CompareOrder,
-                ringMatchesRingOnly=True,
-                completeRingsOnly=True,
-            )
-            if found.numAtoms < LEAST:
-                return
-            pattern = Chem.MolFromSmarts(found.smartsString)
+    def _ways(self, template: Template, mol: Chem.Mol) -> Iterator[tuple[tuple[tuple[int, int], ...], frozenset[int]]]:
+        """Ways to lay the template over the molecule: pairs of atoms, and the template's atoms with R groups."""
+        if self.pattern is not None:
+            for one in self._placements(template.mol, not self.hooks):
+                sites = template.sites | {one[k] for k in self.hooks}
+                for other in self._placements(mol, False):
+                    yield tuple(sorted(zip(other, one, strict=True))), sites
+            return
+        (there, own), (here, theirs) = _labelled(template.mol), _labelled(mol)
+        found = rdFMCS.FindMCS(
+            [there, here],
+            timeout=SECONDS,
+            atomCompare=rdFMCS.AtomCompare.CompareIsotopes,
+            bondCompare=rdFMCS.BondCompare.CompareOrder,
+            ringMatchesRingOnly=True,
+            completeRingsOnly=True,
+        )
+        if found.numAtoms < LEAST:
+            return
+        pattern = Chem.MolFromSmarts(found.smartsString)
         for one in there.GetSubstructMatches(pattern, maxMatches=PLACEMENTS):
             for other in here.GetSubstructMatches(pattern, uniquify=False, maxMatches=PLACEMENTS):
-                yield tuple(sorted((theirs[b], own[a]) for a, b in zip(one, other, strict=True)))
+                yield tuple(sorted((theirs[b], own[a]) for a, b in zip(one, other, strict=True))), template.sites
+
+    def _placements(self, mol: Chem.Mol, uniquify: bool) -> Iterator[tuple[int, ...]]:
+        """Matches of the pattern, with room for what hangs on it."""
+        assert self.pattern is not None
+        for match in mol.GetSubstructMatches(self.pattern, uniquify=uniquify, maxMatches=PLACEMENTS):
+            around = {k: {n.GetIdx() for n in mol.GetAtomWithIdx(match[k]).GetNeighbors()} for k in self.hooks}
+            if all(len(around[k] - {*match}) >= number for k, number in self.hooks.items()):
+                yield match
+
+
+def _heavy_neighbours(mol: Chem.Mol) -> list[set[int]]:
+    return [{n.GetIdx() for n in atom.GetNeighbors() if n.GetAtomicNum() > 1} for atom in atoms_of(mol)]
+
+
+def _astray(
+    pairs: Sequence[tuple[int, int]], sites: frozenset[int], heavy: Sequence[set[int]], theirs: Sequence[set[int]]
+) -> int:
+    """Substituents of a match, in molecule and template, that hang where there is no R group; 0 where there is none at all.
+
+    Args:
+        sites: the template's atoms with R groups.
+        heavy, theirs: neighbours of the molecule's atoms, and of the template's, hydrogens left out.
+    """
+    if not sites:
+        return 0
+    own, there = ({pair[k] for pair in pairs} for k in (0, 1))
+    return sum(len(heavy[a] - own) + len(theirs[b] - there) for a, b in pairs if b not in sites)
 
 
 def _heavy(mol: Chem.Mol) -> list[int]:

@@ -17,7 +17,7 @@ from ..deadline import check_time, is_limited
 from .acceptance import Acceptance
 from .features import molecule_from_mol
 from .records import reason_of
-from .torsions import Torsions
+from .torsions import Torsions, torsion
 
 BOHR = 0.529177210903  # Å
 HARTREE = 627.5094740631  # kcal/mol
@@ -28,6 +28,8 @@ XTB_ITERATIONS = 2000
 XTB_GRADIENT = 1e-4  # Hartree/Bohr, largest component at the minimum
 XTB_ACCURACY = 0.1  # of the self-consistent charges, relative to tblite's default of 1e-6 Hartree
 STIFF = 100.0  # kcal/(mol rad²), of a torsion that is held while the rest relaxes
+XTB_STIFF = 200.0  # the same on the surface of GFN2-xTB, of which
+HOLDS, HELD = 10, 0.01  # rounds at most, and degrees that a torsion may be off at the end
 BROKEN_BOND = 1.3  # times the sum of the covalent radii
 
 
@@ -140,42 +142,103 @@ def relax_xtb(mol: Chem.Mol, conformer: int = -1, gradient: float = XTB_GRADIENT
     where a bond breaks on the way: then the minimum is another molecule (a zwitterion passes its proton on in the gas
     phase), and the energy a reaction's.
 
+    Torsions φ are held at φ₀ by multipliers: E + ½ k Σ (φ - φ₁)² is minimised, φ₁ moved by φ₀ - φ, and so on until φ = φ₀
+    within `HELD`; energies are without the springs.
+
     Raises:
-        ValueError: tblite is not installed, or torsions are to be held.
+        ValueError: tblite is not installed.
     """
-    if hold.torsions is not None:
-        raise ValueError("torsions are held by MMFF94s alone")
-    found = _xtb_singlepoint(mol, conformer)
-    if found is None:
+    begun = _xtb_singlepoint(mol, conformer)
+    if begun is None:
         return None
     from tblite.exceptions import TBLiteRuntimeError, TBLiteValueError
 
-    calculator, state = found
-    before = float(state["energy"])
-    start = mol.GetConformer(conformer).GetPositions() / BOHR
-    free = np.setdiff1d(np.arange(len(start)), hold.atoms)
-    if not len(free):
-        return Relaxed(start * BOHR, HARTREE * before, 0.0)
+    before, pos = float(begun[1]["energy"]), mol.GetConformer(conformer).GetPositions()
+    springs = None if hold.torsions is None else _Springs(mol, hold.torsions)
+    surface = _XtbSurface(*begun, pos, hold.atoms, springs)
+    if not len(surface.free):
+        return Relaxed(pos, HARTREE * before, 0.0)
+    options = {"maxiter": XTB_ITERATIONS, "maxfun": 2 * XTB_ITERATIONS, "gtol": gradient, "ftol": 0.0}
     try:
-
-        def surface(x: np.ndarray) -> tuple[float, np.ndarray]:
-            """Hartree above the start, Hartree/Bohr; each call begins with the charges of the one before."""
-            check_time()
-            pos = start.copy()
-            pos[free] = x.reshape(-1, 3)
-            calculator.update(positions=pos)
-            calculator.singlepoint(state)
-            return float(state["energy"]) - before, np.asarray(state["gradient"])[free].ravel()
-
-        options = {"maxiter": XTB_ITERATIONS, "maxfun": 2 * XTB_ITERATIONS, "gtol": gradient, "ftol": 0.0}
-        found = minimize(surface, start[free].ravel(), jac=True, method="L-BFGS-B", options=options)
+        for _ in range(HOLDS):
+            found = minimize(surface, surface.start, jac=True, method="L-BFGS-B", options=options)
+            surface.pos = pos = surface.placed(found.x)
+            if springs is None or springs.settled(pos):
+                break
+        gained = 0.0 - float(found.fun)
+        if springs is not None:
+            pos = springs.torsions(pos)
+            gained = 0.0 - surface.energy(pos)[0]
     except (TBLiteRuntimeError, TBLiteValueError):
         return None
-    pos = start * BOHR
-    pos[free] = found.x.reshape(-1, 3) * BOHR
     if np.abs(found.jac).max() > gradient or not _intact(mol, pos):
         return None
-    return Relaxed(pos, HARTREE * (before + float(found.fun)), 0.0 - HARTREE * float(found.fun))
+    return Relaxed(pos, HARTREE * (before - gained), HARTREE * gained)
+
+
+class _XtbSurface:
+    """GFN2-xTB of the atoms that are free, with springs: (Hartree above where it began, Hartree/Bohr) at x in Bohr.
+
+    Args:
+        calculator, state: of tblite, at `pos [N, 3]` in Å.
+        fixed: atoms that stay there.
+    """
+
+    def __init__(self, calculator: Any, state: Any, pos: np.ndarray, fixed: Sequence[int], springs: "_Springs | None"):
+        self.calculator, self.state, self.pos, self.springs = calculator, state, pos, springs
+        self.free, self.before = np.setdiff1d(np.arange(len(pos)), fixed), float(state["energy"])
+
+    @property
+    def start(self) -> np.ndarray:
+        return self.pos[self.free].ravel() / BOHR
+
+    def placed(self, x: np.ndarray) -> np.ndarray:
+        """All positions in Å."""
+        pos = self.pos.copy()
+        pos[self.free] = x.reshape(-1, 3) * BOHR
+        return pos
+
+    def energy(self, pos: np.ndarray) -> tuple[float, np.ndarray]:
+        """Without springs; each call begins with the charges of the one before."""
+        check_time()
+        self.calculator.update(positions=pos / BOHR)
+        self.calculator.singlepoint(self.state)
+        return float(self.state["energy"]) - self.before, np.asarray(self.state["gradient"])
+
+    def __call__(self, x: np.ndarray) -> tuple[float, np.ndarray]:
+        pos = self.placed(x)
+        energy, slope = self.energy(pos)
+        pull, more = (0.0, 0.0) if self.springs is None else self.springs(pos)
+        return energy + pull, (slope + more)[self.free].ravel()
+
+
+class _Springs:
+    """½ k Σ (φ - φ₁)² of torsions, by RDKit's force field."""
+
+    def __init__(self, mol: Chem.Mol, torsions: Torsions):
+        self.mol, self.torsions = mol, torsions
+        self.towards = np.array([lock.value for lock in torsions.locks])
+        self._wind()
+
+    def _wind(self) -> None:
+        self.field = rdForceFieldHelpers.CreateEmptyForceFieldForMol(self.mol)
+        self.field.Initialize()
+        for lock, value in zip(self.torsions.locks, self.towards, strict=True):
+            self.field.MMFFAddTorsionConstraint(*map(int, lock.row), False, value, value, XTB_STIFF)
+
+    def __call__(self, pos: np.ndarray) -> tuple[float, np.ndarray]:
+        """Hartree, and Hartree/Bohr `[N, 3]`, at positions in Å."""
+        flat = pos.ravel().tolist()
+        slope = np.array(self.field.CalcGrad(flat)).reshape(-1, 3)
+        return self.field.CalcEnergy(flat) / HARTREE, slope * BOHR / HARTREE
+
+    def settled(self, pos: np.ndarray) -> bool:
+        """Whether the torsions of positions in Å are what they shall be; where not, the springs pull further."""
+        off = np.array([lock.value - torsion(pos, lock.row) for lock in self.torsions.locks])
+        off = (off + 180) % 360 - 180
+        self.towards = (self.towards + off + 180) % 360 - 180
+        self._wind()
+        return bool(np.abs(off).max(initial=0.0) < HELD)
 
 
 MMFF_LEVELS = {"MMFF94s": 1.0, "MMFF94s(eps=4)": 4.0}  # dielectric constant of each

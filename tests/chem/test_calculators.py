@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 from rdkit import Chem
-from rdkit.Chem import rdForceFieldHelpers
+from rdkit.Chem import rdForceFieldHelpers, rdMolTransforms
 from rdkit.Chem.rdDistGeom import EmbedMultipleConfs
 
-from pyg_diffusion.chem import molecule_from_mol
-from pyg_diffusion.chem.relax import EV, Hold, relax, relax_mmff, relax_xtb
+from pyg_diffusion.chem import molecule_from_mol, with_positions
+from pyg_diffusion.chem.relax import EV, Hold, energy, relax, relax_mmff, relax_xtb
 from pyg_diffusion.chem.torsions import Torsions, torsion
 
 pytest.importorskip("ase")
@@ -86,6 +86,29 @@ def test_held_torsions_keep_their_values_in_mmff(mol):
         assert torsion(held.pos, row) == pytest.approx(torsion(pos, row), abs=1e-6)
     assert max(abs(torsion(free.pos, row) - torsion(pos, row)) for row in torsions.rows) > 2
     assert held.strain > 1 and held.energy >= free.energy
+
+
+def test_held_torsions_keep_their_values_in_xtb():
+    """At the minimum under a held torsion all that is left of the slope is along the torsion."""
+    pytest.importorskip("tblite")
+    mol = Chem.AddHs(Chem.MolFromSmiles("OO"))
+    assert len(EmbedMultipleConfs(mol, 1, randomSeed=3)) == 1
+    rdMolTransforms.SetDihedralDeg(mol.GetConformer(), 2, 0, 1, 3, 40.0)
+    pos = mol.GetConformer().GetPositions()
+    torsions = Torsions(molecule_from_mol(mol, conformers=False), [(0, 1)], pos)
+    held, free = relax_xtb(mol, hold=Hold(torsions=torsions)), relax_xtb(mol)
+    assert torsion(held.pos, torsions.rows[0]) == pytest.approx(40, abs=1e-6)
+    assert held.strain > 0 and held.energy > free.energy + 0.5
+    assert energy(with_positions(mol, held.pos[None]), "GFN2-xTB") == pytest.approx(held.energy, abs=1e-4)
+
+    def slope(f) -> np.ndarray:
+        step = 1e-3 * np.eye(12).reshape(12, 4, 3)
+        return np.array([(f(held.pos + d) - f(held.pos - d)) / 2e-3 for d in step])
+
+    along = slope(lambda x: torsion(x, torsions.rows[0]))
+    of_energy = slope(lambda x: energy(with_positions(mol, x[None]), "GFN2-xTB"))
+    across = of_energy - along * (of_energy @ along) / (along @ along)
+    assert np.linalg.norm(of_energy) > 2 and np.abs(across).max() < 0.2  # kcal/(mol Å); 1e-4 Hartree/Bohr is .12
 
 
 def test_what_goes_wrong_is_named_and_leaves_the_conformer(mol):

@@ -118,3 +118,53 @@ def test_templates_without_places_are_refused(tmp_path):
     path.write_text("".join(sdf_text(mol, 0) for mol in (zero, flat)))
     with pytest.raises(ValueError, match=r"no core with 3D coordinates .*all atoms at one place"):
         read_templates(str(path), said.append)
+
+
+def with_r_groups(smiles: str, *, v3000: bool = False) -> str:
+    """A record of SDF: a molecule with chlorines for R groups, `R#` with numbers or `*`."""
+    mol = Chem.RWMol(embedded(smiles))
+    for number, atom in enumerate([a for a in mol.GetAtoms() if a.GetSymbol() == "Cl"], 1):
+        if v3000:
+            atom.SetAtomicNum(0)
+        else:
+            atom.SetUnsignedProp("_MolFileRLabel", number)
+            atom.SetAtomicNum(0)
+            atom.SetProp("dummyLabel", f"R{number}")
+    mol.SetProp("_Name", "core")
+    return Chem.MolToMolBlock(mol, forceV3000=v3000, kekulize=True) + "$$$$\n"
+
+
+@pytest.mark.parametrize("v3000", [False, True])
+def test_r_groups_of_a_core_match_what_hangs_there_and_are_not_kept(tmp_path, v3000):
+    path, said = tmp_path / "core.sdf", []
+    path.write_text(with_r_groups("NC(=O)c1ccc(Cl)cc1", v3000=v3000))
+    (core,) = read_templates(str(path), said.append)
+    assert said == [] and core.sites == {6} and core.mol.GetAtomWithIdx(7).GetAtomicNum() == 1
+    for smiles, own in (("CCOc1ccc(C(N)=O)cc1", 3), ("NC(=O)c1ccccc1", 6), ("NC(=O)c1ccc(Br)cc1", 6)):
+        mol, match = matched(smiles, core)
+        assert len(match.pairs) == 9 and (own, 6) in match.pairs and match.remark(mol) == ""
+
+
+def test_what_hangs_on_a_ring_lies_where_the_r_groups_are(tmp_path):
+    path = tmp_path / "core.sdf"
+    text, said = with_r_groups("Clc1cccc(Cl)c1"), []
+    path.write_text(text + text.replace("M  RGP  2   1   1   7   2\n", "").replace("R#", "A ", 1))
+    (core,) = read_templates(str(path), said.append)
+    assert core.sites == {1, 5} and len(said) == 1 and "query atom" in said[0]
+    _, match = matched("FC1=CC=CC(=C1)C#N", core)
+    assert {theirs for own, theirs in match.pairs if own in (1, 5)} == {1, 5}
+    _, match = matched("Fc1ccccc1C", core)  # one of the two has to hang elsewhere
+    assert {theirs for own, theirs in match.pairs if own in (1, 6)} & {1, 5}
+
+
+def test_r_groups_of_a_pattern():
+    core = template("CNC(=O)c1cccc(C)c1")
+    _, match = matched("OC(=O)c1cccc(Cl)c1", core, pattern="[*:1]c1cccc(*)c1")
+    assert len(match.pairs) == 6 and {theirs for own, theirs in match.pairs if own in (3, 7)} == {4, 8}
+    assert {pair[0] for pair in match.pairs} == {3, 4, 5, 6, 7, 9}
+    _, match = matched("CCO", template("CCN"), pattern="C*")
+    assert len(match.pairs) == 1
+    with pytest.raises(ValueError, match="does not have the pattern of the core"):
+        matched("CC#N", template("CC=N"), pattern="C~N*")  # nothing hangs there, no hydrogen either
+    with pytest.raises(ValueError, match="R groups alone"):
+        matched("CC", template("CC"), pattern="**")

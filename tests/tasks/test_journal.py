@@ -2,7 +2,6 @@
 
 import gzip
 import json
-import signal
 import subprocess
 import sys
 import time
@@ -135,21 +134,52 @@ def test_only_a_cut_job_of_the_same_options_goes_on(source, tmp_path, monkeypatc
     assert run(source, tmp_path, "--resume") == 2 and "is damaged" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("suffix", "calls"), [(".csv", (2, 9)), (".parquet", (13,))])
+def test_a_table_that_is_cut_is_whole_in_the_end(source, tmp_path, monkeypatch, capsys, suffix, calls):
+    (tmp_path / "whole").mkdir()
+    assert run(source, tmp_path / "whole", suffix=suffix) == 0
+    original, count = Output.write, 0
+
+    def cut(self, text):
+        nonlocal count
+        count += "out" in self.path
+        if "out" in self.path and count in calls:
+            raise Killed
+        original(self, text)
+
+    monkeypatch.setattr(Output, "write", cut)
+    for _ in calls:
+        with pytest.raises(Killed):
+            run(source, tmp_path, *["--resume"] * (tmp_path / f"out{suffix}.progress").exists(), suffix=suffix)
+    capsys.readouterr()
+    assert run(source, tmp_path, "--resume", suffix=suffix) == 0
+    assert "10 molecules done, 2 skipped: bad, dummy" in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.glob("out*")) == [f"out{suffix}"]
+    for name in (f"out{suffix}", "failed.smi"):
+        assert (tmp_path / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
 @pytest.mark.slow
-def test_kill_minus_9(tmp_path):
-    source = tmp_path / "in.smi"
-    source.write_text("".join(f"{'C' * (1 + k % 4)}O m{k}\n" for k in range(300)))
-    files = ["-o", str(tmp_path / "out.sdf")]
-    command = [sys.executable, "-m", "pyg_diffusion", "sample", str(source), *QUICK, *files]
-    for piece in range(2):
-        job = subprocess.Popen([*command, *["--resume"] * bool(piece)])
-        journal, before = tmp_path / "out.sdf.progress", None
-        while job.poll() is None:
-            now = journal.read_text() if journal.exists() else None
-            before = now if before is None else before
-            if now is not None and now != before:
-                job.send_signal(signal.SIGKILL)
-            time.sleep(0.05)
-        assert job.returncode == -signal.SIGKILL
-    assert subprocess.run([*command, "--resume"], check=False).returncode == 0
-    assert [name for name, _ in read(tmp_path / "out.sdf")] == [f"m{k}" for k in range(300) for _ in range(2)]
+@pytest.mark.parametrize(("suffix", "workers"), [(".sdf", 1), (".sdf.gz", 2), (".csv", 2), (".parquet", 1)])
+def test_kill_minus_9(tmp_path, suffix, workers):
+    """Killed at random moments, the whole job with its workers, until it is done: the bytes of one that never was."""
+    source, moments = tmp_path / "in.smi", np.random.default_rng(workers)
+    source.write_text("".join(f"{'C' * (1 + k % 4)}O m{k}\n" for k in range(300)) + "C1CC bad\n")
+    command = [sys.executable, "-m", "pyg_diffusion", "sample", str(source), *QUICK, "--preset", "screen", "-n", "2"]
+    for name in ("whole", "cut"):
+        files = ["-o", str(tmp_path / f"{name}{suffix}"), "--failed", str(tmp_path / f"{name}.smi")]
+        kills, journal = 3 * (name == "cut"), tmp_path / f"{name}{suffix}.progress"
+        while True:
+            job = subprocess.Popen([*command, *files, "-j", str(workers), *["--resume"] * journal.exists()])
+            begun = journal.stat().st_mtime_ns if journal.exists() else 0
+            while kills and job.poll() is None and not (journal.exists() and journal.stat().st_mtime_ns > begun):
+                time.sleep(0.02)
+            if not kills or job.poll() is not None:
+                break
+            time.sleep(moments.uniform(0, 1.5))
+            job.kill()
+            job.wait()
+            kills -= 1
+        assert job.wait() == 0
+    for end in (suffix, ".smi"):
+        assert (tmp_path / f"cut{end}").read_bytes() == (tmp_path / f"whole{end}").read_bytes()

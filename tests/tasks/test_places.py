@@ -166,7 +166,6 @@ def test_a_cut_job_goes_on_where_its_cores_are_the_same(templates, tmp_path, mon
         ("--around P.sdf --tautomers all", "--tautomers makes other molecules than the poses"),
         ("--around P.sdf --lock c1ccccc1", "--lock: 'c1ccccc1' must be a pattern of two bonded atoms"),
         ("--around P.sdf --lock 1,x", "--lock: '1,x' is neither two numbers of atoms"),
-        ("--around P.sdf --lock 1,2 --relax GFN2-xTB", "--relax GFN2-xTB does not hold torsions"),
     ],
 )
 def test_what_does_not_go_together_is_refused(words, told, capsys):

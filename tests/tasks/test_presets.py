@@ -8,6 +8,8 @@ from rdkit import Chem
 
 from pyg_diffusion.chem.finish import GAS_CONSTANT
 from pyg_diffusion.cli import main
+from pyg_diffusion.cli.parser import parse
+from pyg_diffusion.tasks.molecules.commands import finish_of, with_preset
 from pyg_diffusion.tasks.molecules.inputs import input_records, unique_molecules
 from pyg_diffusion.tasks.molecules.presets import PRESETS
 from pyg_diffusion.tasks.molecules.sample import Request
@@ -39,6 +41,30 @@ def test_a_preset_gives_way_to_what_is_given(tmp_path, capsys):
     )
     weight = np.exp(-energy / (GAS_CONSTANT * 298.15)) / equal
     np.testing.assert_allclose(share, weight / weight.sum(), atol=0.01)  # energies are written to .01 kcal/mol
+
+
+OTHERS = {
+    "n": ("-n 3", (3, False)), "oversample": ("--oversample 4", 4.0), "no_confidence": ("--confidence", False),
+    "prune": ("--prune 0", 0.0), "relax": ("--relax none", "none"), "energies": ("--energies MMFF94s", "MMFF94s"),
+    "window": ("--window 3", 3.0), "kelvin": ("--kelvin 500", 500.0),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("preset", "option"), [(name, option) for name in PRESETS for option in PRESETS[name].options])
+def test_every_option_of_a_preset_gives_way(preset, option, capsys):
+    words, value = OTHERS[option]
+    args = parse(["sample", "C", *words.split(), "--preset", preset])
+    with_preset(args)
+    assert {name: getattr(args, name) for name in PRESETS[preset].options} == PRESETS[preset].options | {option: value}
+    assert PRESETS[preset].options[option] != value
+
+
+def test_a_preset_without_its_surface(capsys):
+    args = parse(["sample", "C", "--preset", "docking", "--energies", "none", "--relax", "MMFF94s"])
+    with_preset(args)
+    assert (finish_of(args).relax, finish_of(args).energies, finish_of(args).window) == ("MMFF94s", "", 25.0)
+    assert main(["sample", "C", "--preset", "ensemble", "--relax", "none"]) == 2
+    assert "--window needs energies: add --energies" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("option", ["--window 5", "--kelvin 300"])

@@ -93,6 +93,27 @@ def test_two_processes_one_of_them_killed_give_the_bytes_of_one(source, tmp_path
     assert not multiprocessing.active_children()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("places", ["--core", "--around", "--keep"])
+def test_places_are_kept_by_workers_as_by_one(places, tmp_path):
+    poses, inputs = tmp_path / "poses.sdf", tmp_path / "in.smi"
+    smiles = ["CCOc1ccccc1", "CC(C)CN", "C[C@H](N)C(=O)NC", "OCCC1CCCC1", "CCOC(=O)CC", "NCCc1ccncc1", "CCCCO"]
+    assert main(["sample", *smiles, "-n", "1", "--quiet", "-o", str(poses)]) == 0
+    inputs.write_text("".join(f"C{text} m{k}\n" for k, text in enumerate(smiles)))
+    words = {
+        "--core": [str(inputs), "--core", str(poses), "--relax", "MMFF94s"],
+        "--around": ["--around", str(poses), "--spread", "0.8", "--lock", "[#6][CX4]-[CX4,O]~[#6,#7,#8]", "--strict"],
+        "--keep": [str(poses), "--keep", "C"],
+    }[places]
+    made = []
+    for workers in ("1", "2"):
+        out, failed = tmp_path / f"{workers}.sdf", tmp_path / f"{workers}.smi"
+        job = ["sample", *words, *QUICK, "--unsound", "keep", "-j", workers, "-o", str(out), "--failed", str(failed)]
+        assert main(job) in (0, 1)
+        made.append((out.read_bytes(), failed.read_bytes() if failed.exists() else b""))
+    assert made[0] == made[1] and made[0][0].count(b"$$$$") >= 8
+
+
 def test_a_record_travels_whole():
     mol = Chem.AddHs(Chem.MolFromSmiles("C[C@H](O)N"))
     mol.SetProp("_Name", "name")

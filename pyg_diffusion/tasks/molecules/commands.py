@@ -19,7 +19,7 @@ from ...denoise import Denoiser
 from ...weights_io import Card
 from ..options import drawing_options, guides
 from .journal import Journal, journaled
-from .options import SURFACES
+from .options import NONE, SURFACES
 from .presets import PRESETS
 
 if TYPE_CHECKING:
@@ -136,15 +136,16 @@ def finish_of(args: argparse.Namespace) -> Finish:
     """What is done to the conformers before they are written."""
     from ...chem.finish import Finish
 
-    if not (args.relax or args.energies):
+    relax, energies = ("" if name == NONE else name for name in (args.relax, args.energies))
+    if not (relax or energies):
         for flag, value in (("--window", args.window), ("--kelvin", args.kelvin)):
             if value is not None:
                 raise UsageError(f"{flag} needs energies: add --energies {SURFACES[1]}, or --relax")
     window = math.inf if args.window is None else args.window
-    return Finish(args.relax, args.energies, args.prune, args.prune_torsions, window, args.kelvin or 0.0)
+    return Finish(relax, energies, args.prune, args.prune_torsions, window, args.kelvin or 0.0)
 
 
-def _with_preset(args: argparse.Namespace) -> None:
+def with_preset(args: argparse.Namespace) -> None:
     """Set what a preset stands for, where nothing else is given."""
     if not args.preset:
         return
@@ -181,8 +182,6 @@ def _check_places(args: argparse.Namespace) -> None:
         raise UsageError(f"--around {args.around} brings its molecules: leave {args.inputs[0]} out")
     if other := {"--parent", "--tautomers", "--ph"}.intersection(args.given):
         raise UsageError(f"{sorted(other)[0]} makes other molecules than the poses of --around are of: leave it out")
-    if args.lock and args.relax == "GFN2-xTB":
-        raise UsageError(f"--relax GFN2-xTB does not hold torsions: with --lock take {SURFACES[0]} or {SURFACES[1]}")
     args.inputs, args.spread = [args.around], 0.5 if args.spread is None else args.spread
     try:
         tau_of_spread(args.spread)
@@ -304,7 +303,7 @@ def sample(args: argparse.Namespace, denoiser: Denoiser, card: Card, terms: Sequ
     from .sample import Sink, sample_records
     from .trajectory import SUFFIXES, TrajectoryFile
 
-    _with_preset(args)
+    with_preset(args)
     try:
         kind = format_to_write(args.output)
     except ValueError as error:

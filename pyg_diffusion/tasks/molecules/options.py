@@ -7,6 +7,7 @@ from ..options import add_drawing, add_recording, at_least, at_least_one, at_lea
 from .presets import AUTO, PRESETS
 
 SURFACES = ["MMFF94s", "MMFF94s(eps=4)", "GFN2-xTB"]
+NONE = "none"  # of them, where a preset has one
 ENGINES = ["processes", "ray"]  # as workers.ENGINES
 KINDS_OF_SPLIT = ["inchikey", "scaffold"]
 BASELINES = ["etkdg", "mmff", "mmff4", "etkdg2", "mmff2", "openconf", "openconf-docking"]  # as metrics.BASELINES
@@ -110,9 +111,12 @@ def add_sample(p: Options) -> None:
         metavar="M",
         help="draw M times as many conformers and keep those that stand best for all; 1: independent ones; 2 if not given",
     )
-    p.add_argument("--relax", choices=SURFACES, default="", help="move each to the nearest minimum of this surface")
-    p.add_argument("--energies", choices=SURFACES, default="", help="write energies of this surface, and rank by them")
-    p.add_argument("--prune", type=float, default=0.0, metavar="RMSD", help="leave out what is this near a better one, Å")
+    surfaces = [*SURFACES, NONE]
+    p.add_argument("--relax", choices=surfaces, default="", help="move each to the nearest minimum of this surface")
+    p.add_argument("--energies", choices=surfaces, default="", help="write energies of this surface, and rank by them")
+    p.add_argument(
+        "--prune", type=at_least_zero, default=0.0, metavar="RMSD", help="leave out what is so near a better one, Å"
+    )
     p.add_argument(
         "--prune-torsions",
         type=at_least_zero,
@@ -134,6 +138,8 @@ def add_sample(p: Options) -> None:
     p.add_argument("--stereo", choices=["sample", "enumerate"], default="sample", help="what to do where it is unspecified")
     p.add_argument("--max-isomers", type=at_least(1), metavar="K", help="most stereoisomers of a molecule; 32 if not given")
     p.add_argument("--no-confidence", action="store_true", help="leave it out: two network evaluations less per draw")
+    told = "give it, where a preset leaves it out"
+    p.add_argument("--confidence", action="store_false", dest="no_confidence", default=False, help=told)
     p.add_argument(
         "--attempts",
         type=at_least(1),

@@ -4,6 +4,7 @@ import json
 import math
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -214,7 +215,6 @@ class Sink:
         trace: where to write how conformers were drawn.
         failed: where to write what yields nothing, as SMILES with its name and the reason behind it.
         tally: sums, so far.
-        muted: nothing is told: it was told before.
     """
 
     out: Writer
@@ -224,21 +224,23 @@ class Sink:
     trace: TrajectoryFile | None = None
     failed: Writer | None = None
     tally: Tally = field(default_factory=Tally)
-    muted: bool = False
-
-    def remark(self, text: str) -> None:
-        """Tell a remark."""
-        if not self.muted:
-            self.say(text)
 
     def fail(self, record: Record, reason: str) -> None:
-        """Tell, and keep, what a record yields nothing for."""
-        if self.muted:
-            return
-        self.skip(record.name, reason)
+        """Tell, and keep, that a record yields nothing, and why."""
+        self.failure(record, reason)()
+
+    def failure(self, record: Record, reason: str) -> Callable[[], None]:
+        """What does so when it is called, and holds no molecule until then."""
+        line = ""
         if self.failed is not None:
             smiles = record.text or ("*" if record.mol is None else identity_smiles(record.mol))
-            self.failed.write(f"{one_line(smiles)} {one_line(f'{record.name}: {reason}')}\n")
+            line = f"{one_line(smiles)} {one_line(f'{record.name}: {reason}')}\n"
+        return partial(self._fail, record.name, reason, line)
+
+    def _fail(self, name: str, reason: str, line: str) -> None:
+        self.skip(name, reason)
+        if self.failed is not None:
+            self.failed.write(line)
             self.failed.flush()
 
     def take(self, entry: Entry, request: Request, made: Made) -> None:
@@ -260,6 +262,52 @@ class Sink:
         self.tally.conformers += len(made.texts)
 
 
+class Ahead:
+    """What there is to tell of an input that is read ahead of what is drawn, told when all before it is: a job that is cut
+    reads on behind what it has written, and tells the rest then.
+
+    Args:
+        sink: where it goes.
+    """
+
+    def __init__(self, sink: Sink):
+        self.sink, self.read, self.drawn = sink, 0, 0
+        self.waiting: deque[tuple[int, Callable[[], object]]] = deque()
+
+    def fail(self, record: Record, reason: str) -> None:
+        """As of the sink."""
+        self._tell(self.sink.failure(record, reason))
+
+    def remark(self, text: str) -> None:
+        """A remark."""
+        self._tell(partial(self.sink.say, text))
+
+    def _tell(self, tell: Callable[[], object]) -> None:
+        if self.read > self.drawn:
+            self.waiting.append((self.read, tell))
+        else:
+            tell()
+
+    def counted(self, entries: Iterable[Entry]) -> Iterator[Entry]:
+        """The entries of which it is told."""
+        for entry in entries:
+            self.read += 1
+            yield entry
+
+    def tell(self, drawn: float) -> None:
+        """So many entries are drawn: tell what came before the last of them."""
+        while self.waiting and self.waiting[0][0] < drawn:
+            self.waiting.popleft()[1]()
+
+    def skip(self, entries: Iterator[Entry], number: int) -> None:
+        """Pass over so many entries, of which an earlier job told."""
+        self.drawn = -1
+        for _ in islice(entries, number):
+            pass
+        self.waiting.clear()
+        self.drawn = number
+
+
 def sample_records(
     generator: ConformerGenerator,
     inputs: list[str],
@@ -278,27 +326,32 @@ def sample_records(
         sharing: who draws; this process if None.
     """
     sharing = sharing or Sharing()
-    entries = request.entries(inputs, sink.fail, sink.remark)
+    ahead = Ahead(sink)
+    entries = ahead.counted(request.entries(inputs, ahead.fail, ahead.remark))
     if sink.trace is not None:
         entries = sink.trace.checked(entries, request.count)
-    sink.muted = True
-    for _ in islice(entries, done):
-        pass
-    sink.muted = False
+    if done:
+        ahead.skip(entries, done)
     bench = Bench(generator, request, sink.write, None if sink.trace is None else sink.trace.record)
     bench.draw([], [])  # wrong options are no molecule's fault
     priced = partial(price, request=request, cost=generator.cost)
     blocks = blocks_of(entries, done, CHUNK, BATCHES * generator.budget, priced)
     start = time.perf_counter()
-    with tqdm(desc="conformers", unit="", disable=not progress, file=sys.stderr, dynamic_ncols=True) as bar:
-        for block, drawn in sharing(bench, _announced(blocks, request, bar), bar.update):
-            repeated(drawn.heard)
-            sink.tally.threads = sharing.threads
-            for entry, made in zip(block.entries, drawn.made, strict=True):
-                sink.take(entry, request, made)
-            sink.tally.seconds += time.perf_counter() - start
-            start = time.perf_counter()
-            settle(block.first + len(block.entries))
+    try:
+        with tqdm(desc="conformers", unit="", disable=not progress, file=sys.stderr, dynamic_ncols=True) as bar:
+            for block, drawn in sharing(bench, _announced(blocks, request, bar), bar.update):
+                upto = block.first + len(block.entries)
+                ahead.tell(upto)
+                repeated(drawn.heard)
+                sink.tally.threads = sharing.threads
+                for entry, made in zip(block.entries, drawn.made, strict=True):
+                    sink.take(entry, request, made)
+                sink.tally.seconds += time.perf_counter() - start
+                start = time.perf_counter()
+                settle(upto)
+                ahead.drawn = upto
+    finally:
+        ahead.tell(math.inf)
     return sink.tally
 
 
