@@ -2,7 +2,8 @@
 
     python benchmarks/operators.py [--threads 2] [--nodes 1000000] [--only grid sparse peers singular spectra growth memory]
 
-* grid: f(L)x on grids of 10⁶ nodes, 3 channels, against one preallocated `copy_` of x, and against scipy.fft.dctn.
+* grid: f(L)x on grids of 10⁶ nodes, 3 channels, against one preallocated `copy_` of x, against scipy.fft.dctn, and against a
+  pair of ducc0's transforms alone (`pip install 'pyg_diffusion[fft]'`), and by torch's FFTs, as on a GPU.
 * sparse: a Chebyshev series of order K on graphs of 10⁶ nodes and 6·10⁶ directed edges, against K plain products with L by
   the fastest of torch and scipy.
 * peers: heat flow on the same graphs, float64, against scipy's expm_multiply and PyGSP's Chebyshev filter at equal accuracy.
@@ -39,7 +40,7 @@ from torch import Tensor
 
 from pyg_diffusion.data import grid_graph
 from pyg_diffusion.sde import ConstantRate, LinearSDE
-from pyg_diffusion.spectral import ChebyshevOperator, DenseOperator, GridOperator, LanczosOperator, Laplacian, heat
+from pyg_diffusion.spectral import ChebyshevOperator, DenseOperator, GridOperator, LanczosOperator, Laplacian, heat, host
 
 HERE = Path(__file__).parent
 SDE = LinearSDE(ConstantRate(1.0), gamma=1.0, lambda0=0.1)
@@ -59,7 +60,10 @@ def bench_grid(nodes: int) -> list[dict]:
             for kinds in ("path", "cycle"):
                 operator = GridOperator(shape, kinds, device=device)
                 seconds = best(lambda op=operator, x=x: op.apply(SIGMA, x), 3.0, device)
-                row = {"grid": name, "kind": kinds, "device": device, "nodes": n, "seconds": seconds}
+                ducc = pair_of_ducc(shape, kinds, x) if device == "cpu" and host.ducc() is not None else {}
+                row = {"grid": name, "kind": kinds, "device": device, "nodes": n, "seconds": seconds} | ducc
+                if device == "cpu":
+                    row["torch_seconds"] = best(lambda op=operator, x=x: by_torch(op, x), 2.0)
                 planes = torch.randn(3, *shape, device=device)
                 row["fft_seconds"] = best(lambda p=planes: fft_round_trip(p), 1.0, device)
                 row["fft_gigaflop"] = 2 * 2.5 * 3 * n * math.log2(n) / 1e9  # two real FFTs of 2.5 N log2 N each
@@ -75,16 +79,44 @@ def bench_grid(nodes: int) -> list[dict]:
     print("\nf(L)x on grids, 3 channels, float32; multiples of one copy_ of x (in cache / streamed through memory)")
     print(
         f"{'grid':>13} {'kind':>6} {'device':>6} {'time':>10} {'copies':>14} {'stored':>8} {'error':>8} {'scipy dctn':>11} "
-        f"{'FFTs alone':>11}"
+        f"{'FFTs alone':>11} {'ducc0 pair':>11} {'by torch':>11}"
     )
     for r in rows:
         print(
             f"{r['grid']:>13} {r['kind']:>6} {r['device']:>6} {1e3 * r['seconds']:>7.2f} ms "
             f"{r['copies']:>6.1f} /{r['copies_streamed']:>6.1f} {r['precomputed_bytes'] / 1024:>4.1f} KiB "
             f"{r.get('error', math.nan):>8.1e} {1e3 * r.get('scipy_seconds', math.nan):>8.2f} ms "
-            f"{1e3 * r['fft_seconds']:>8.2f} ms"
+            f"{1e3 * r['fft_seconds']:>8.2f} ms {1e3 * r.get('ducc_seconds', math.nan):>8.2f} ms "
+            f"{1e3 * r.get('torch_seconds', math.nan):>8.2f} ms"
         )
     return rows
+
+
+def pair_of_ducc(shape: tuple[int, ...], kind: str, x: Tensor) -> dict[str, float]:
+    """Seconds of a transform and its inverse by ducc0 on the signal as it lies, and of f(L)x beside it, taken in turn."""
+    fft, axes, threads = host.ducc(), list(range(len(shape))), torch.get_num_threads()
+    assert fft is not None
+    field, operator = x.view(*shape, -1).numpy(), GridOperator(shape, kind)
+
+    def pair() -> object:
+        if kind == "cycle":
+            modes = fft.separable_fht(field, axes=axes, inorm=1, nthreads=threads)
+            return fft.separable_fht(modes, axes=axes, inorm=1, nthreads=threads)
+        modes = fft.dct(field, type=2, axes=axes, inorm=1, nthreads=threads)
+        return fft.dct(modes, type=3, axes=axes, inorm=1, nthreads=threads)
+
+    times = [(best(pair, 0.1), best(lambda: operator.apply(SIGMA, x), 0.1)) for _ in range(8)]
+    ducc, ours = (min(t) for t in zip(*times, strict=True))
+    return {"ducc_seconds": ducc, "over_ducc": ours / ducc}
+
+
+def by_torch(operator: GridOperator, x: Tensor) -> Tensor:
+    """The same by torch's FFTs."""
+    takes, host.takes = host.takes, lambda kinds: False
+    try:
+        return operator.apply(SIGMA, x)
+    finally:
+        host.takes = takes
 
 
 def fft_round_trip(planes: Tensor) -> Tensor:

@@ -52,7 +52,7 @@ MAY_IMPORT = {
     "viewer": {"chem", "metrics", "extras"},
 }  # fmt: skip
 THIRD_PARTY = {
-    "spectral": {"torch", "scipy", "numpy"},
+    "spectral": {"torch", "scipy", "numpy", "ducc0"},
     "sde": {"torch"},
     "denoise": {"torch"},
     "posterior": {"torch", "numpy"},

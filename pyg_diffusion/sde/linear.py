@@ -22,8 +22,11 @@ from .schedule import Schedule
 def _one_minus_exp_over(a: Tensor, tau: Tensor) -> Tensor:
     """(1 - e^{-aτ}) / a, with its limit τ at a = 0; value and gradient keep their digits as aτ → 0."""
     x = a * tau
-    if not (torch.is_grad_enabled() and x.requires_grad):
-        return torch.where(a == 0, tau, -torch.expm1(-x) / torch.where(a == 0, torch.ones_like(a), a))
+    if not (torch.is_grad_enabled() and x.requires_grad):  # in few passes: on large grids this costs as much as an FFT
+        result = x.neg_().expm1_().div_(a).neg_()
+        if torch.compiler.is_compiling() or a.device.type != "cpu" or not a.numel() or not bool(a.min() > 0):
+            result = torch.where(a == 0, tau, result)  # instead of 0/0
+        return result
     small = x.abs() < 1e-2  # below, autograd of the closed form would lose digits like eps/x; the series is exact to x⁷/8!
     series, near_0 = torch.ones_like(x), torch.where(small, x, torch.zeros_like(x))
     for k in range(7, 1, -1):
@@ -81,7 +84,8 @@ class LinearSDE:
         return torch.exp(-0.5 * self.drift(lam) * tau)
 
     def _spread2(self, lam: Tensor, tau: Tensor) -> Tensor:
-        return self.diffusion2(lam) * _one_minus_exp_over(self.drift(lam), tau)
+        spread = _one_minus_exp_over(self.drift(lam), tau)
+        return spread if self.noise == "white" else self.drift(lam) * spread
 
     def mean(self, t: Tensor) -> Kernel:
         """φ(λ, t)."""

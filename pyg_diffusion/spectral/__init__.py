@@ -1,4 +1,4 @@
-"""f(L)x: functions of a graph Laplacian applied to graph signals. Knows torch and scipy only."""
+"""f(L)x: functions of a graph Laplacian applied to graph signals. Knows torch and scipy, and ducc0 where it is installed."""
 
 from .chebyshev import ChebyshevOperator
 from .dense import DenseOperator, laplacian_spectrum

@@ -6,10 +6,11 @@ the bases of the axes:
 | axis, n nodes, spacing h | λ_k h² | basis |
 |---|---|---|
 | path | 4 sin²(πk/2n) | DCT-II |
-| cycle | 4 sin²(πk/n) | real Fourier |
+| cycle | 4 sin²(πk/n) | Hartley, cos(2πjk/n) + sin(2πjk/n) |
 | complete | 0, n, n, ... | a Householder reflection that takes e₀ to the constant |
 
-An axis is transformed where it stands first and is left last, `[n, rest] -> [rest, n]`. After every axis had its turn,
+On the CPU long axes are transformed where they lie (`host`). Elsewhere, and where all are short, an axis is transformed
+where it stands first and is left last, `[n, rest] -> [rest, n]`. After every axis had its turn,
 `[n₁, ..., n_d, C]` has become `[C, k₁, ..., k_d]` without a single copy made for the layout, and the inverse goes the same
 way back. `rest` is worked through in blocks that stay in cache, which also keeps the temporaries small.
 """
@@ -21,8 +22,9 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from . import host
 from .autograd import call
-from .operator import ExactOperator, Kernel
+from .operator import ExactOperator, Kernel, require_finite, with_channels
 
 # Up to this length an axis is multiplied by its basis as a matrix, O(n) per node; longer ones go through the FFT. The time
 # of `forward` and `inverse` over 3·10⁶ numbers, on a CPU with AVX-512 and for many n, was the same either way at n = 44
@@ -32,40 +34,37 @@ DENSE_UP_TO = 56
 
 _BLOCK = 1 << 19  # entries in a block of columns; below 2^17 the calls begin to cost, above 2^19 the caches
 
+_RESPONSE = 1 << 16  # λ of a response that is computed at once
+
 KINDS = ("path", "cycle", "complete")
 
 
-def _frequencies(n: int, kind: str) -> Tensor:
-    """k of each mode: 0, then n/2 if n is even, then 1, 1, 2, 2, ... on a cycle or 1, n-1, 2, n-2, ... on a path."""
-    k = torch.arange(1, (n + 1) // 2)
-    pairs = torch.stack([k, n - k if kind == "path" else k], dim=1)
-    return torch.cat([torch.tensor([0] if n % 2 else [0, n // 2]), pairs.flatten()])
-
-
 def axis_eigenvalues(n: int, kind: str, spacing: float = 1.0) -> Tensor:
-    """λ of one axis in the order of its modes, float64, `[n]`."""
+    """λ of one axis in the order of its modes, k = 0, ..., n - 1, float64, `[n]`."""
     if kind == "complete":
         lam = torch.full((n,), float(n), dtype=torch.float64)
         lam[0] = 0.0
     else:
-        lam = 4 * torch.sin(math.pi / (2 * n if kind == "path" else n) * _frequencies(n, kind).double()).square()
+        k = torch.arange(n, dtype=torch.float64)
+        k = k if kind == "path" else torch.minimum(k, n - k)
+        lam = 4 * torch.sin(math.pi / (2 * n if kind == "path" else n) * k).square()
     return lam / spacing**2
 
 
 class _Fourier:
     """`forward` fills `modes [b, n]` from b columns `x [n, b]`, `inverse` x from modes; so do the classes below.
 
-    DCT-II of a path or real Fourier transform of a cycle, by one real FFT of the same length.
+    DCT-II of a path or Hartley transform of a cycle, by one real FFT of the same length: modes are y_k = Re z_k and
+    y_{n-k} = Im z_k.
 
-    On a path, with v = x₀, x₂, x₄, ..., x₅, x₃, x₁ and z_k = √(2/n) e^{-iπk/2n} FFT(v)_k, the modes are y_k = Re z_k and
-    y_{n-k} = -Im z_k (Makhoul, 1980). On a cycle v = x and no factor e^{-iπk/2n}. The modes stay where the FFT leaves them,
-    Re z₀, (Re z_{n/2} if n is even,) Re z₁, Im z₁, Re z₂, Im z₂, ...
+    On a path, with v = x₀, x₂, x₄, ..., x₅, x₃, x₁, z_k is the conjugate of √(2/n) e^{-iπk/2n} FFT(v)_k (Makhoul, 1980). On
+    a cycle z_k = (1 + i) FFT(x)_k / √n.
     """
 
     def __init__(self, n: int, kind: str, dtype: torch.dtype, device: torch.device):
         self.n, self.path, self.half = n, kind == "path", (n + 1) // 2
         k = torch.arange(n // 2 + 1, dtype=torch.float64)
-        twiddle = torch.polar(torch.full_like(k, math.sqrt(2)), -math.pi / (2 * n) * k if self.path else 0 * k)
+        twiddle = torch.polar(torch.full_like(k, math.sqrt(2)), -math.pi / (2 * n) * k if self.path else 0 * k + math.pi / 4)
         twiddle[0] = 1
         if n % 2 == 0:
             twiddle[-1] = 1
@@ -79,23 +78,16 @@ class _Fourier:
             v[self.half :] = x[1::2].flip(0)
         else:
             v.copy_(x)
-        z = torch.fft.rfft(v, dim=0, norm="ortho").mT
-        if self.n % 2:
-            modes[:, 0] = z[:, 0].real
-            modes[:, 1:] = torch.view_as_real(z[:, 1:] * self.twiddle[1:]).flatten(1)
-        else:
-            torch.mul(z[:, :-1], self.twiddle[:-1], out=torch.view_as_complex(modes.unflatten(1, (-1, 2))))
-            modes[:, 1] = z[:, -1].real
+        z = torch.fft.rfft(v, dim=0, norm="ortho").mT * self.twiddle
+        modes[:, : self.n // 2 + 1] = z.real
+        back = z[:, 1 : self.half].imag.flip(1)
+        modes[:, self.n // 2 + 1 :] = -back if self.path else back
 
     def inverse(self, x: Tensor, modes: Tensor) -> None:
-        z = self.untwiddle.new_empty(len(modes), len(self.untwiddle))
-        if self.n % 2:
-            torch.view_as_real(z[:, 1:]).flatten(1).copy_(modes[:, 1:])
-            z *= self.untwiddle
-        else:
-            torch.mul(torch.view_as_complex(modes.unflatten(1, (-1, 2))), self.untwiddle[:-1], out=z[:, :-1])
-            z[:, -1] = modes[:, 1]
-        z[:, 0] = modes[:, 0]
+        real = modes[:, : self.n // 2 + 1]
+        imag = torch.zeros_like(real)
+        imag[:, 1 : self.half] = modes[:, self.n // 2 + 1 :].flip(1)
+        z = torch.complex(real, -imag if self.path else imag) * self.untwiddle
         z = torch.fft.irfft(z, n=self.n, norm="ortho")
         v = z.mT.contiguous()
         if self.path:
@@ -259,33 +251,62 @@ class GridOperator(ExactOperator):
         return other
 
     def to_modes(self, x: Tensor) -> Tensor:
-        return call(_Transform, x, self, False).mT
+        return call(_Transform, x, self, False)
 
     def from_modes(self, modes: Tensor) -> Tensor:
-        return call(_Transform, modes.mT, self, True)
+        return call(_Transform, modes, self, True)
 
     def apply(self, kernel: Kernel, x: Tensor) -> Tensor:
         modes = self.to_work(x)
+        if self._in_place(x) and self._multiply(kernel, modes):
+            return self._synthesis(modes, overwrite=True)
         response = self._finite(kernel)
         differentiable = torch.is_grad_enabled() and (response.requires_grad or modes.requires_grad)
         if differentiable or response.size(2) > modes.size(2):
             return self.from_modes(response * modes)
         modes *= response  # in place, and from here in two buffers: fresh memory costs more than it looks, page by page
         del response
-        return self._synthesis(modes.mT, overwrite=True)
+        return self._synthesis(modes, overwrite=True)
+
+    def _multiply(self, kernel: Kernel, modes: Tensor) -> bool:
+        """Multiply modes `[num_graphs, M, C]` by f(Λ) in place, so many at a time that all stays in cache; False, and
+        nothing done, where gradients are asked for or f(Λ) has more channels."""
+        first, rest = self.axis_eigenvalues[0], torch.zeros_like(self.axis_eigenvalues[0][:1])
+        for axis in self.axis_eigenvalues[1:]:
+            rest = (rest.unsqueeze(-1) + axis).flatten()
+        rows = max(1, _RESPONSE // max(1, rest.numel() * self.num_graphs))
+        for start in range(0, first.numel(), rows):
+            lam = (first[start : start + rows, None] + rest).view(1, -1).expand(self.num_graphs, -1)
+            response = with_channels(kernel(lam))
+            differentiable = torch.is_grad_enabled() and (response.requires_grad or modes.requires_grad)
+            if differentiable or response.size(2) > modes.size(2):
+                return False
+            require_finite(response, lam)
+            modes[:, start * rest.numel() :][:, : lam.size(1)] *= response
+        return True
+
+    def _in_place(self, x: Tensor) -> bool:
+        """Whether a signal is transformed where it lies."""
+        long = any(n > DENSE_UP_TO and kind != "complete" for n, kind in zip(self.shape, self.kinds, strict=True))
+        return x.device.type == "cpu" and long and host.takes(self.kinds) and not torch.compiler.is_compiling()
 
     def _analysis(self, x: Tensor) -> Tensor:
-        """Uᵀ x: `[num_nodes, C] -> [num_graphs, C, M]`."""
+        """Uᵀ x: `[num_nodes, C] -> [num_graphs, M, C]`."""
         graphs, n, c = self.num_graphs, self.nodes_per_graph, x.size(1)
+        if self._in_place(x):
+            lying = x.contiguous().view(graphs, *self.shape, c)
+            return host.turn(lying, self.kinds, inverse=False, overwrite=False).view(graphs, n, c)
         x = x.reshape(graphs, n, c).transpose(0, 1).contiguous()
-        return self._turn(x, inverse=False, overwrite=False).view(graphs, c, n)
+        return self._turn(x, inverse=False, overwrite=False).view(graphs, c, n).mT
 
     def _synthesis(self, modes: Tensor, overwrite: bool = False) -> Tensor:
-        """U Ŝ: `[num_graphs, C, M] -> [num_nodes, C]`."""
-        graphs, c, n = modes.shape
-        modes = modes.contiguous()
-        modes = modes.clone() if modes.storage_offset() % 2 else modes  # where no complex view could start
-        x = self._turn(modes, inverse=True, overwrite=overwrite).view(n, graphs, c)
+        """U Ŝ: `[num_graphs, M, C] -> [num_nodes, C]`."""
+        graphs, n, c = modes.shape
+        if self._in_place(modes):
+            own = overwrite or not modes.is_contiguous()
+            lying = modes.contiguous().view(graphs, *self.shape, c)
+            return host.turn(lying, self.kinds, inverse=True, overwrite=own).view(self.num_nodes, c)
+        x = self._turn(modes.mT.contiguous(), inverse=True, overwrite=overwrite).view(n, graphs, c)
         return x.transpose(0, 1).reshape(self.num_nodes, c)
 
     def _turn(self, source: Tensor, inverse: bool, overwrite: bool) -> Tensor:

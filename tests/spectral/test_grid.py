@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from pyg_diffusion.spectral import grid as module
-from pyg_diffusion.spectral import heat
+from pyg_diffusion.spectral import heat, host
 from pyg_diffusion.spectral.grid import KINDS, GridOperator
 from pyg_diffusion.testing import assert_operator
 
@@ -73,11 +73,79 @@ def test_laws(grid):
     torch.testing.assert_close(lap @ u, u * lam[0], rtol=0, atol=1e-12 * max(1.0, float(lam.max())))
 
 
-@pytest.mark.parametrize("dense_up_to", [0, 4], ids=["FFT", "matrix"])
-def test_laws_with_gradients(dense_up_to, monkeypatch):
-    monkeypatch.setattr(module, "DENSE_UP_TO", dense_up_to)
-    operator = GridOperator((3, 4, 2), KINDS, [1.0, 2.0, 0.5], 2, torch.float64)
+ROUTES = ("ducc0", "scipy", "torch")
+
+
+def by_route(name: str, monkeypatch) -> None:
+    """From here on grids with long axes are transformed so."""
+    if name == "ducc0":
+        pytest.importorskip("ducc0")
+    else:
+        monkeypatch.setattr(host, "ducc", lambda: None)
+    if name == "torch":
+        monkeypatch.setattr(host, "takes", lambda kinds: False)
+
+
+@pytest.mark.parametrize("route", [*ROUTES, "matrix"])
+def test_laws_with_gradients(route, monkeypatch):
+    by_route(route, monkeypatch)
+    monkeypatch.setattr(module, "DENSE_UP_TO", 4 if route == "matrix" else 0)
+    kinds = ("path", "complete", "path") if route == "scipy" else KINDS
+    operator = GridOperator((3, 4, 2), kinds, [1.0, 2.0, 0.5], 2, torch.float64)
+    assert operator._in_place(signal(operator)) == (route in ("ducc0", "scipy"))
     assert_operator(operator, [laplacian(operator)] * 2)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(
+    ("shape", "kinds"),
+    [
+        ((131, 20), "path"),
+        ((64, 65), "cycle"),
+        ((60, 7, 5), KINDS),
+        ((58, 3, 60), ["cycle", "path", "path"]),
+        ((97,), "cycle"),
+    ],
+)
+def test_every_route_has_the_same_modes_and_signals(shape, kinds, dtype, monkeypatch):
+    operator = GridOperator(shape, kinds, 0.5, 2, dtype)
+    x, rates = signal(operator), torch.tensor([[0.2], [0.4]], dtype=dtype)
+    found = {}
+    for route in [name for name in ROUTES if name != "ducc0" or host.ducc() is not None]:
+        with monkeypatch.context() as patch:
+            by_route(route, patch)
+            y = operator.apply(lambda lam: torch.exp(-rates * lam), x)
+            x.requires_grad_()
+            slope = torch.autograd.grad(operator.apply(heat(0.3), x).square().sum(), x)[0]
+            x = x.detach()
+            found[route] = operator.to_modes(x), operator.from_modes(operator.to_modes(x)), y, slope
+    tol = 3e-6 if dtype == torch.float32 else 1e-13
+    for route in found:
+        for one, other in zip(found[route], found["torch"], strict=True):
+            torch.testing.assert_close(one, other, rtol=0, atol=tol * float(other.abs().max()))
+    torch.testing.assert_close(found["torch"][1], x, rtol=0, atol=tol * 5)
+
+
+def test_without_ducc0_cycles_go_by_torch_and_paths_by_scipy(monkeypatch):
+    by_route("scipy", monkeypatch)
+    path, cycle = GridOperator((70, 3)), GridOperator((70, 3), ["path", "cycle"])
+    assert path._in_place(signal(path)) and not cycle._in_place(signal(cycle))
+    assert not GridOperator((9, 3))._in_place(signal(GridOperator((9, 3))))  # matrices are faster
+
+
+def test_kernels_with_gradients_or_more_channels_in_many_pieces(monkeypatch):
+    monkeypatch.setattr(module, "_RESPONSE", 50)
+    operator = GridOperator((70, 3), dtype=torch.float64)
+    x, rate = signal(operator), torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
+    y = operator.apply(lambda lam: torch.exp(-rate * lam), x)
+    torch.testing.assert_close(operator.apply(heat(0.3), x), y.detach(), rtol=0, atol=1e-14)
+    (slope,) = torch.autograd.grad(y.square().sum(), rate)
+    expected = -2 * (operator.apply(lambda lam: lam, y) * y).sum()
+    torch.testing.assert_close(slope, expected.detach(), rtol=1e-12, atol=0)
+    fan = operator.apply(lambda lam: torch.stack([lam, 2 * lam], -1), x[:, :1])
+    torch.testing.assert_close(fan[:, 1], 2 * operator.apply(lambda lam: lam, x)[:, 0], rtol=0, atol=1e-12)
+    with pytest.raises(ValueError, match="not finite at λ = 0"):
+        operator.apply(lambda lam: 1 / lam, x)
 
 
 @pytest.mark.parametrize(("shape", "kinds"), [((131,), "path"), ((130,), "cycle"), ((3, 65), ["complete", "path"])])
