@@ -3,7 +3,10 @@
     python benchmarks/fields.py [--cases 5x5 ...] [--train configs/fields_5x5.yaml | --weights FOLDER] [--quick]
     python benchmarks/fields.py --run 5x5:diffusion=runs/fields_5x5 [--store store/fields]
     python benchmarks/fields.py --cases 5x5 --run 5x5:diffusion=runs/fields_5x5 --run 5x5:ancestral=runs/fields_5x5@ancestral
+    python benchmarks/fields.py --cases 32x32 --minutes 60 [--rows ...]  # what a user would take, for an hour of a core each
 
+With `--minutes` each case trains, for as many minutes of a core, its recipe, the same network under isotropic noise (γ = 0)
+and as plain DDPM, two resolutions, and a U-Net of diffusers of about as many parameters, where that is installed.
 With neither weights nor a run, each case trains its own recipe for five minutes first. The first case is the table that an
 earlier system left unfinished: 5x5 grid, 3-vectors, 100 samples. Each method makes several blocks of samples, each as large
 as the reference; every figure is the mean over blocks, ± their standard deviation. "held out" are fresh samples of the law:
@@ -16,8 +19,9 @@ and .png.
 import argparse
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +31,11 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from machine import machine
+from machine import core_time, machine
+from rivals import RECIPE, ROWS, UNET, trained
 from torch import Tensor
 from trained import CONFIGS, QUICK, add_weights, results, weights_of
+from unet import UNet
 
 from pyg_diffusion import FieldGenerator
 from pyg_diffusion.data import laplacian_operator
@@ -38,6 +44,8 @@ from pyg_diffusion.metrics.field_measures import compare_fields
 from pyg_diffusion.metrics.fields import BASELINES, nearest_mse, power_spectrum
 from pyg_diffusion.sample import SAMPLERS, parse_sampler
 from pyg_diffusion.spectral import ExactOperator
+from pyg_diffusion.tasks import load_recipe
+from pyg_diffusion.train import Recipe
 from pyg_diffusion.weights_io import load_pretrained
 
 ERRORS = ("spectrum", "covariance", "sliced_wasserstein", "marginal_wasserstein", "mmd", "smoothness_wasserstein")
@@ -73,15 +81,17 @@ CASES = {
     "5x5": Case("vortices", (5, 5), 1000, 50_000, 4, "path"),
     "gaussian": Case("matern", (32, 32), 500, 10_000, 4),
     "32x32": Case("flow", (32, 32), 500, 10_000, 4),
+    "64x64": Case("flow", (64, 64), 200, 4_000, 1),
     "16x16x16": Case("direction", (16, 16, 16), 200, 2_000, 4),
 }
-
+ALL = [name for name in CASES if name != "64x64"]  # of which there are two rows, with --minutes
 
 RECIPES = {
     "old": "fields_5x5.yaml",
     "5x5": "fields_5x5.yaml",
     "gaussian": "fields_gaussian.yaml",
     "32x32": "fields_32x32.yaml",
+    "64x64": "fields_32x32.yaml",
     "16x16x16": "fields_16x16x16.yaml",
 }
 SMALL = ("train.max_minutes=5",)
@@ -115,6 +125,41 @@ def trained_runs(args: argparse.Namespace, runs: dict[str, dict[str, str]]) -> d
     return {name: found.about for name, found in weights.items()}
 
 
+def compared(
+    args: argparse.Namespace, runs: dict[str, dict[str, str]]
+) -> tuple[dict[str, dict[str, UNet]], dict[str, dict[str, Any]]]:
+    """Train every row of every case for as many minutes: those of this package join the runs.
+
+    Returns:
+        The U-Nets, and what a result says of each row, by case.
+    """
+    names = args.rows or [name for name in ROWS if name != UNET or find_spec("diffusers")]
+    names = [RECIPE, *(name for name in names if name != RECIPE)]  # whose size the U-Net is to have
+    unets: dict[str, dict[str, UNet]] = {}
+    told: dict[str, dict[str, Any]] = {}
+    for name in args.cases:
+        case, told[name], unets[name] = CASES[name], {}, {}
+        few = (*QUICK, "data.num_samples=200", "data.val_samples=20") if args.quick else ()
+        sizes = () if args.quick else (f"data.num_samples={case.train}",)
+        shape = (f"data.shape={list(case.shape)}", f"data.root={args.store}", *sizes, *few)
+
+        def recipe(minutes: float, more: tuple[str, ...], name: str = name, shape: tuple[str, ...] = shape) -> Recipe:
+            length = () if args.quick else (f"train.max_minutes={minutes}", "train.max_steps=1000000")
+            return load_recipe(CONFIGS / RECIPES[name], [*shape, *length, *more])
+
+        for row in names:
+            print(f"{name}: {row}", flush=True)
+            folder = Path(args.train_dir) / f"{name}_{row.replace(' ', '_')}"
+            if row == UNET:
+                size, known = told[name][RECIPE]["parameters"], case.draw(args.store, "train", case.train).fields
+                unets[name][row] = UNet(known, size, args.minutes, most=5 if args.quick else None)
+                told[name][row] = unets[name][row].facts
+            else:
+                weights, told[name][row] = trained(row, recipe, args.minutes, folder, 2)
+                runs[name][row] = str(weights)
+    return unets, told
+
+
 def diffusion(source: str, case: Case) -> FieldGenerator:
     """Of a trained run, FOLDER[@SAMPLER[@GRID]], which must be of the case's law and of enough of it."""
     run_dir, sampler, grid = [*source.split("@"), "", ""][:3]
@@ -138,7 +183,7 @@ def score(made: Tensor, reference: Tensor, train: Tensor, operator: ExactOperato
     return {name: [float(np.mean(v)), float(np.std(v))] for name in rows[0] for v in [[row[name] for row in rows]]}
 
 
-def run_case(case: Case, store: Path, runs: dict[str, str]) -> dict:
+def run_case(case: Case, store: Path, runs: dict[str, str], others: Mapping[str, UNet]) -> dict:
     """All methods of one case: metrics, seconds per sample, spectra."""
     count = case.samples * case.blocks
     train, reference, held_out = (
@@ -157,6 +202,8 @@ def run_case(case: Case, store: Path, runs: dict[str, str]) -> dict:
     generators = {name: diffusion(source, case) for name, source in runs.items()}
     for name, generator in generators.items():
         methods[name] = lambda generator=generator: generator.sample(count)  # type: ignore[misc]
+    for name, other in others.items():
+        methods[name] = lambda other=other: other.sample(count)  # type: ignore[misc]
     result: dict[str, Any] = {"samples": case.samples, "train": case.train, "blocks": case.blocks, "law": case.law}
     result |= {"shape": case.shape, "kinds": case.kinds, "parameters": case.parameters, "methods": {}}
     bands = operator.eigenvalues[0].argsort().tensor_split(min(256, operator.num_nodes))
@@ -227,12 +274,14 @@ def main() -> None:
     parser.add_argument("--cases", nargs="+", choices=CASES, help="all, if none is named")
     add_weights(parser)
     parser.add_argument("--run", action="append", default=[], metavar="CASE:NAME=FOLDER[@SAMPLER[@GRID]]", help="a row")
+    parser.add_argument("--minutes", type=float, help="of a core, of every training: rows of what a user would take")
+    parser.add_argument("--rows", nargs="+", choices=ROWS, help="of --minutes; all, with that of diffusers if it is there")
     parser.add_argument("--store", type=Path, default=Path("store/fields"), help="where the fields are kept")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--blocks", type=int, help="instead of the cases' own number")
     parser.add_argument("--out", type=Path, help="results/fields.json if not given")
     args = parser.parse_args()
-    args.cases = args.cases or (["5x5"] if args.quick else list(CASES))
+    args.cases = args.cases or (["5x5"] if args.quick else ALL)
     args.out = args.out or results(args) / "fields.json"
     torch.set_num_threads(args.threads)
     runs: dict[str, dict[str, str]] = {name: {} for name in args.cases}
@@ -250,15 +299,23 @@ def main() -> None:
                 f"{', '.join(SAMPLERS)}; got {text!r}"
             )
         runs[case][name] = source
-    weights = trained_runs(args, runs)
+    told: dict[str, dict[str, Any]] = {}
+    unets: dict[str, dict[str, UNet]] = {}
+    if args.minutes:
+        core_time()
+        weights = {}
+        unets, told = compared(args, runs)
+    else:
+        weights = trained_runs(args, runs)
     before = json.loads(args.out.read_text())["cases"] if args.out.is_file() else {}  # cases that are not run now stay
     record: dict[str, Any] = {"machine": machine(), "earlier system (mean MSE, smoothness)": EARLIER, "cases": before}
     for name in args.cases:
         case = replace(CASES[name], blocks=args.blocks or CASES[name].blocks)
         if args.quick:
             case = replace(case, samples=20, train=200, blocks=1)
-        record["cases"][name] = run_case(case, args.store, runs[name])
+        record["cases"][name] = run_case(case, args.store, runs[name], unets.get(name, {}))
         record["cases"][name] |= {"weights": weights[name]} if name in weights else {}
+        record["cases"][name] |= {"trained": told[name]} if name in told else {}
         show(name, record["cases"][name])
         if not runs[name]:
             print(f"no diffusion row: train on this law and pass --run {name}:diffusion=FOLDER")

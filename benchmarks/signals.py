@@ -1,16 +1,18 @@
 """Signals of one's own: digits on a grid and a Gaussian field on 2,000 sensors, against held-out signals.
 
-    python benchmarks/signals.py --minutes 60          # two trainings of each, an hour of a core each
+    python benchmarks/signals.py --minutes 60          # five trainings of digits, four of sensors, an hour of a core each
     python benchmarks/signals.py --quick -o quick.json # some steps of small networks on few nodes: does it run?
 
-Rows: the model of configs/signals_*.yaml; the same network under isotropic noise (γ = 0, plain DDPM), for as many minutes;
-the Gaussian prior, weights of the recipe that were never trained; and the floor, a second held-out set.
+Rows: the model of configs/signals_*.yaml; for as many minutes of a core the same network under isotropic noise (γ = 0), as
+plain DDPM, in two resolutions, and on grids a U-Net of diffusers of about as many parameters, where that is installed; the
+Gaussian prior, weights of the recipe that were never trained; and the floor, a second held-out set.
 """
 
 import argparse
 import json
 import resource
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,9 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import torch
 from machine import core_time, machine
+from rivals import RECIPE, ROWS, UNET, trained
 from torch import Tensor
+from unet import UNet
 
 from pyg_diffusion.metrics.classes import Judge, frechet_distance
 from pyg_diffusion.metrics.field_measures import compare_fields
@@ -31,13 +35,13 @@ from pyg_diffusion.tasks.signals.evaluate import operator_of
 from pyg_diffusion.tasks.signals.generator import GraphSignalGenerator
 from pyg_diffusion.tasks.signals.plot import draw_signal
 from pyg_diffusion.tasks.signals.source import parts_of
-from pyg_diffusion.train import Recipe, train
+from pyg_diffusion.train import Recipe
 from pyg_diffusion.weights_io import Card, build_denoiser
 
 HERE = Path(__file__).parent
 CASES = ("digits", "sensors")
 FLOOR = "held out"
-ISOTROPIC = ("process.gamma=0.0", "process.lambda0=1.0")
+FACTORS = {"digits": 2, "sensors": 4}  # of the coarser resolution
 QUICK = {
     "digits": ("model.width=16", "model.depth=1"),
     "sensors": (
@@ -96,8 +100,19 @@ class Scored:
         return row
 
 
-def run(case: str, minutes: float, quick: bool, folder: Path) -> tuple[dict[str, Any], dict[str, Tensor], Scored]:
-    """All rows of a case, and what was drawn."""
+def unet(scored: Scored, parameters: int, minutes: float, quick: bool) -> tuple[Tensor, dict[str, Any]]:
+    """Signals of a U-Net of about so many parameters, asked what the held-out ones are; and what it took."""
+    train, test = (part.scalars[scored.names[0]].long() if scored.names else None for part in scored.parts[::2])
+    model = UNet(scored.train, parameters, minutes, train, 5 if quick else None)
+    start = time.perf_counter()
+    made = model.sample(len(scored.truth), test, **({"steps": 5} if quick else {}))
+    return made, {"seconds": (time.perf_counter() - start) / len(made), **model.facts}
+
+
+def run(
+    case: str, minutes: float, quick: bool, folder: Path, names: list[str]
+) -> tuple[dict[str, Any], dict[str, Tensor], Scored]:
+    """Rows of a case, and what was drawn."""
     recipe = recipe_of(case, minutes, quick)
     scored = Scored(recipe)
     classes = scored.parts.test.scalars.get(scored.names[0]) if scored.names else None
@@ -105,10 +120,23 @@ def run(case: str, minutes: float, quick: bool, folder: Path) -> tuple[dict[str,
     drawn: dict[str, Tensor] = {"held out": scored.truth}
     made, seconds = scored.draw(untrained(recipe))
     rows["Gaussian prior"] = scored.score(made, classes) | {"seconds": seconds}
-    for name, more in (("diffusion", ()), ("isotropic noise", ISOTROPIC)):
-        result = train(recipe_of(case, minutes, quick, more), folder / f"{case}_{name.split()[0]}", progress=False)
-        made, seconds = scored.draw(GraphSignalGenerator.from_pretrained(result.weights, device="cpu"))
-        told = {"seconds": seconds, "steps": result.steps, "minutes": result.minutes, "validation": result.val_loss}
+    parameters = 0
+    for name in names:
+        if name == UNET:
+            if "grid_shape" not in scored.graph:
+                continue
+            made, told = unet(scored, parameters, minutes, quick)
+        else:
+            weights, told = trained(
+                name,
+                lambda share, more: recipe_of(case, share, quick, more),
+                minutes,
+                folder / f"{case}_{name.replace(' ', '_')}",
+                FACTORS[case],
+            )
+            parameters = parameters or told["parameters"]
+            made, seconds = scored.draw(GraphSignalGenerator.from_pretrained(weights, device="cpu"))
+            told["seconds"] = seconds
         rows[name], drawn[name] = scored.score(made, classes) | told, made
     val = scored.parts.val
     held = val.stacked()[: len(scored.truth)]
@@ -123,7 +151,7 @@ def table(rows: dict[str, dict[str, float]]) -> str:
     names = list(dict.fromkeys(name for row in rows.values() for name in row))
     lines = [f"| | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
     for method, row in rows.items():
-        cells = [f"{row[name]:.3g}" if name in row else "-" for name in names]
+        cells = [f"{row[name]:.3g}" if isinstance(row.get(name), float) else str(row.get(name, "-")) for name in names]
         lines.append(f"| {method} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -148,6 +176,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
     parser.add_argument("--minutes", type=float, default=60.0, help="of a core, of every training")
+    parser.add_argument("--rows", nargs="+", choices=ROWS, help="that are trained; all that can be")
     parser.add_argument("--quick", action="store_true", help="everything small")
     parser.add_argument("--runs", type=Path, default=Path("runs/signals"), help="folder of the trainings, new ones")
     parser.add_argument("-o", "--output", type=Path, default=HERE / "results" / "signals.json")
@@ -155,9 +184,11 @@ def main() -> None:
     core_time()
     torch.manual_seed(0)
     result: dict[str, Any] = {"machine": machine(), "minutes": args.minutes, "quick": args.quick, "cases": {}}
+    names = args.rows or [name for name in ROWS if name != UNET or find_spec("diffusers")]
+    names = [RECIPE, *(name for name in names if name != RECIPE)]  # whose size the U-Net is to have
     drawn = {}
     for case in args.cases:
-        found, made, scored = run(case, args.minutes, args.quick, args.runs)
+        found, made, scored = run(case, args.minutes, args.quick, args.runs, names)
         result["cases"][case], drawn[case] = found, (made, scored)
         print(f"\n{case}: {found['train']} to train on, {found['test']} held out\n\n{table(found['rows'])}", flush=True)
         args.output.write_text(json.dumps(result, indent=1) + "\n")

@@ -85,6 +85,7 @@ class Denoiser(nn.Module):
 
     Attributes:
         second: the network of a second stage that completes what this one draws, or None.
+        coarse: the denoiser of a coarser resolution, which is drawn before this one, or None.
 
     Raises:
         TypeError: the network keeps no such contract.
@@ -105,6 +106,7 @@ class Denoiser(nn.Module):
     net: Network
     spectrum: Kernel
     second: nn.Module | None
+    coarse: "Denoiser | None"
 
     def __init__(self, net: Network, sde: LinearSDE, spectrum: Kernel, centered: bool = False, autocast: bool = False):
         super().__init__()
@@ -113,7 +115,7 @@ class Denoiser(nn.Module):
                 f"{type(net).__name__} is no pyg_diffusion.network.Network; derive it from pyg_diffusion.nn.NetworkBase"
             )
         self.net, self.sde, self.spectrum, self.centered, self.autocast = net, sde, spectrum, centered, autocast
-        self.second = None
+        self.second = self.coarse = None
         if self.predicts not in PREDICTIONS:
             raise ValueError(f"a network predicts one of {', '.join(PREDICTIONS)}, not {self.predicts!r}")
 

@@ -19,9 +19,9 @@ import torch
 from torch import Tensor
 
 from .denoise import Denoiser, Parts, denoised_from, gain, prediction_target
-from .posterior import Candidates, posterior_mean
+from .posterior import Origins
 from .registry import Registry, own
-from .spectral import DenseOperator, Kernel, LaplacianOperator
+from .spectral import ExactOperator, Kernel, LaplacianOperator
 from .spectral.operator import with_channels
 
 OBJECTIVES = ("F", "eps", "score", "x0")
@@ -92,19 +92,17 @@ class Losses(NamedTuple):
     terms: dict[str, Tensor]
 
 
-def target_shift(
-    denoiser: Denoiser, operator: LaplacianOperator, s_t: Tensor, parts: Parts, candidates: Candidates
-) -> Tensor:
+def target_shift(denoiser: Denoiser, operator: LaplacianOperator, s_t: Tensor, parts: Parts, candidates: Origins) -> Tensor:
     """What the target of the network changes by when E[S_0 | S_t] takes the place of S_0, in modes, formed in float64:
     that of F by (E[S_0 | S_t] - S_0)/c_out, that of ε by -φ/σ of it.
 
     Raises:
-        TypeError: an operator without a dense eigenbasis.
+        TypeError: an operator without an eigenbasis, or without the one that the candidates need.
     """
-    if not isinstance(operator, DenseOperator):
+    if not isinstance(operator, ExactOperator):
         raise TypeError(f"exact targets need a DenseOperator (backend=DenseOperator.from_laplacian), got {operator!r}")
     phi, sigma = operator.response(parts.phi), operator.response(parts.sigma)
-    mean = posterior_mean(operator, phi, sigma, s_t, candidates, denoiser.centered)
+    mean = candidates.mean_given(operator, phi, sigma, s_t, denoiser.centered)
     shift = denoiser.project(operator, operator.to(torch.float64).to_modes(mean - candidates.drawn.double()))
     sign = -1.0 if denoiser.predicts == "eps" else 1.0
     return (sign * operator.response(gain(denoiser.predicts, parts)).double() * shift).to(s_t.dtype)
@@ -151,7 +149,7 @@ def denoising_losses(
     objectives: Mapping[str, float] | None = None,
     weight: str = "none",
     penalties: Mapping[str, Callable[[Tensor], Tensor]] | None = None,
-    candidates: Candidates | None = None,
+    candidates: Origins | None = None,
 ) -> Losses:
     """The weighted error of a denoiser, one value per graph (see the module).
 

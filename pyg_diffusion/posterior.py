@@ -14,16 +14,24 @@ R uniform on SO(3) is matrix-Fisher given S_t: with A = U diag(s) Vᵀ, U and V 
 and of several X, the k-th has the weight w_k ∝ c(A_k) exp(-½ Σ φ²/σ² |x̂_k|²):  E[S_0 | S_t] = Σ_k w_k X_k E[R_k]ᵀ.
 Mirror images are the candidates -X_k. All of it is done in float64: A has entries of 1e7 where noise is small.
 
+Fields of a law that no translation changes, on a grid with periodic axes, are one of all their translations T_g X. These
+commute with functions of L, so with C = corr(φ/σ² S_t, X), one number for each g, and softmax over g,
+
+    E[S_0 | S_t] = softmax(C) * X,
+
+a correlation and a convolution, by FFT.
+
 Downs 1972 (matrix-Fisher); Lee 2018 (c as one integral of Bessel functions).
 """
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from .spectral import DenseOperator
+from .spectral import DenseOperator, ExactOperator
 
 NEGLIGIBLE = 45.0  # candidates whose log weight is further below the best than this change no digit
 _NODES, _WEIGHTS = (torch.from_numpy(v) for v in np.polynomial.legendre.leggauss(48))
@@ -79,6 +87,50 @@ def _trace_of_proper(a: Tensor) -> Tensor:
     values: Tensor = (mean.unsqueeze(-1) + 2 * spread.unsqueeze(-1) * turns.cos()).clamp_min(0).sqrt()
     smallest: Tensor = values[..., 2] * torch.linalg.det(a).sign()
     return values[..., 0] + values[..., 1] + smallest
+
+
+class Origins(Protocol):
+    """Clean signals that S_t may have come from, `drawn [num_nodes, C]` among them."""
+
+    @property
+    def drawn(self) -> Tensor: ...
+
+    def mean_given(self, operator: ExactOperator, phi: Tensor, sigma: Tensor, w_t: Tensor, centered: bool = False) -> Tensor:
+        """E[S_0 | S_t], `[num_nodes, C]` float64, with φ and σ of the modes, `[num_graphs, M, 1]`, and S_t in modes."""
+        ...
+
+
+class Translations(NamedTuple):
+    """All translations of the drawn fields along the periodic axes of a grid, equally likely before noise.
+
+    Example:
+        >>> import torch
+        >>> from pyg_diffusion import GridOperator
+        >>> from pyg_diffusion.posterior import Translations
+        >>> L, x = GridOperator((4,), "cycle"), torch.tensor([[1.0], [0.0], [0.0], [0.0]])
+        >>> every = Translations(x, (4,), (True,))
+        >>> one = torch.ones(1, 4, 1)
+        >>> every.mean_given(L, one, 0.1 * one, L.to_modes(x)).round(decimals=3).flatten().tolist()  # S_t tells which
+        [1.0, 0.0, 0.0, 0.0]
+        >>> every.mean_given(L, one, 100 * one, L.to_modes(x)).round(decimals=3).flatten().tolist()  # S_t tells nothing
+        [0.25, 0.25, 0.25, 0.25]
+    """
+
+    drawn: Tensor  # [num_nodes, C]
+    shape: Sequence[int]  # of the grid
+    periodic: Sequence[bool]  # which of its axes are
+
+    def mean_given(self, operator: ExactOperator, phi: Tensor, sigma: Tensor, w_t: Tensor, centered: bool = False) -> Tensor:
+        """E[S_0 | S_t], as of `Origins`."""
+        pull = operator.to(torch.float64).from_modes(phi.double() / sigma.double().square() * w_t.double())
+        x, u = (v.double().view(-1, *self.shape, v.size(1)) for v in (self.drawn, pull))
+        axes = [1 + a for a, round_ in enumerate(self.periodic) if round_]
+        others = [1 + a for a, round_ in enumerate(self.periodic) if not round_] + [x.dim() - 1]
+        of_x = torch.fft.fftn(x, dim=axes)
+        match = torch.fft.ifftn(torch.fft.fftn(u, dim=axes) * of_x.conj(), dim=axes).real.sum(others, keepdim=True)
+        share = match.flatten(1).softmax(1).view_as(match)
+        mean: Tensor = torch.fft.ifftn(torch.fft.fftn(share, dim=axes) * of_x, dim=axes).real
+        return mean.reshape(pull.shape)
 
 
 class Candidates(NamedTuple):
@@ -141,6 +193,16 @@ class Candidates(NamedTuple):
         of = graph[owner]
         signal = rows[named - first[of] + start[conformer][owner]]
         return cls(x_0, signal, first[of] + local, owner, graph, conformer, conformer_graph, mirror, rotations)
+
+    def mean_given(self, operator: ExactOperator, phi: Tensor, sigma: Tensor, w_t: Tensor, centered: bool = False) -> Tensor:
+        """E[S_0 | S_t], as of `Origins`.
+
+        Raises:
+            TypeError: an operator without a dense eigenbasis.
+        """
+        if not isinstance(operator, DenseOperator):
+            raise TypeError(f"exact targets need a DenseOperator (backend=DenseOperator.from_laplacian), got {operator!r}")
+        return posterior_mean(operator, phi, sigma, w_t, self, centered)
 
 
 def _ragged(lengths: Tensor, total: int) -> tuple[Tensor, Tensor]:

@@ -28,7 +28,7 @@ from .weights_path import weights_path
 
 FORMAT = "pyg_diffusion.weights"
 VERSION = 1
-SECOND = "second."  # how the names of the second stage's tensors begin
+SECOND, COARSE = "second.", "coarse."  # how the names of tensors of the second stage and of the coarser resolution begin
 
 _EXACT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 
@@ -67,6 +67,8 @@ class Card(BaseModel):
         domain: what else training saw of molecules.
         hydrogens: of weights of two stages the model, training and metrics of the second, whose tensors stand in the same
             file; empty: there is none.
+        coarse: of weights of several resolutions the `card` and the `spectrum` of the one above, whose tensors stand in the
+            same file, and the `power` spectrum that finer signals are estimated from coarser ones by; empty: there is none.
         centered: the global translation is no part of the signal. Cards of before 0.7 do not say; it was so of molecules.
     """
 
@@ -81,6 +83,7 @@ class Card(BaseModel):
     metrics: dict[str, Any] = {}
     domain: Domain = {}
     hydrogens: dict[str, Any] = {}
+    coarse: dict[str, Any] = {}
     centered: bool
 
     @model_validator(mode="before")
@@ -123,6 +126,9 @@ def build_denoiser(card: Card, spectrum: PowerSpectrum) -> Denoiser:
     denoiser = Denoiser(_network(card.model), sde, spectrum, card.centered, card.bf16)
     if card.hydrogens:
         denoiser.second = _network(card.hydrogens["model"]).requires_grad_(False)
+    if card.coarse:
+        above = Card.model_validate(card.coarse["card"])
+        denoiser.coarse = build_denoiser(above, spectrum_of(card.coarse["spectrum"])).requires_grad_(False)
     return denoiser
 
 
@@ -198,11 +204,7 @@ def save_pretrained(path: str | os.PathLike, denoiser: Denoiser, card: Card) -> 
             "version": VERSION,
             "features": schema.VERSION,
             "sha256": hashlib.sha256(temporary.read_bytes()).hexdigest(),
-            "spectrum": {
-                "log_lambda": spectrum.log_lambda.tolist(),
-                "log_power": spectrum.log_power.tolist(),
-                "floor": spectrum.floor,
-            },
+            "spectrum": spectrum_knots(spectrum),
             **card.model_dump(),
         }
         with replacing(new) as card_file:
@@ -212,9 +214,24 @@ def save_pretrained(path: str | os.PathLike, denoiser: Denoiser, card: Card) -> 
 
 
 def _tensors(denoiser: Denoiser) -> dict[str, torch.Tensor]:
-    """By name, those of the second stage behind `SECOND`."""
+    """By name, those of the second stage behind `SECOND`, those of the coarser resolution behind `COARSE`."""
     second = {} if denoiser.second is None else denoiser.second.state_dict(prefix=SECOND)
-    return {**denoiser.net.state_dict(), **second}
+    coarse = {} if denoiser.coarse is None else _tensors(denoiser.coarse)
+    return {**denoiser.net.state_dict(), **second, **{COARSE + name: value for name, value in coarse.items()}}
+
+
+def _fill(denoiser: Denoiser, state: dict[str, torch.Tensor]) -> None:
+    """Give a denoiser its tensors, as `_tensors` names them; RuntimeError where they are not its own."""
+    second, coarse = (
+        {k.removeprefix(prefix): v for k, v in state.items() if part is not None and k.startswith(prefix)}
+        for prefix, part in ((SECOND, denoiser.second), (COARSE, denoiser.coarse))
+    )
+    taken = {*(SECOND + k for k in second), *(COARSE + k for k in coarse)}
+    denoiser.net.load_state_dict({k: v for k, v in state.items() if k not in taken})
+    if denoiser.second is not None:
+        denoiser.second.load_state_dict(second)
+    if denoiser.coarse is not None:
+        _fill(denoiser.coarse, coarse)
 
 
 def join_stages(first: str | os.PathLike, second: str | os.PathLike, path: str | os.PathLike) -> None:
@@ -265,10 +282,7 @@ def load_pretrained(path: str | os.PathLike) -> tuple[Denoiser, Card]:
         what = f"model {card.model} and process {card.process}"
         raise WeightsError(f"{card_path}: a damaged card, or one of another program: {what:.300} make no network") from error
     try:
-        own = {k.removeprefix(SECOND): v for k, v in state.items() if denoiser.second is not None and k.startswith(SECOND)}
-        denoiser.net.load_state_dict({k: v for k, v in state.items() if not (own and k.startswith(SECOND))})
-        if denoiser.second is not None:
-            denoiser.second.load_state_dict(own)
+        _fill(denoiser, state)
     except RuntimeError as error:
         raise WeightsError(f"{path}: weights and card do not fit together: {_line(error)}") from error
     return denoiser.eval(), card
@@ -328,13 +342,31 @@ def _parsed(text: dict[str, Any], state: dict[str, torch.Tensor]) -> tuple[Card,
         raise ValueError(
             f"{'.'.join(str(part) for part in found['loc'])} is {found['input']!r:.40}: {found['msg']}"
         ) from error
-    for model in (card.model, card.hydrogens.get("model", {})):
+    models = [card.model, card.hydrogens.get("model", {})]
+    above = card.coarse
+    while above:
+        models.append(above["card"]["model"])
+        above = above["card"].get("coarse")
+    for model in models:
         _check_size(model, state)
-    return card, _spectrum(text["spectrum"])
+    return card, spectrum_of(text["spectrum"])
 
 
-def _spectrum(knots: Any) -> PowerSpectrum:
-    """A power spectrum from JSON."""
+def spectrum_knots(spectrum: PowerSpectrum) -> dict[str, Any]:
+    """A power spectrum for JSON."""
+    return {
+        "log_lambda": spectrum.log_lambda.tolist(),
+        "log_power": spectrum.log_power.tolist(),
+        "floor": spectrum.floor,
+    }
+
+
+def spectrum_of(knots: Any) -> PowerSpectrum:
+    """A power spectrum from JSON.
+
+    Raises:
+        ValueError: it is none.
+    """
     try:
         log_lambda, log_power = (torch.tensor(knots[name], dtype=torch.float32) for name in ("log_lambda", "log_power"))
         floor = float(knots.get("floor", PowerSpectrum.FLOOR))

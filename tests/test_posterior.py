@@ -8,9 +8,9 @@ import torch
 from pyg_diffusion.denoise import Denoiser, gain
 from pyg_diffusion.loss import denoising_losses, target_shift
 from pyg_diffusion.nn import NetworkBase
-from pyg_diffusion.posterior import Candidates, fisher, posterior_mean, proper_svd
+from pyg_diffusion.posterior import Candidates, Translations, fisher, posterior_mean, proper_svd
 from pyg_diffusion.sde import GeometricTime, LinearSDE
-from pyg_diffusion.spectral import DenseOperator, PowerSpectrum
+from pyg_diffusion.spectral import DenseOperator, GridOperator, PowerSpectrum
 from pyg_diffusion.tasks.molecules.data import rotations
 from pyg_diffusion.testing import ZeroNet
 
@@ -236,3 +236,22 @@ def test_the_posterior_mean_alone_has_no_loss(conformers, predicts):
     torch.testing.assert_close(sampled, operator.square_sum(error) / 9)
     plain = denoising_losses(denoiser, operator, x_0, noise, t, objectives={predicts: 1.0})
     torch.testing.assert_close(torch.stack(plain[:2]), torch.stack([sampled, sampled]))
+
+
+@pytest.mark.parametrize("kinds", [("cycle", "cycle"), ("path", "cycle")])
+@pytest.mark.parametrize("tau", [1e-4, 1.0, 6.0])
+def test_translations_are_averaged_over(kinds, tau):
+    """Against the sum over all of them, one by one."""
+    shape, draws = (3, 4), torch.Generator().manual_seed(0)
+    grid = GridOperator(shape, kinds, num_graphs=2, dtype=torch.float64)
+    x, noise = (torch.randn(24, 2, generator=draws, dtype=torch.float64) for _ in range(2))
+    sde = LinearSDE(GeometricTime(1e-5, 10.0), gamma=0.5, lambda0=0.5, noise="matched")
+    t = sde.schedule.t(torch.full((2, 1), tau, dtype=torch.float64))
+    phi, sigma = grid.response(sde.mean(t)), grid.response(sde.std(t))
+    modes = phi * grid.to_modes(x) + sigma * grid.to_modes(noise)
+    periodic = [kind == "cycle" for kind in kinds]
+    found = Translations(x, shape, periodic).mean_given(grid, phi, sigma, modes)
+    moved = [x.view(2, *shape, 2).roll((a, b), (1, 2)).view(24, 2) for a in range(3 if periodic[0] else 1) for b in range(4)]
+    logs = torch.stack([-(((modes - phi * grid.to_modes(y)) / sigma) ** 2).sum((1, 2)) / 2 for y in moved])
+    wanted = sum(w[:, None, None] * y.view(2, 12, 2) for w, y in zip(logs.softmax(0), moved, strict=True))
+    torch.testing.assert_close(found.view(2, 12, 2), wanted)

@@ -74,6 +74,11 @@ class NetworkKind:
         """Whether it can be conditioned."""
         return "conditions" in self._defaults
 
+    @property
+    def takes_node_conditions(self) -> bool:
+        """Whether its nodes can be."""
+        return "node_conditions" in self._defaults
+
     def options(self, name: str) -> type[NetworkOptions]:
         """The `model` section of a recipe whose `kind` is `name`."""
         if name not in self._options:

@@ -3,16 +3,22 @@
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
+from dataclasses import replace
+from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch_geometric.data import Data
+from torch_geometric.data import Batch, Data
 
+from ..data import laplacian_operator
 from ..denoise import Denoiser
 from ..generate import UNSTEERED, DrawsSignals, Energy, GraphGenerator, Job, Steering
 from ..sample import Exponential, Recording, Trajectory
-from ..weights_io import Card
+from ..spectral import LaplacianOperator
+from ..spectral.clusters import Clusters
+from ..weights_io import Card, spectrum_of
+from .resolution import Details
 
 Asked = Mapping[str, float] | Sequence[Mapping[str, float]]
 Fixed = np.ndarray | Tensor
@@ -28,8 +34,9 @@ class SignalGenerator(GraphGenerator[Job]):
         max_nodes: a batch holds no more than this many nodes; bounds the memory.
 
     Attributes:
-        evaluations: network evaluations that every signal of the latest `sample` took.
+        evaluations: network evaluations that every signal of the latest `sample` took, of all resolutions.
         trajectories: of the signals of the latest `sample`, where it was told to record them.
+        coarser: of the resolution above this one, which is drawn first; None where there is none (`resolution`).
     """
 
     evaluations: int = 0
@@ -48,6 +55,10 @@ class SignalGenerator(GraphGenerator[Job]):
     ):
         super().__init__(denoiser, card, sampler, steps, device, max_nodes, compile, grid, temperature)
         self.trajectories: list[Trajectory] = []
+        self.coarser: SignalGenerator | None = None
+        if denoiser.coarse is not None:
+            above = Card.model_validate(card.coarse["card"])
+            self.coarser = type(self)(denoiser.coarse, above, sampler, steps, device, max_nodes, compile, grid, temperature)
 
     def default_sampler(self) -> DrawsSignals:
         return Exponential(2)
@@ -59,6 +70,24 @@ class SignalGenerator(GraphGenerator[Job]):
         Raises:
             ValueError: there is no such graph.
         """
+
+    def single(self) -> LaplacianOperator:
+        """L of that graph, as the process has it."""
+        return laplacian_operator(self.graph())
+
+    @abstractmethod
+    def clusters(self) -> Clusters:
+        """Of that graph, which are the nodes of the resolution above."""
+
+    def as_shown(self, means: Tensor) -> Tensor:
+        """Signals of the resolution above, `[S, K, C]`, as this one's process sees them."""
+        return means
+
+    @cached_property
+    def details(self) -> Details:
+        """What this resolution adds to the one above."""
+        power = spectrum_of(self.card.coarse["power"])
+        return Details(self.single(), self.clusters(), power)
 
     @property
     def channels(self) -> int:
@@ -122,7 +151,49 @@ class SignalGenerator(GraphGenerator[Job]):
         """
         if seed < 0:
             raise ValueError(f"need seed >= 0, got {seed}")
-        asked = self.conditions(condition, len(graphs))
+        if self.coarser is not None and graphs:
+            return self._finer(graphs, seed, condition, steering, progress, record)
+        return self._drawn(graphs, seed, condition, steering, progress, record)
+
+    def _finer(
+        self,
+        graphs: Sequence[Data],
+        seed: int,
+        condition: Asked | None,
+        steering: Steering,
+        progress: Callable[[int], object] | None,
+        record: Recording | None,
+    ) -> list[Tensor]:
+        """`sample_on` where a coarser resolution is drawn first. It alone is guided to what is asked, since it decides."""
+        assert self.coarser is not None
+        if any(graph.get("fixed") is not None for graph in graphs):
+            raise ValueError("weights of several resolutions keep no known values; take weights of one (data.coarse)")
+        above = self.coarser.sample_on([self.coarser.graph()] * len(graphs), seed, condition, steering)
+        base = self.details.base(self.as_shown(torch.stack(above)))
+        told, finer = self.details.told(base), []
+        for k, graph in enumerate(graphs):
+            graph = copy(graph)
+            graph.node_condition, graph.base = told[k], base[k]
+            finer.append(graph)
+        energy = None if steering.energy is None else _on_whole(steering.energy)
+        made = self._drawn(finer, seed, condition, replace(steering, guidance=1.0, energy=energy), progress, record)
+        self.evaluations += self.coarser.evaluations
+        self.trajectories = [
+            replace(path, signal=path.signal + b, denoised=path.denoised + b)
+            for path, b in zip(self.trajectories, base, strict=False)
+        ]
+        return [b + d for b, d in zip(base, self.details.of(torch.stack(made)), strict=True)]
+
+    def _drawn(
+        self,
+        graphs: Sequence[Data],
+        seed: int,
+        condition: Asked | None,
+        steering: Steering,
+        progress: Callable[[int], object] | None,
+        record: Recording | None,
+    ) -> list[Tensor]:
+        asked, own = self.conditions(condition, len(graphs)), self.card.data.get("coarsen", 1)
         if steering.guidance != 1 and asked is None:
             raise ValueError("guidance needs a condition to follow")
         jobs = []
@@ -130,8 +201,18 @@ class SignalGenerator(GraphGenerator[Job]):
             if asked is not None:
                 graph = copy(graph)
                 graph.condition = asked[k : k + 1]
-            jobs.append(Job(data=graph, key=(k,)))
+            jobs.append(Job(data=graph, key=(k,) if own == 1 else (k, own)))  # resolutions have noise of their own
         self.draw_all(jobs, self.channels, seed, steering, progress, record)
         self.evaluations = max((job.evaluations for job in jobs), default=0)
         self.trajectories = [job.trajectory for job in jobs if job.trajectory is not None]
         return [torch.from_numpy(job.signal) for job in jobs if job.signal is not None]
+
+
+def _on_whole(energy: Energy) -> Energy:
+    """An energy of whole signals as one of details."""
+
+    def bound(operator: LaplacianOperator, batch: Batch) -> Callable[[Tensor], Tensor]:
+        whole = energy(operator, batch)
+        return lambda x: whole(x + batch.base)
+
+    return bound

@@ -13,7 +13,8 @@ from torch.utils.data import Dataset, Sampler
 from torch_geometric.data import Batch
 from torch_geometric.loader import DataLoader
 
-from ..posterior import Candidates
+from ..denoise import Denoiser
+from ..posterior import Origins
 from ..spectral import LaplacianOperator, PowerSpectrum
 from .recipe import DataSection, RecipeError
 
@@ -128,12 +129,14 @@ class SignalDataModule(L.LightningDataModule):
         centered: whether the global translation is no part of the signal.
         max_pairs: a batch holds no more than this many padded pairs of nodes; None: however many.
         sources: names of what the signals are from, for the card.
+        coarse: the trained denoiser of the resolution above this one, or None.
     """
 
     train: Dataset
     val: Dataset
     centered: bool
     max_pairs: int | None = None
+    coarse: Denoiser | None = None
 
     def __init__(self, config: DataSection, seed: int):
         super().__init__()
@@ -183,7 +186,7 @@ class SignalDataModule(L.LightningDataModule):
         `condition [num_graphs, K]` of the last holds what the model is conditioned on, if anything.
         """
 
-    def candidates(self, operator: LaplacianOperator, x_0: Tensor, told: Batch) -> Candidates | None:
+    def candidates(self, operator: LaplacianOperator, x_0: Tensor, told: Batch) -> Origins | None:
         """The clean signals that S_t may have come from, for exact targets; None where x_0 alone is known."""
         return None
 

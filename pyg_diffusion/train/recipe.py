@@ -142,8 +142,8 @@ class Train(Section):
     exact_targets: list[str] = Field(AUTO)
     """what is averaged out of the target in closed form (`posterior`), of what the task knows how to: rotations, mirror
     (images, where there is no stereocentre), labels (of equivalent atoms), ensemble (all conformers of the same graph at the
-    same level in the store); auto alone: the first three, rotations alone with model.conditions, nothing with log_floor or
-    where only the drawn signal is known; [] for the drawn signal as it is"""
+    same level in the store); of fields translations (along periodic axes); auto alone: of molecules the first three,
+    rotations alone with model.conditions, else nothing, nor with log_floor; [] for the drawn signal as it is"""
     miner: Annotated[str, OneOf(MINERS)] = "none"
     """negatives for energies (`mining`)"""
     miner_weight: AtLeast0 = 0.01

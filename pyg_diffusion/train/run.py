@@ -164,7 +164,9 @@ def _model(recipe: Recipe, data: SignalDataModule, source: tuple[Denoiser, Card]
         **data.card_facts(),
     )
     if source is None:
-        return build_denoiser(card, data.spectrum()), card
+        denoiser = build_denoiser(card, data.spectrum())
+        denoiser.coarse = data.coarse
+        return denoiser, card
     before, theirs = source
     for name, have, want in (("process", theirs.process, card.process), ("model", theirs.model, card.model)):
         known = dict(want)
@@ -180,6 +182,7 @@ def _model(recipe: Recipe, data: SignalDataModule, source: tuple[Denoiser, Card]
     except ValueError as error:
         raise RecipeError(f"{recipe.train.init_from}: {error}") from error
     denoiser.second = before.second.train() if before.second is not None else None
+    denoiser.coarse = data.coarse
     return denoiser, card
 
 

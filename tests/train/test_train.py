@@ -125,7 +125,7 @@ def test_rotations_are_proper_and_uniform():
         ({"train": {"exact_targets": ["auto", "labels"]}}, "not 'auto'"),
         ({"train": {"exact_targets": ["mirror"]}}, "name rotations as well"),
         ({"train": {"exact_targets": ["rotations"], "log_floor": 0.1}}, "must be quadratic"),
-        ({"train": {"exact_targets": ["rotations"]}, "data": {"kind": "fields"}}, "only the drawn signal is known"),
+        ({"train": {"exact_targets": ["rotations"]}, "data": {"kind": "matrices"}}, "only the drawn signal is known"),
         (
             {"train": {"exact_targets": ["rotations", "labels"]}, "model": {"conditions": ["radius_of_gyration"]}},
             "tells one conformer from another",

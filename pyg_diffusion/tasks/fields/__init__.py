@@ -25,6 +25,7 @@ class Fields(Task):
     name = "fields"
     makes = "fields"
     networks = ("graph", "eps", "score", "mlp", "energy")
+    averages = ("translations",)
 
     @property
     def section(self) -> type[DataSection]:
@@ -32,12 +33,17 @@ class Fields(Task):
 
         return FieldsData
 
+    def check(self, recipe: Recipe) -> None:
+        from .recipe import check
+
+        check(recipe)
+
     def datamodule(self, recipe: Recipe) -> SignalDataModule:
         from .data import FieldDataModule
         from .recipe import FieldsData
 
         assert isinstance(recipe.data, FieldsData)
-        return FieldDataModule(recipe.data, recipe.train.seed, recipe.model.conditions)
+        return FieldDataModule(recipe.data, recipe.train.seed, recipe.model.conditions, recipe.exact_targets)
 
     def check_card(self, card: Card) -> None:
         if not {"shape", "kinds", "spacing", "channels"} <= set(card.data):

@@ -10,28 +10,17 @@ from torch import Tensor
 
 from ...data import laplacian_operator
 from ...data.field_file import FieldFileError, grid_of, read_fields
-from ...datasets import GridFields
 from ...metrics.field_measures import compare_fields, sampling_floor
 from ...metrics.fields import BASELINES, power_spectrum
 from ...spectral import ExactOperator
 from ..scores import FLOOR, OURS, evaluate_to
+from .law import drawn_fields
 
 
 def draw_fields(data: Mapping[str, Any], split: str, count: int) -> Tensor:
     """Fields `[count, N, C]` of the law that a file or card describes, of one of `GridFields`' splits."""
     with tempfile.TemporaryDirectory() as root:
-        dataset = GridFields(
-            root,
-            data["law"],
-            data["shape"],
-            count,
-            data["seed"],
-            split,
-            kinds=data["kinds"],
-            spacing=data["spacing"],
-            **data["parameters"],
-        )
-        return dataset.fields.clone()
+        return drawn_fields(data, root, split, count)
 
 
 def evaluate_fields(generated: str, reference: str | None = None, baselines: bool = False, seed: int = 0) -> dict[str, Any]:

@@ -2,7 +2,9 @@
 
 from torch_geometric.data import Data
 
+from ...data.coarsen import coarsened
 from ...data.field_file import grid_of
+from ...spectral.clusters import Clusters
 from ..signal_generator import SignalGenerator
 
 
@@ -28,3 +30,7 @@ class FieldGenerator(SignalGenerator):
 
     def graph(self) -> Data:
         return grid_of(self.card.data)
+
+    def clusters(self) -> Clusters:
+        assert self.coarser is not None
+        return coarsened(self.graph(), self.card.data["shape"][0] // self.coarser.card.data["shape"][0])[1]

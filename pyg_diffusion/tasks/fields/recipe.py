@@ -4,10 +4,11 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from ...train.recipe import Counted, DataSection, Seed
+from ...train.recipe import Counted, DataSection, Recipe, RecipeError, Seed
+from ..resolution import ResolutionOptions, check_resolution
 
 
-class FieldsData(DataSection):
+class FieldsData(ResolutionOptions, DataSection):
     """Fields of `datasets.GridFields`."""
 
     kind: Literal["fields"] = "fields"
@@ -34,3 +35,17 @@ class FieldsData(DataSection):
         essence = super().essence()
         del essence["root"]
         return essence
+
+
+def check(recipe: Recipe) -> None:
+    """Raises RecipeError where sections do not go together."""
+    check_resolution(recipe)
+    data = recipe.data
+    assert isinstance(data, FieldsData)
+    if not recipe.exact_targets:
+        return
+    where = f"train.exact_targets: {', '.join(recipe.exact_targets)}:"
+    if "cycle" not in data.kinds:
+        raise RecipeError(f"{where} there is no periodic axis; leave it [] or auto")
+    if data.coarse:
+        raise RecipeError(f"{where} a coarser resolution that is known tells where a field lies; leave it [] or auto")

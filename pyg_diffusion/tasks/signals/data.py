@@ -14,12 +14,14 @@ from ...data.signals import SignalSet, Values
 from ...spectral import LaplacianOperator, PowerSpectrum
 from ...train.datamodule import Draws, SignalDataModule
 from ...train.recipe import RecipeError
+from ..resolution import Coarser, Details, coarse_facts, coarser_of
 from .facts import Facts
 from .laplacian import SignalLaplacian
-from .prior import complete
+from .prior import complete, fit_spectrum
 from .recipe import SignalsData
-from .source import load, part
+from .source import coarsen, load, part
 
+FITTED_TO = 1000  # signals, at most, that a spectrum of details is fitted to
 PAIRS = 1 << 24  # padded pairs of nodes in a batch of graphs that are decomposed
 
 
@@ -59,15 +61,24 @@ class SignalsDataModule(SignalDataModule):
         super().__init__(config, seed)
         self.names = list(conditions)
         try:
-            parts = part(config, load(config, conditions))
-            self.facts = Facts.of(parts.train, config.normalized, config.categories)
+            self._coarser = coarser_of(config, config.kind, self.names)
+            signals, members = coarsen(config, load(config, conditions))
+            parts = part(config, signals)
+            self.facts = Facts.of(parts.train, config.normalized, config.categories, members)
             self.laplacian = SignalLaplacian(config, self.facts.graph is not None)
             train, self._spectrum = complete(self._shown(parts.train), self.laplacian, seed)
             val, _ = complete(self._shown(parts.val), self.laplacian, seed + 1, self._spectrum)
             self.train, self.val = SignalItems(train, self._asked(parts.train)), SignalItems(val, self._asked(parts.val))
+            self.details = None if self._coarser is None else self._details(self._coarser)
         except ValueError as error:
             raise RecipeError(f"data: {error}") from error
         self.max_pairs = PAIRS if self.facts.graph is None and config.backend in ("auto", "dense") else None
+
+    def _details(self, coarser: Coarser) -> Details:
+        """What this resolution adds to the one above."""
+        self.coarse = coarser.denoiser
+        graph, above = self.train.signals.graphs[0], Facts.unpacked(coarser.card.data)
+        return Details(self.laplacian.single(graph), self.facts.clusters(above), self._spectrum)
 
     def _shown(self, signals: SignalSet) -> SignalSet:
         """As the process sees them."""
@@ -92,7 +103,10 @@ class SignalsDataModule(SignalDataModule):
         return items.signals.sizes()
 
     def spectrum(self) -> PowerSpectrum:
-        return self._spectrum
+        if self.details is None:
+            return self._spectrum
+        signals = self.train.signals.take(np.arange(min(len(self.train), FITTED_TO)))
+        return fit_spectrum(replace(signals, x=self.details.of(signals.stacked())), self.laplacian, self.seed)
 
     def conditions(self, names: Sequence[str]) -> tuple[Tensor, Tensor]:
         values = self.train.conditions
@@ -109,17 +123,25 @@ class SignalsDataModule(SignalDataModule):
     def model_facts(self) -> dict[str, Any]:
         pos = self.train.signals.graphs[0].get("pos")
         positions = pos.size(1) if self.config.positions and pos is not None else 0
+        told = {} if self.details is None else {"node_conditions": 2 * self.train.signals.channels}
         return {
             "channels": self.train.signals.channels,
             "positions": positions,
             "conditions": self.facts.columns(self.names),
+            **told,
         }
 
     def card_facts(self) -> dict[str, Any]:
-        config = self.config.model_dump(exclude={"batch_size", "workers"})
-        return {"data": {**config, "channels": self.train.signals.channels, "conditions": self.names, **self.facts.packed()}}
+        config = self.config.model_dump(exclude={"batch_size", "workers", "coarse"})
+        data = {**config, "channels": self.train.signals.channels, "conditions": self.names, **self.facts.packed()}
+        if self._coarser is None:
+            return {"data": data}
+        return {"data": data, "coarse": coarse_facts(self._coarser, self._spectrum)}
 
     def present(self, batch: Batch, draws: Draws) -> tuple[LaplacianOperator, Tensor, Batch]:
-        told = batch.clone()
+        told, x = batch.clone(), batch.x
         del told.x
-        return self.laplacian.operator(batch), batch.x, told
+        if self.details is not None:
+            self.details = self.details.to(x.device)
+            x, told.node_condition = self.details.shown(x, batch.num_graphs)
+        return self.laplacian.operator(batch), x, told

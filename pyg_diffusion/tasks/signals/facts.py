@@ -14,6 +14,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from ...data.signals import GRID, SignalSet
+from ...spectral.clusters import Clusters
 
 NODE_MEANS = 32  # signals of one graph from which on each node has a mean of its own
 SPARE = 1e-6  # of a channel that is constant: it is not blown up
@@ -29,6 +30,7 @@ class Facts:
         unit: weights of edges are divided by it, so that the mean degree is 1 and a process does not depend on their unit;
             1 on grids and with a normalised Laplacian.
         categories: of conditions that are classes, their values.
+        members: cluster of each node of the graph that this one is a coarser resolution of, `[N]`; None where it is none.
     """
 
     graph: Data | None
@@ -36,9 +38,10 @@ class Facts:
     std: Tensor
     unit: float
     categories: Mapping[str, list[float]]
+    members: Tensor | None = None
 
     @classmethod
-    def of(cls, signals: SignalSet, normalized: bool, categories: Sequence[str]) -> Self:
+    def of(cls, signals: SignalSet, normalized: bool, categories: Sequence[str], members: Tensor | None = None) -> Self:
         """Of training signals.
 
         Raises:
@@ -58,7 +61,7 @@ class Facts:
             if len(values[name]) > 1000:
                 raise ValueError(f"{name} has {len(values[name])} values; leave it out of data.categories: it is no class")
         scale = std.double().clamp_min(SPARE * float(std.max()) or 1.0)
-        return cls(graph, mean.float(), scale.float(), _unit(signals.graphs, normalized), values)
+        return cls(graph, mean.float(), scale.float(), _unit(signals.graphs, normalized), values, members)
 
     def shown(self, graph: Data) -> Data:
         """A graph with the weights that the process has."""
@@ -76,6 +79,17 @@ class Facts:
     def restored(self, x: Tensor) -> Tensor:
         """The inverse of `scaled`."""
         return x * self.std + self.mean
+
+    def clusters(self, above: "Facts") -> Clusters:
+        """Of the nodes, which are those of the resolution above."""
+        assert self.graph is not None and above.members is not None
+        nodes = torch.arange(int(self.graph.num_nodes or 0)) if self.members is None else self.members
+        return Clusters.even(nodes).within(Clusters.even(above.members))
+
+    def shown_means(self, means: Tensor, clusters: Clusters) -> Tensor:
+        """Means over clusters, `[S, K, C]`, as the process sees them."""
+        mean = clusters.means(self.mean) if self.mean.dim() == 2 else self.mean
+        return (means - mean) / self.std
 
     def columns(self, names: Sequence[str]) -> list[str]:
         """What the network reads of these conditions: of each class whether it is asked."""
@@ -104,6 +118,8 @@ class Facts:
     def packed(self) -> dict[str, Any]:
         """For a card: JSON-able, large arrays compressed."""
         arrays = {"mean": self.mean.numpy(), "std": self.std.numpy()}
+        if self.members is not None:
+            arrays["members"] = self.members.numpy().astype(np.int32)
         if self.graph is not None:
             arrays |= {"num_nodes": np.array(self.graph.num_nodes)}
             for name in ("edge_index", "edge_weight", "pos", *GRID):
@@ -126,12 +142,13 @@ class Facts:
             image = io.BytesIO(zlib.decompress(base64.b64decode(data["arrays"], validate=True)))
             with np.load(image, allow_pickle=False) as found:
                 arrays = {name: torch.from_numpy(found[name]) for name in found}
-            graph = None
+            graph, members = None, arrays.pop("members", None)
             if "num_nodes" in arrays:
                 graph = Data(num_nodes=int(arrays.pop("num_nodes")), edge_index=arrays.pop("edge_index").long())
                 for name in set(arrays) - {"mean", "std"}:
                     graph[name] = arrays[name]
-            return cls(graph, arrays["mean"], arrays["std"], float(data["unit"]), dict(data["classes"]))
+            members = None if members is None else members.long()
+            return cls(graph, arrays["mean"], arrays["std"], float(data["unit"]), dict(data["classes"]), members)
         except Exception as error:  # zlib, NumPy and zipfile raise their own
             raise ValueError(f"the data of signals must have unit, classes and arrays ({error!r:.100})") from error
 

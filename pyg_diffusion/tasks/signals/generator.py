@@ -12,6 +12,7 @@ from ...data.signals import graph_key
 from ...generate import UNSTEERED, Steering
 from ...sample import Recording
 from ...spectral import LaplacianOperator
+from ...spectral.clusters import Clusters
 from ..signal_generator import Asked, SignalGenerator
 from .facts import Facts
 from .laplacian import SignalLaplacian
@@ -54,6 +55,16 @@ class GraphSignalGenerator(SignalGenerator):
 
     def operator(self, batch: Batch) -> LaplacianOperator:
         return self._laplacian.operator(batch)
+
+    def single(self) -> LaplacianOperator:
+        return self._laplacian.single(self.facts.shown(self.graph()))
+
+    def clusters(self) -> Clusters:
+        assert isinstance(self.coarser, GraphSignalGenerator)
+        return self.facts.clusters(self.coarser.facts)
+
+    def as_shown(self, means: Tensor) -> Tensor:
+        return self.facts.shown_means(means, self.details.clusters)
 
     def graph(self) -> Data:
         if self.facts.graph is None:

@@ -7,11 +7,12 @@ from pydantic import Field, model_validator
 from ...data.signals import Names
 from ...train.recipe import DataSection, Recipe, Seed
 from ..backend import BackendOptions
+from ..resolution import ResolutionOptions, check_resolution
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 
 
-class SignalsData(BackendOptions, DataSection):
+class SignalsData(BackendOptions, ResolutionOptions, DataSection):
     """Signals on graphs: of a file, or of any PyG data set. Exactly one of `path` and `dataset` is given."""
 
     kind: Literal["signals"] = "signals"
@@ -54,6 +55,8 @@ class SignalsData(BackendOptions, DataSection):
             raise ValueError("arguments: they are those of a dataset, and there is none")
         if self.time and self.split != "time":
             raise ValueError(f"time: it goes with split: time, and has no effect on {self.split}")
+        if self.mask and (self.coarse or self.coarsen > 1):
+            raise ValueError("mask: means over clusters need all values; leave coarsen and coarse out")
         if self.val_fraction + self.test_fraction >= 1:
             raise ValueError("val_fraction: with test_fraction it leaves nothing to train on")
         return self
@@ -72,3 +75,4 @@ def check(recipe: Recipe) -> None:
     assert isinstance(data, SignalsData)
     if stray := sorted(set(data.categories) - set(recipe.model.conditions)):
         raise RecipeError(f"data.categories: {stray[0]!r} is no condition; name it in model.conditions as well")
+    check_resolution(recipe)

@@ -1,10 +1,13 @@
 """Signals of a recipe: read, and parted into those to train on, to validate on and to compare with."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
+from torch import Tensor
 
+from ...data.coarsen import coarsened
 from ...data.signal_file import read_signals
 from ...data.signals import SignalError, SignalSet, from_items
 from ...registry import imported
@@ -48,6 +51,27 @@ def load(config: SignalsData, scalars: Sequence[str] = ()) -> SignalSet:
         raise SignalError(f"{config.dataset}: {error}") from error
 
 
+def coarsen(config: SignalsData, signals: SignalSet) -> tuple[SignalSet, Tensor | None]:
+    """The signals at the resolution of a recipe, and the cluster of each node, None where that is the full one.
+
+    Raises:
+        SignalError: they are of many graphs, or their graph cannot be coarsened.
+    """
+    if config.coarsen == 1 and not config.coarse:
+        return signals, None
+    if len(signals.graphs) != 1:
+        raise SignalError(f"resolutions are of signals of one graph, and these are on {len(signals.graphs)}")
+    if config.coarsen == 1:
+        return signals, None
+    try:
+        graph, clusters = coarsened(signals.graphs[0], config.coarsen)
+    except ValueError as error:
+        raise SignalError(f"coarsen: {error}") from error
+    x = signals.stacked()
+    means = clusters.means(x.transpose(0, 1).flatten(1)).view(clusters.number, len(x), -1).transpose(0, 1).contiguous()
+    return replace(signals, graphs=[graph], x=means), clusters.of
+
+
 def part(config: SignalsData, signals: SignalSet) -> Parts:
     """By index, by graph, or by time, as the recipe says.
 
@@ -83,4 +107,4 @@ def parts_of(data: Mapping[str, Any]) -> Parts:
         SignalError, RecipeError: they are not there any more, or are others.
     """
     config = validated(SignalsData, {k: data[k] for k in SignalsData.model_fields if k in data}, "data")
-    return part(config, load(config, data.get("conditions", [])))
+    return part(config, coarsen(config, load(config, data.get("conditions", [])))[0])
