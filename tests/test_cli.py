@@ -47,10 +47,12 @@ def test_help_everywhere(capsys):
         ["prepare", "a"],
     ],
 )
-def test_wrong_usage_is_2(arguments):
+def test_wrong_usage_is_2_and_one_sentence(arguments, capsys):
     with pytest.raises(SystemExit) as end:
         main(arguments)
     assert end.value.code == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "--help says what there is" in said
 
 
 def test_eta_without_ddim_is_wrong_usage(capsys):

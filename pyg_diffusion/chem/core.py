@@ -123,7 +123,8 @@ class Cores:
         pattern: SMARTS that both have to have; None: the largest common part.
 
     Attributes:
-        lacking: names of templates without the pattern, which are left out.
+        lacking: names of templates without the pattern, or with fewer than three heavy atoms where there is none, which are
+            left out.
 
     Raises:
         ValueError: none is left, or the pattern has R groups alone.
@@ -146,10 +147,18 @@ class Cores:
             self.pattern, self.hooks = stripped(pattern)
             if not self.pattern.GetNumAtoms():
                 raise ValueError("the pattern has R groups alone, and nothing to keep")
-        self.templates = [t for t in templates if pattern is None or any(self._placements(t.mol, not self.hooks))]
+        self.templates = [t for t in templates if self._usable(t.mol)]
         self.lacking = [t.name for t in templates if t not in self.templates]
         if not self.templates:
-            raise ValueError("no core has the pattern")
+            raise ValueError(f"no core {self.needs}")
+
+    @property
+    def needs(self) -> str:
+        """What a template has to have."""
+        return f"has {LEAST} heavy atoms or more" if self.pattern is None else "has the pattern"
+
+    def _usable(self, mol: Chem.Mol) -> bool:
+        return len(_heavy(mol)) >= LEAST if self.pattern is None else any(self._placements(mol, not self.hooks))
 
     def __call__(self, mol: Chem.Mol) -> Match:
         """The match of a molecule with explicit hydrogens.

@@ -27,9 +27,9 @@ MMFF_ROUNDS, MMFF_ITERATIONS = 10, 2000
 XTB_ITERATIONS = 2000
 XTB_GRADIENT = 1e-4  # Hartree/Bohr, largest component at the minimum
 XTB_ACCURACY = 0.1  # of the self-consistent charges, relative to tblite's default of 1e-6 Hartree
-STIFF = 100.0  # kcal/(mol rad²), of a torsion that is held while the rest relaxes
-XTB_STIFF = 200.0  # the same on the surface of GFN2-xTB, of which
-HOLDS, HELD = 10, 0.01  # rounds at most, and degrees that a torsion may be off at the end
+STIFF = 100.0  # kcal/(mol degree²), of a torsion that is held while the rest relaxes
+XTB_STIFF = 0.1  # the same where the spring is moved until the torsion is right: as stiff as what a bond turns about
+HOLDS, HELD = 10, 0.01  # rounds of that at most, and degrees that a torsion may be off at the end
 BROKEN_BOND = 1.3  # times the sum of the covalent radii
 
 
@@ -142,7 +142,7 @@ def relax_xtb(mol: Chem.Mol, conformer: int = -1, gradient: float = XTB_GRADIENT
     where a bond breaks on the way: then the minimum is another molecule (a zwitterion passes its proton on in the gas
     phase), and the energy a reaction's.
 
-    Torsions φ are held at φ₀ by multipliers: E + ½ k Σ (φ - φ₁)² is minimised, φ₁ moved by φ₀ - φ, and so on until φ = φ₀
+    Torsions φ are held at φ₀ by multipliers: E + k Σ (φ - φ₁)² is minimised, φ₁ moved by φ₀ - φ, and so on until φ = φ₀
     within `HELD`; energies are without the springs.
 
     Raises:
@@ -213,7 +213,7 @@ class _XtbSurface:
 
 
 class _Springs:
-    """½ k Σ (φ - φ₁)² of torsions, by RDKit's force field."""
+    """k Σ (φ - φ₁)² of torsions, by RDKit's force field."""
 
     def __init__(self, mol: Chem.Mol, torsions: Torsions):
         self.mol, self.torsions = mol, torsions

@@ -7,7 +7,7 @@ task; then with those of that task alone. What is another task's is refused, and
 import argparse
 import json
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from .. import __version__
 from ..console import UsageError
@@ -150,6 +150,13 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter):
         return super()._get_help_string(action) if plain else action.help
 
 
+class _Argparse(argparse.ArgumentParser):
+    """Says in one sentence what is wrong, without the hundred options that there are."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message} ({self.prog} --help says what there is)\n")
+
+
 class Parser:
     """The command line.
 
@@ -158,7 +165,7 @@ class Parser:
     """
 
     def __init__(self, for_help: bool = False):
-        self.parser = argparse.ArgumentParser(prog="pyg-diffusion", description=DESCRIPTION)
+        self.parser = _Argparse(prog="pyg-diffusion", description=DESCRIPTION)
         self.parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
         self._commands = self.parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
         self.owners: dict[str, dict[str, list[Task]]] = {}
@@ -211,7 +218,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     for flag, tasks in given.items():
         if task not in tasks:
             raise UsageError(_refusal(flag, args.command, tasks, task))
-    own = argparse.ArgumentParser(prog=f"pyg-diffusion {args.command}")
+    own = _Argparse(prog=f"pyg-diffusion {args.command}")
     own.add_argument("command")
     own.add_argument("--debug", action="store_true")
     COMMON[args.command][1](own)

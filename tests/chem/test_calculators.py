@@ -7,6 +7,7 @@ from rdkit.Chem import rdForceFieldHelpers, rdMolTransforms
 from rdkit.Chem.rdDistGeom import EmbedMultipleConfs
 
 from pyg_diffusion.chem import molecule_from_mol, with_positions
+from pyg_diffusion.chem import relax as relaxing
 from pyg_diffusion.chem.relax import EV, Hold, energy, relax, relax_mmff, relax_xtb
 from pyg_diffusion.chem.torsions import Torsions, torsion
 
@@ -108,7 +109,22 @@ def test_held_torsions_keep_their_values_in_xtb():
     along = slope(lambda x: torsion(x, torsions.rows[0]))
     of_energy = slope(lambda x: energy(with_positions(mol, x[None]), "GFN2-xTB"))
     across = of_energy - along * (of_energy @ along) / (along @ along)
-    assert np.linalg.norm(of_energy) > 2 and np.abs(across).max() < 0.2  # kcal/(mol Å); 1e-4 Hartree/Bohr is .12
+    assert np.linalg.norm(of_energy) > 2  # kcal/(mol Å)
+    assert np.abs(across).max() < 0.2  # 1e-4 Hartree/Bohr is .12
+
+
+def test_two_torsions_and_kept_atoms_cost_little_more_in_xtb(mol, monkeypatch):
+    pytest.importorskip("tblite")
+    pos, counted = mol.GetConformer(0).GetPositions(), []
+    minimize = relaxing.minimize
+    monkeypatch.setattr(relaxing, "minimize", lambda *args, **kw: counted.append(minimize(*args, **kw)) or counted[-1])
+    stay = np.isin(np.arange(len(pos)), [4, 5, 6])
+    torsions = Torsions(molecule_from_mol(mol, conformers=False), [(1, 3), (3, 4)], pos, stay)
+    held = relax_xtb(mol, hold=Hold((4, 5, 6), torsions))
+    assert sum(found.nfev for found in counted) < 400
+    for row in torsions.rows:
+        assert torsion(held.pos, row) == pytest.approx(torsion(pos, row), abs=1e-6)
+    np.testing.assert_allclose(held.pos[[4, 5, 6]], pos[[4, 5, 6]], rtol=0, atol=1e-9)
 
 
 def test_what_goes_wrong_is_named_and_leaves_the_conformer(mol):

@@ -96,6 +96,10 @@ def test_a_pattern_tells_what_is_kept():
 
 
 def test_too_little_in_common_is_no_core():
+    with pytest.raises(ValueError, match="no core has 3 heavy atoms or more"):
+        Cores([template("CO")])
+    assert Cores([template("CO"), AMIDE]).lacking == ["CO"]
+    assert len(matched("CCO", template("CO"), pattern="CO")[1].pairs) == 2
     with pytest.raises(ValueError, match="has nothing in common with a core, or less than a third of it"):
         matched("CCO", AMIDE)
     with pytest.raises(ValueError, match="has 4 atoms in common with a core, which is less than a third of it"):

@@ -201,7 +201,7 @@ def _cores(args: argparse.Namespace) -> Cores | None:
     except ValueError as error:
         raise UsageError(f"--core: {error}") from error
     for name in cores.lacking:
-        say(f"{args.core}: a core left out: {name} does not have the pattern")
+        say(f"{args.core}: {name} is left out: no core that {cores.needs}")
     return cores
 
 
