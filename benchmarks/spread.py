@@ -5,7 +5,7 @@
 Poses are MMFF94s minima below one ETKDGv3 conformer each, of molecules drawn evenly from the file: not the model's own
 samples, nor of its level, as a pose from elsewhere is. Each is noised `DRAWS` times up to each τ and denoised in as many
 steps as a draw has by default. Of each molecule the median best RMSD to its pose over heavy atoms (symmetric atoms
-interchanged, no reflection); over molecules its quartiles. `tasks/molecules/spread.py` holds the medians, from which
+interchanged, no reflection); over molecules its quartiles. `tasks/molecules/kept.py` holds the medians, from which
 `sample --around --spread` takes its τ. Prints the table, writes results/spread.json.
 """
 

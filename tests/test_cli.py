@@ -55,6 +55,11 @@ def test_wrong_usage_is_2_and_one_sentence(arguments, capsys):
     assert said.count("\n") == 1 and "--help says what there is" in said
 
 
+def test_a_level_that_the_weights_do_not_know_is_wrong_usage(capsys):
+    assert main(["sample", "C", "--level", "XX", "--quiet"]) == 2
+    assert "no level of theory 'XX'; it knows GFN2-xTB" in capsys.readouterr().err
+
+
 def test_eta_without_ddim_is_wrong_usage(capsys):
     assert main(["sample", "C", "--eta", "0.5", "--quiet"]) == 2
     assert "--eta belongs to" in capsys.readouterr().err

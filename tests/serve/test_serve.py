@@ -190,9 +190,15 @@ def test_a_server_that_ends_finishes_what_it_has(generators):
 
 def test_the_oldest_results_go(generators):
     with served(generators, Limits(kept=2)) as (client, desk, _):
-        for smiles in ("C", "N", "O"):
+        first = client.post("/api/jobs", json={"smiles": "C", "n": 1}).json()["id"]
+        for smiles in ("N", "O"):
             client.post("/api/conformers", json={"smiles": smiles, "n": 1})
         assert [job.ask.smiles for job in desk.jobs.values()] == ["N", "O"]
+        gone = client.get(f"/api/jobs/{first}/conformers")
+        assert gone.status_code == 404 and "results are kept for a while only" in gone.json()["detail"]
+        desk.limits = Limits(kept_bytes=1)
+        client.post("/api/conformers", json={"smiles": "S", "n": 1})
+        assert len(desk.jobs) <= 1
 
 
 def test_documentation_needs_no_network(client):

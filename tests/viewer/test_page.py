@@ -140,6 +140,16 @@ def test_without_coordinates_there_is_nothing_to_look_at(tmp_path, capsys):
     assert "none.sdf: no such file" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("text", "said"), [("", "the file is empty"), ("\n\n", "the file is empty"), ("$$$$\n", "nothing to look at")]
+)
+def test_a_file_with_nothing_in_it_is_one_sentence(text, said, tmp_path, capsys):
+    source, out = tmp_path / "a.sdf", tmp_path / "p.html"
+    source.write_text(text)
+    assert main(["view", str(source), "-o", str(out), "--quiet"]) in (1, 2)
+    assert said in capsys.readouterr().err and not out.exists()
+
+
 def test_the_notebook_shows_conformers_laid_on_each_other(butanol):
     shown = view(butanol)
     assert shown.startjs.count("addModel") == 6

@@ -297,7 +297,7 @@ def sample(args: argparse.Namespace, denoiser: Denoiser, card: Card, terms: Sequ
     """Conformers of the inputs, as SDF."""
     from ...chem.formats import format_to_write
     from ..trajectories import recording_of
-    from .blocks import BenchElsewhere
+    from .blocks import Bench, BenchElsewhere
     from .generator import ConformerGenerator
     from .outputs import Shards, output_of
     from .sample import Sink, sample_records
@@ -312,6 +312,10 @@ def sample(args: argparse.Namespace, denoiser: Denoiser, card: Card, terms: Sequ
     options = drawing_options(args, card) | {"confidence": not args.no_confidence, "unsound": args.unsound}
     elsewhere = BenchElsewhere(pickle.dumps(denoiser), card, options, request, kind.texts)
     generator, skipped = ConformerGenerator(denoiser, card, **options), Skipped()
+    try:
+        Bench(generator, request, kind.texts).draw([], [])
+    except ValueError as error:  # such as a level that the weights do not know
+        raise UsageError(str(error)) from error
     sharing = _sharing(args, generator, elsewhere)
     report = Output(args.report) if args.report else None
     make = partial(output_of, kind=kind, inputs=args.inputs)
