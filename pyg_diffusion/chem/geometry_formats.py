@@ -103,7 +103,7 @@ def _stripped(mol: Chem.Mol) -> bool:
     return any(few[bond.GetBeginAtomIdx()] and few[bond.GetEndAtomIdx()] for bond in mol.GetBonds())
 
 
-def _with_bonds(index: int, mol: Chem.Mol, name: str, charge: int, need_3d: bool, kind: str) -> Record:
+def with_bonds(index: int, mol: Chem.Mol, name: str, charge: int, need_3d: bool, kind: str) -> Record:
     """The record of a molecule whose file says atoms, coordinates and charge alone."""
     name = name or f"record {index + 1}"
     if mol.GetNumAtoms() > MOST_ATOMS:
@@ -139,7 +139,7 @@ def parse_xyz(index: int, raw: str, need_3d: bool) -> Record:
     if mol is None:
         return Record(index, name or f"record {index + 1}", None, f"not a frame of an XYZ file: {'; '.join(said)}")
     charge = _CHARGE.search(comment)
-    return _with_bonds(index, mol, name, int(charge[1]) if charge else 0, need_3d, "XYZ")
+    return with_bonds(index, mol, name, int(charge[1]) if charge else 0, need_3d, "XYZ")
 
 
 def parse_pdb(index: int, raw: str, need_3d: bool) -> Record:
@@ -155,7 +155,7 @@ def parse_pdb(index: int, raw: str, need_3d: bool) -> Record:
     for atom in mol.GetAtoms():
         bare.AddAtom(Chem.Atom(atom.GetAtomicNum()))
     bare.AddConformer(mol.GetConformer())
-    return _with_bonds(index, bare.GetMol(), name, charge, need_3d, "PDB")
+    return with_bonds(index, bare.GetMol(), name, charge, need_3d, "PDB")
 
 
 def parse_mol2(index: int, raw: str, need_3d: bool) -> Record:

@@ -28,8 +28,9 @@ SUFFIXES = (
 
 def _prepare(args: argparse.Namespace) -> int:
     from .commands import prepare
+    from .frames import prepare_frames, trajectories
 
-    return prepare(args)
+    return prepare_frames(args) if trajectories(args) else prepare(args)
 
 
 def _finetune(args: argparse.Namespace) -> int:

@@ -157,15 +157,8 @@ class ConformerDataModule(SignalDataModule):
         if config.val_store:
             held = MoleculeStore(config.val_store)
             self.val = self.items([held], np.insert(held.conformer_index(), 0, 0, axis=1), second, exact)
-        else:  # by SMILES, so that no molecule is on both sides, whatever its atom order or store
-            names = [np.array(store.smiles()) for store in self.stores]
-            smiles = np.concatenate([name[table[:, 1]] for name, table in zip(names, tables, strict=True)])
-            molecules = np.unique(smiles)
-            count = max(1, round(config.val_fraction * len(molecules)))
-            chosen = molecules[np.random.default_rng([seed, 1]).permutation(len(molecules))[:count]]
-            mine = np.isin(smiles, chosen)
-            if mine.all():
-                raise RecipeError("one molecule alone cannot be split into training and validation; give data.val_store")
+        else:
+            mine = self._latest(index) if config.split == "time" else self._whole_molecules(index, tables)
             self.val = self.items(self.stores, index[mine], second, exact)
             index = index[~mine]
         if not len(self.val):
@@ -174,6 +167,32 @@ class ConformerDataModule(SignalDataModule):
         self.train = self.items(self.stores, np.repeat(index, repeat[index[:, 0]], axis=0), second, exact)
         self.train.lowest = config.reference == "lowest"
         self.use(MoleculeLaplacian())
+
+    def _whole_molecules(self, index: np.ndarray, tables: Sequence[np.ndarray]) -> np.ndarray:
+        """Which conformers are of molecules that are held out, by SMILES, so that no molecule is on both sides, whatever its
+        atom order or store."""
+        names = [np.array(store.smiles()) for store in self.stores]
+        smiles = np.concatenate([name[table[:, 1]] for name, table in zip(names, tables, strict=True)])
+        molecules = np.unique(smiles)
+        count = max(1, round(self.config.val_fraction * len(molecules)))
+        chosen = molecules[np.random.default_rng([self.seed, 1]).permutation(len(molecules))[:count]]
+        mine = np.isin(smiles, chosen)
+        if mine.all():
+            raise RecipeError(
+                "one molecule alone cannot be split into training and validation; give data.val_store, or data.split: time, "
+                "which holds out its last conformers"
+            )
+        return mine
+
+    def _latest(self, index: np.ndarray) -> np.ndarray:
+        """Which conformers are the last of their molecules: of one alone none is."""
+        counts = [np.diff(store.arrays["molecule/conformer_ptr"]) for store in self.stores]
+        count = np.concatenate([of[of > 0].repeat(of[of > 0]) for of in counts])
+        held = np.where(count > 1, np.maximum(1, np.round(self.config.val_fraction * count)), 0)
+        mine: np.ndarray = index[:, 2] >= count - held
+        if not mine.any() or mine.all():
+            raise RecipeError("data.split: time holds out the last conformers of each molecule, and none has two")
+        return mine
 
     def use(self, laplacian: MoleculeLaplacian) -> None:
         """Take this Laplacian from now on.

@@ -37,6 +37,14 @@ def add_prepare(p: Options) -> None:
     p.add_argument("inputs", nargs="+", metavar="FILE", help="SDF and other files of molecules; - reads stdin")
     add_columns(p)
     p.add_argument("-o", "--output", required=True, metavar="STORE.h5", help="the store to write")
+    p.add_argument("--top", metavar="TOP.pdb", help="topology of trajectories (XTC, DCD, ...), whose frames are conformers")
+    p.add_argument(
+        "--template", metavar="SDF", help="with --top: a SMILES, or a file, that says bonds which the topology does not"
+    )
+    p.add_argument(
+        "--select", metavar="ATOMS", help="with --top: what is kept, as mdtraj says it; all but solvent if not given"
+    )
+    p.add_argument("--stride", type=at_least(1), metavar="N", help="with --top: every Nth frame")
     p.add_argument("--level", default="", help="level of theory; of the conformers in the files, or to make (GFN2-xTB)")
     p.add_argument("--conformers", type=at_least(1), metavar="K", help="make an ensemble from K starts for each molecule")
     p.add_argument("--window", type=float, metavar="KCAL", help="of an ensemble above its lowest energy; 6 if not given")

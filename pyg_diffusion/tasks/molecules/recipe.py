@@ -37,7 +37,10 @@ class MoleculesData(LaplacianOptions, DataSection):
     val_store: str = ""
     """a store that is held out; if there is none, val_fraction of the molecules is"""
     val_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.02
-    """share of the molecules that is held out, at least one"""
+    """share of the molecules that is held out, at least one; or of the conformers of each, with split: time"""
+    split: Literal["molecule", "time"] = "molecule"
+    """what is held out: whole molecules, at random, or the last conformers of each in the order of its store, which of
+    frames of a simulation (prepare --top) are the latest"""
     hydrogens: Literal["first", "second"] = "first"
     """first, with the atoms they are bound to, or second, drawn when those are known, so that the graph is the skeleton
     (`chem.skeleton`)"""
@@ -60,6 +63,8 @@ class MoleculesData(LaplacianOptions, DataSection):
     def _a_store_or_a_dataset(self) -> "MoleculesData":
         if self.dataset and self.store:
             raise ValueError("dataset: takes the place of stores; give one of the two")
+        if self.split == "time" and self.val_store:
+            raise ValueError("split: time holds conformers of the stores out, and val_store is held out already")
         if self.options and not self.dataset:
             raise ValueError("options: are for data.dataset, which is not given")
         if self.dataset and self.hydrogens == "second":
