@@ -256,7 +256,8 @@ class GraphGenerator(Generic[J]):
         """The jobs' graphs in one batch, its operator, and what the network makes of it."""
         batch = Batch.from_data_list([job.data for job in jobs]).to(self.device)
         operator = self.operator(batch)
-        return batch, operator, self.denoiser.net.encode(batch, operator)
+        with torch.no_grad(), torch.autocast(batch.batch.device.type, torch.bfloat16, enabled=self.denoiser.autocast):
+            return batch, operator, self.denoiser.net.encode(batch, operator)
 
     def noise(self, jobs: Sequence[J], channels: int, seed: int, key: Sequence[int] = ()) -> Callable[[], Tensor]:
         """White noise `[num_nodes, C]` that depends, for each job, on the seed, its own key and this one alone."""

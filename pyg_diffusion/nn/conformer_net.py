@@ -1,5 +1,6 @@
 """ConformerNet: an attention network over all atom pairs of a molecule that predicts where the atoms belong."""
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -38,14 +39,31 @@ class Encoded(NamedTuple):
     tetra_weight: Tensor  # [T, 1], 0 for fillers
     condition: Tensor  # [B, 2K] standardised values, 0 where unknown, and whether they are known
     level: Tensor  # [B, W] embedding of the level of theory
+    radial: Tensor | None = (
+        None  # [stages, K, 2P] what each stage makes of lengths, as a table; None where gradients are asked
+    )
 
     def without_condition(self) -> "Encoded":
         """The same molecules with nothing asked of them."""
         return self._replace(condition=torch.zeros_like(self.condition))
 
 
+TABLE, LONGEST = 2048, 60.0  # lengths of a table, and the longest one in Å
+
+
+def look_up(table: Tensor, distance: Tensor) -> Tensor:
+    """Values at lengths in Å, `[...] -> [..., P]`, between those of a table `[K, 2P]`: values, then what to the next is added.
+
+    Lengths of the table are even in asinh d: .002 Å apart at 0, a four-hundredth of d beyond 1 Å.
+    """
+    place = distance.asinh().mul_((TABLE - 1) / math.asinh(LONGEST)).clamp_(max=TABLE - 1)
+    first = place.int()
+    value, step = F.embedding(first, table).chunk(2, dim=-1)
+    return torch.addcmul(value, (place - first).unsqueeze(-1).to(step.dtype), step)
+
+
 class Spread(torch.autograd.Function):
-    """Values of pairs i <= j `[..., T]` as symmetric matrices `[..., N, N]`.
+    """Values of pairs i <= j `[B, T, C]` as symmetric matrices `[B, N, N, C]`.
 
     A function of its own because the gradient of an index is a scatter, and here it is two reads: that of i, j and of j, i.
     """
@@ -53,16 +71,16 @@ class Spread(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, values: Tensor, place: Tensor, ends: Tensor) -> Tensor:
         ctx.save_for_backward(ends)
-        square: Tensor = values.index_select(-1, place.flatten()).unflatten(-1, place.shape)
+        square: Tensor = values.index_select(1, place.flatten()).unflatten(1, place.shape)
         return square
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
         (ends,), grad = ctx.saved_tensors, grads[0]
-        n = grad.size(-1)
-        flat, (i, j) = grad.flatten(-2), ends
-        upper, lower = flat.index_select(-1, i * n + j), flat.index_select(-1, j * n + i)
-        return upper + torch.where(i == j, 0.0, lower), None, None
+        n = grad.size(1)
+        flat, (i, j) = grad.flatten(1, 2), ends
+        upper, lower = flat.index_select(1, i * n + j), flat.index_select(1, j * n + i)
+        return upper + torch.where((i == j)[:, None], 0.0, lower), None, None
 
 
 class _Block(nn.Module):
@@ -117,8 +135,14 @@ class _Stage(nn.Module):
         for layer in (self.read, self.pair_read, self.tetra_read):
             nn.init.normal_(layer.weight, std=1e-3)
 
+    def table(self, dtype: torch.dtype) -> Tensor:
+        """What it makes of each length of a table, `[K, 2P]` as in `look_up`."""
+        lengths = torch.linspace(0, math.asinh(LONGEST), TABLE, device=self.rbf.weight.device).sinh()
+        value = self.rbf(self.basis(lengths))
+        return torch.cat([value, F.pad(value.diff(dim=0), (0, 0, 0, 1))], dim=1).to(dtype)
+
     def forward(
-        self, h: Tensor, code: Encoded, x: Tensor, signal: Tensor, white: Tensor, time: Tensor
+        self, h: Tensor, code: Encoded, x: Tensor, signal: Tensor, white: Tensor, time: Tensor, table: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         b, n, w = h.shape
         device = x.device.type
@@ -134,9 +158,10 @@ class _Stage(nn.Module):
             vectors = torch.cat([x, signal, white * ANGSTROM, offset, parity.view(b, n, 3)], dim=-1) / ANGSTROM
             chis = torch.cat([at_center, at_ends], dim=-1).view(b, n, 2)
         h = h + self.vectors(vectors) + self.chi(chis)
-        pair = F.silu(code.pair + self.rbf(self.basis(distance)) + self.time_pair(time)[:, None])
-        bias = call(Spread, self.pair_bias(pair).mT, code.place, code.ends)  # [B, (depth + 1) heads, N, N]
-        bias = bias.view(b, self.depth + 1, self.heads, n, n).transpose(0, 1) + code.mask
+        radial = self.rbf(self.basis(distance)) if table is None else look_up(table, distance)
+        pair = F.silu(code.pair + radial + self.time_pair(time)[:, None])
+        bias = call(Spread, self.pair_bias(pair), code.place, code.ends)  # [B, N, N, (depth + 1) heads]
+        bias = bias.view(b, n, n, self.depth + 1, self.heads).permute(3, 0, 4, 1, 2).contiguous() + code.mask.to(bias.dtype)
         mod = self.modulation(time).view(b, self.depth, 6, w)
         for k, block in enumerate(self.blocks):
             h = block(h, bias[k], mod[:, k])
@@ -146,7 +171,9 @@ class _Stage(nn.Module):
         push = self.pair_read(F.silu(score).permute(0, 2, 3, 1)).squeeze(-1)
         linear, turn = self.read(y), self.tetra_read(y)
         with torch.autocast(device, enabled=False):
-            push = push.float() * code.exists.mT / (call(Spread, distance, code.place, code.ends) + 0.5)
+            push = (
+                push.float() * code.exists.mT / (call(Spread, distance[..., None], code.place, code.ends).squeeze(-1) + 0.5)
+            )
             out = linear.float() + push.sum(-1, keepdim=True) * x - push @ x
             turn = turn.float().reshape(b * n, 1)[code.tetra[0]]
             out = out + torch.zeros_like(parity).index_add(0, ends, (gradient * turn).view(-1, 3)).view(b, n, 3)
@@ -251,8 +278,16 @@ class ConformerNet(NetworkBase):
             return context
         if not isinstance(operator, DenseOperator):
             raise TypeError(f"ConformerNet needs a DenseOperator (backend=DenseOperator.from_laplacian), got {operator!r}")
-        with torch.autocast(context.x.device.type, enabled=False):
-            return self._encode(context, operator)
+        device = context.x.device.type
+        working = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
+        with torch.autocast(device, enabled=False):
+            code = self._encode(context, operator)
+            if torch.is_grad_enabled():
+                return code
+            # what sampling asks again and again is looked up, and moved about, in the precision that products have
+            working = working or code.pair.dtype
+            tables = torch.stack([stage.table(working) for stage in self.stages])
+            return code._replace(pair=code.pair.to(working), radial=tables)
 
     def without_condition(self, context: Data | Encoded) -> Data | Encoded:
         """The same molecules with nothing asked of them."""
@@ -335,12 +370,13 @@ class ConformerNet(NetworkBase):
         time = time + code.level.to(time.dtype)
         h, x = code.node, signal
         estimates: list[Tensor] = []
-        for stage in self.stages:
+        tables = [None] * len(self.stages) if code.radial is None or torch.is_grad_enabled() else code.radial.unbind()
+        for stage, table in zip(self.stages, tables, strict=True):
             if estimates:
                 with torch.autocast(x.device.type, enabled=False):
                     x = skip + u @ (c_out * (u.mT @ estimates[-1]))
             steered = time + self.condition(self._wish(code, x)) if self.conditions else time
-            h, f = stage(h, code, x, signal, white, steered)
+            h, f = stage(h, code, x, signal, white, steered, table)
             estimates.append(f)
         return estimates
 
