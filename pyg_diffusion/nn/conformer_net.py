@@ -52,7 +52,7 @@ TABLE, LONGEST = 2048, 60.0  # lengths of a table, and the longest one in Å
 
 
 def look_up(table: Tensor, distance: Tensor) -> Tensor:
-    """Values at lengths in Å, `[...] -> [..., P]`, between those of a table `[K, 2P]`: values, then what to the next is added.
+    """Values at lengths in Å, `[...] -> [..., P]`, between those of a table `[K, 2P]`: each value, then the step to the next.
 
     Lengths of the table are even in asinh d: .002 Å apart at 0, a four-hundredth of d beyond 1 Å.
     """
@@ -286,7 +286,7 @@ class ConformerNet(NetworkBase):
                 return code
             # what sampling asks again and again is looked up, and moved about, in the precision that products have
             working = working or code.pair.dtype
-            tables = torch.stack([stage.table(working) for stage in self.stages])
+            tables = torch.stack([stage.table(working) for stage in self.stages])  # type: ignore[operator]
             return code._replace(pair=code.pair.to(working), radial=tables)
 
     def without_condition(self, context: Data | Encoded) -> Data | Encoded:

@@ -152,7 +152,7 @@ def test_gradient_of_spreading_pairs():
 
 
 def test_lengths_are_looked_up_as_they_are_computed(items):
-    """Sampling reads what a stage makes of lengths from a table, between whose places it is straight: h²/8 |f''| off at most."""
+    """Sampling reads what a stage makes of lengths from a table, which is off by h²/8 |f''| at most."""
     net = build().net
     stage, lengths = net.stages[0], torch.cat([torch.rand(2000) * 16, torch.tensor([0.01, 59.0, 80.0])]).sort().values
     with torch.no_grad():
