@@ -39,9 +39,7 @@ class Encoded(NamedTuple):
     tetra_weight: Tensor  # [T, 1], 0 for fillers
     condition: Tensor  # [B, 2K] standardised values, 0 where unknown, and whether they are known
     level: Tensor  # [B, W] embedding of the level of theory
-    radial: Tensor | None = (
-        None  # [stages, K, 2P] what each stage makes of lengths, as a table; None where gradients are asked
-    )
+    radial: Tensor | None = None  # [stages, K, 2P] what stages make of lengths (`look_up`); None with gradients
 
     def without_condition(self) -> "Encoded":
         """The same molecules with nothing asked of them."""
@@ -52,7 +50,7 @@ TABLE, LONGEST = 2048, 60.0  # lengths of a table, and the longest one in Å
 
 
 def look_up(table: Tensor, distance: Tensor) -> Tensor:
-    """Values at lengths in Å, `[...] -> [..., P]`, between those of a table `[K, 2P]`: each value, then the step to the next.
+    """Values at lengths in Å, `[...] -> [..., P]`, between those of a table `[K, 2P]` of values and of steps to the next.
 
     Lengths of the table are even in asinh d: .002 Å apart at 0, a four-hundredth of d beyond 1 Å.
     """
