@@ -246,6 +246,7 @@ def main() -> None:
     parser.add_argument("--platform", default="Reference", help="of OpenMM; on one core the fastest for so few atoms")
     parser.add_argument("--burn-in", type=float, default=10.0, help="nanoseconds of each simulation that are left out")
     parser.add_argument("--train-minutes", type=float, default=30.0, help="of a core")
+    parser.add_argument("--set", nargs="+", default=[], metavar="section.key=value", help="changes to the recipe")
     parser.add_argument("--samples", type=int, default=5000)
     parser.add_argument("--folder", type=Path, default=Path("runs/dynamics"), help="of trajectories, stores and weights")
     parser.add_argument("--quick", action="store_true", help="everything tiny")
@@ -262,7 +263,9 @@ def main() -> None:
     if {"train", "score"} & {*args.steps}:
         stores = stored(args.folder, args.burn_in)
         length = QUICK if args.quick else [f"train.max_minutes={args.train_minutes}"]
-        weights = trained(CONFIGS / "dynamics_dipeptide.yaml", [f"data.store=[{stores[0]}]", *length], args.folder)
+        weights = trained(
+            CONFIGS / "dynamics_dipeptide.yaml", [f"data.store=[{stores[0]}]", *length, *args.set], args.folder
+        )
         if "score" in args.steps:
             score(stores, args.burn_in, str(weights.path), weights.about, args.samples, args.output)
 
