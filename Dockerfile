@@ -1,21 +1,26 @@
 # An image for users: `docker build -t pyg-diffusion .`, then `docker run --rm -v "$PWD:/data" pyg-diffusion sample /data/in.smi -o /data/out.sdf`.
 # For an NVIDIA GPU: --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cu128, and `docker run --gpus all`.
+# Packages from an index of your own: --secret id=pip,src=pip.conf. podman and buildah take the same (with --format docker, for the health check).
 ARG PYTHON=3.11
-FROM python:${PYTHON}-slim AS build
+FROM docker.io/library/python:${PYTHON}-slim AS build
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
-ARG EXTRAS=serve,parquet,protonate
+ARG EXTRAS=serve,protonate
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python -m venv /opt/venv
 ENV PATH=/opt/venv/bin:$PATH
 WORKDIR /src
 COPY constraints.txt .
-# torch apart: by far the largest layer, and the one that changes least
-RUN pip install -c constraints.txt --index-url "$TORCH_INDEX" torch
+# torch apart: by far the largest layer, and the one that changes least; 2.13.0+cpu comes before 2.13.0 of the package index
+RUN --mount=type=secret,id=pip,target=/etc/pip.conf pip install -c constraints.txt --extra-index-url "$TORCH_INDEX" torch
 COPY pyproject.toml setup.cfg MANIFEST.in README.md LICENSE CHANGELOG.md CITATION.cff ./
 COPY pyg_diffusion pyg_diffusion
-RUN pip install -c constraints.txt ".[$EXTRAS]"
+# without what only builds and tests read: headers, static libraries, tests, pip
+RUN --mount=type=secret,id=pip,target=/etc/pip.conf pip install -c constraints.txt ".[$EXTRAS]" && \
+    cd /opt/venv/lib/python*/site-packages && rm -rf torch/include torch/share torch/bin && \
+    find . -type d -name tests -prune -exec rm -rf {} + && find . -name '*.a' -delete && \
+    pip uninstall --quiet --yes setuptools pip
 
-FROM python:${PYTHON}-slim
+FROM docker.io/library/python:${PYTHON}-slim
 # RDKit's drawings
 RUN apt-get update && apt-get install -y --no-install-recommends libxrender1 libxext6 libexpat1 && rm -rf /var/lib/apt/lists/*
 COPY --from=build /opt/venv /opt/venv

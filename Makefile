@@ -47,7 +47,15 @@ train: runs/quick/store.h5
 test: .venv/ready browser
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
-slow: .venv/ready browser
+# The same, and what of the package they run: fails where a room falls below its floor, else writes the table of docs/results/parts.md.
+.PHONY: coverage
+coverage: .venv/ready browser
+	mkdir -p runs
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal --cov --cov-report=json:runs/coverage.json --cov-report=
+	$(BIN)/python benchmarks/covered.py runs/coverage.json
+	$(BIN)/python docs/results.py
+
+slow: .venv/ready browser builder
 	$(BIN)/python -m pytest -m slow
 
 # The site, in site/; a broken link or reference is an error. `make docs` first writes what is made of the parser.
@@ -62,6 +70,13 @@ browser:
 	@command -v chromium google-chrome > /dev/null || { test "$$(id -u)" = 0 && command -v apt-get > /dev/null && apt-get update -qq && \
 		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium > /dev/null; } || \
 		echo "no chromium: the tests of pages need one (apt-get install chromium)"
+
+# What the test of the image needs, likewise.
+.PHONY: builder
+builder:
+	@command -v podman > /dev/null || { test "$$(id -u)" = 0 && command -v apt-get > /dev/null && apt-get update -qq && \
+		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends podman runc mmdebstrap > /dev/null; } || \
+		echo "no podman: the test of the image needs one (apt-get install podman)"
 
 # The sdist and the wheel, in dist/, and whether the package index would take them.
 .PHONY: dist

@@ -231,3 +231,16 @@ def startup() -> str:
     """Seconds to start."""
     rows = [[f"`{name}`", r["this"], r["other"]] for name, r in read("startup")["seconds"].items()]
     return rendered(["", "s of processor time", "version 0.6"], rows, "startup")
+
+
+@table
+def coverage() -> str:
+    """Lines and branches of each room that the default suite runs."""
+    found = read("coverage")
+    rows = []
+    for name, room in found["rooms"].items():
+        shares = [100 * run / every if every else 100.0 for run, every in (room["lines"], room["branches"])]
+        floors = found["floors"][name].values()
+        rows.append([f"`{name}`", room["lines"][1], f"{shares[0]:.1f}", room["branches"][1], f"{shares[1]:.1f}", *floors])
+    head = ["room", "lines", "run, %", "branches", "run, %", "floor of lines", "of branches"]
+    return rendered(head, rows, "coverage")

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -60,14 +61,23 @@ def rng() -> np.random.Generator:
 
 
 @pytest.fixture(scope="session")
-def browser():
-    """Debian's Chromium without a window; where it is missing tests skip, and fail where CI is true."""
+def lacking():
+    """`lacking("what is missing, and how to get it")` skips the test, and fails it where CI is true."""
+
+    def end(what: str) -> NoReturn:
+        pytest.fail(what) if os.environ.get("CI") == "true" else pytest.skip(what)
+
+    return end
+
+
+@pytest.fixture(scope="session")
+def browser(lacking):
+    """Debian's Chromium without a window."""
     from playwright.sync_api import sync_playwright
 
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     if chromium is None:
-        missing = "chromium is not installed (apt-get install chromium)"
-        pytest.fail(missing) if os.environ.get("CI") == "true" else pytest.skip(missing)
+        lacking("chromium is not installed (apt-get install chromium)")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--enable-unsafe-swiftshader"])
         yield browser

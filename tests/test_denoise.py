@@ -328,3 +328,14 @@ def test_a_wrong_objective_is_named(operator, t):
             denoising_loss(denoiser, operator, *signals(2), t, objectives=bad)
     with pytest.raises(ValueError, match="min_snr"):
         denoising_loss(denoiser, operator, *signals(2), t, weight="snr")
+
+
+def test_what_is_no_network_or_predicts_what_nobody_knows_is_refused():
+    with pytest.raises(
+        TypeError, match=r"Linear is no pyg_diffusion\.network\.Network; derive it from pyg_diffusion\.nn\.NetworkBase"
+    ):
+        Denoiser(torch.nn.Linear(3, 3), SDE, SPECTRUM)
+    velocity = Fixed(None)
+    velocity.predicts = "v"
+    with pytest.raises(ValueError, match="a network predicts one of F, eps, score, not 'v'"):
+        Denoiser(velocity, SDE, SPECTRUM)

@@ -1,5 +1,7 @@
 """Miners on the energy that training aims at, in closed form: true gaps, false negatives, losses."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import nn
@@ -191,3 +193,9 @@ def test_miners_work_on_molecules(name, molecules):
         assert bool(mined.kept.any()) and mined.loss.requires_grad
     if name == "calibrated":
         assert float(mined.false_share) == 0
+
+
+def test_no_mining_keeps_no_negative():
+    operator, signal = GridOperator((3,), num_graphs=2), torch.ones(6, 1)
+    found = NoMining().negatives(SimpleNamespace(operator=operator, signal=signal))
+    assert found.kept.tolist() == [False, False] and found.signal is signal

@@ -10,7 +10,7 @@ from pyg_diffusion.loss import denoising_losses, target_shift
 from pyg_diffusion.nn import NetworkBase
 from pyg_diffusion.posterior import Candidates, Translations, fisher, posterior_mean, proper_svd
 from pyg_diffusion.sde import GeometricTime, LinearSDE
-from pyg_diffusion.spectral import DenseOperator, GridOperator, PowerSpectrum
+from pyg_diffusion.spectral import ChebyshevOperator, DenseOperator, GridOperator, Laplacian, PowerSpectrum
 from pyg_diffusion.tasks.molecules.data import rotations
 from pyg_diffusion.testing import ZeroNet
 
@@ -255,3 +255,15 @@ def test_translations_are_averaged_over(kinds, tau):
     logs = torch.stack([-(((modes - phi * grid.to_modes(y)) / sigma) ** 2).sum((1, 2)) / 2 for y in moved])
     wanted = sum(w[:, None, None] * y.view(2, 12, 2) for w, y in zip(logs.softmax(0), moved, strict=True))
     torch.testing.assert_close(found.view(2, 12, 2), wanted)
+
+
+def test_exact_targets_need_the_eigenbasis(conformers):
+    """A grid has one, but none that rotations are averaged in; a polynomial has none."""
+    x_0 = conformers[0]
+    ring = torch.stack([torch.arange(len(x_0)), (torch.arange(len(x_0)) + 1) % len(x_0)])
+    polynomial = ChebyshevOperator(Laplacian.from_edges(torch.cat([ring, ring.flip(0)], 1), len(x_0)))
+    candidates = Candidates.of(stars(1), x_0)
+    denoiser, t = Denoiser(_Says("F", x_0), SDE, SPECTRUM, centered=True), torch.tensor([[0.5]], dtype=torch.float64)
+    for operator in (GridOperator((len(x_0),), dtype=torch.float64), polynomial):
+        with pytest.raises(TypeError, match=rf"exact targets need a DenseOperator .*, got {type(operator).__name__}\(1 graph"):
+            denoising_losses(denoiser, operator, x_0, torch.ones_like(x_0), t, candidates=candidates)

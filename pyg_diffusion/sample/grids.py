@@ -147,12 +147,12 @@ def optimised_grid(
         return _ends((start + end) / 2 + at * (start - end) / 2, start, end)
 
     def error(shape: Sequence[float]) -> float:
-        if max(abs(a) for a in shape) > 6:  # times would coincide
-            return float("inf")
         return float((run(grid(shape)) - exact).square().mean())
 
     simplex = [[0.0, 0.0], [0.7, 0.0], [0.0, 0.7]]
-    found = minimize(error, [0.0, 0.0], method="Nelder-Mead", options={"maxfev": trials, "initial_simplex": simplex})
+    bounds = [(-6, 6)] * 2  # beyond, times would coincide
+    options = {"maxfev": trials, "initial_simplex": simplex}
+    found = minimize(error, [0.0, 0.0], method="Nelder-Mead", bounds=bounds, options=options)
     return grid(found.x)
 
 

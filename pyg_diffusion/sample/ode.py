@@ -63,7 +63,7 @@ class ODE(Sampler):
             solver.step()
             if solver.status == "failed":
                 raise flow.lost(solver.t)
-            yield flow.moment(solver.t, solver.y)
+            yield flow.latest  # the pair's last evaluation of a step that is accepted is at its end
 
     def moments(self, grid: Tensor) -> int | None:
         return None
@@ -102,12 +102,6 @@ class _Flow:
         u = torch.zeros_like(self.like)
         u[self.kept] = torch.from_numpy(y).to(u).view(-1, u.size(-1))
         return self.context.operator.combine((self.context.parts(t).std, u))
-
-    def moment(self, t: float, y: Any) -> Moment:
-        """Where the path stands; the pair's last evaluation of a step that is accepted is at its end, so this is at hand."""
-        if float(self.latest.t) != t:
-            self(t, y)
-        return self.latest
 
     def lost(self, t: float) -> ValueError:
         return ValueError(

@@ -31,7 +31,7 @@ def with_channels(values: Tensor) -> Tensor:
 
 def require_finite(values: Tensor, lam: Tensor) -> None:
     """Raise ValueError, naming a λ, where kernel values `[num_graphs, M, 1 or C]` at λ `[num_graphs, M]` are inf or NaN."""
-    if torch.compiler.is_compiling():  # a branch on data breaks the graph
+    if torch.compiler.is_compiling():  # pragma: no cover  # traced, never run; a branch on data breaks the graph
         return
     if not values.numel() or all(bool(end.isfinite()) for end in values.detach().aminmax()):  # NaN is both ends; one pass
         return

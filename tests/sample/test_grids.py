@@ -4,10 +4,21 @@ import pytest
 import torch
 
 from pyg_diffusion.denoise import Denoiser
-from pyg_diffusion.sample import Exponential, log_snr_grid, optimised_grid, tau_grid, time_grid
+from pyg_diffusion.sample import (
+    Ancestral,
+    Exponential,
+    GridRequest,
+    geometric_grid,
+    log_snr_grid,
+    optimised_grid,
+    parse_grid,
+    tau_grid,
+    time_grid,
+)
+from pyg_diffusion.sample.ode import ODE
 from pyg_diffusion.sde import GeometricTime, LinearRate, LinearSDE
 from pyg_diffusion.spectral import DenseOperator
-from pyg_diffusion.testing import GaussianMixture
+from pyg_diffusion.testing import GaussianMixture, gaussian_denoiser
 
 SDE = LinearSDE(GeometricTime(1e-4, 100.0), gamma=1.0, lambda0=0.1)
 
@@ -53,3 +64,38 @@ def test_a_grid_fitted_to_the_model_samples_a_mixture_better():
             for grid in (fitted, time_grid(8))
         ]
         assert errors[0] < 0.8 * errors[1], errors
+
+
+def test_named_grids_are_those_of_the_functions():
+    edges = torch.tensor([[0, 1, 1, 2, 2, 3], [1, 0, 2, 1, 3, 2]])
+    operator, draw = DenseOperator.from_edges(edges, 4), torch.ones(4, 2, dtype=torch.float64)
+    sampler, denoiser = Exponential(2), gaussian_denoiser(SDE, spectrum)
+    asked = GridRequest(5, 0.9, 0.1, sampler, denoiser, operator, draw)
+    for text, grid in {
+        "tau": tau_grid(SDE, 5, 0.9, 0.1),
+        "tau:3.5": tau_grid(SDE, 5, 0.9, 0.1, power=3.5),
+        "log-snr:lam=0.5": log_snr_grid(SDE, 5, 0.5, 0.9, 0.1),
+        "optimised:trials=4": optimised_grid(sampler, denoiser, operator, 5, draw, start=0.9, end=0.1, trials=4),
+    }.items():
+        torch.testing.assert_close(parse_grid(text, sampler)(asked), grid, rtol=0, atol=0)
+
+
+def test_a_grid_without_effect_or_sense_is_refused():
+    with pytest.raises(ValueError, match=r"ODE\(tolerance=0\.001\) chooses its times itself; a grid has no effect on it"):
+        parse_grid("tau", ODE())
+    with pytest.raises(ValueError, match=r"optimised grid is fitted to a deterministic sampler, .* not to Ancestral\(\)"):
+        parse_grid("optimised", Ancestral())
+    with pytest.raises(ValueError, match="a geometric grid has no end at τ = 0; end where τ > 0"):
+        geometric_grid(LinearSDE(LinearRate(0.1, 20.0)), 5)
+
+
+def test_a_fit_stays_within_its_bounds_where_the_best_lies_beyond():
+    """All error of this sampler is at early times: the density wants to have all its mass there."""
+
+    class Early(Exponential):
+        def sample(self, denoiser, operator, grid, noise, context=None):
+            return noise() * grid[1]
+
+    operator, draw = DenseOperator.from_edges(torch.tensor([[0, 1], [1, 0]]), 2), torch.ones(2, 1, dtype=torch.float64)
+    grid = optimised_grid(Early(2), gaussian_denoiser(SDE, spectrum), operator, 4, draw, fine=10**6, trials=200)
+    assert bool((grid.diff() < 0).all()) and 0.97 < float(grid[1]) < 1

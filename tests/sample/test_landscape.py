@@ -6,6 +6,7 @@ import torch
 from pyg_diffusion.denoise import Denoiser
 from pyg_diffusion.nn.base import NetworkBase
 from pyg_diffusion.nn.energy_net import EnergyNet
+from pyg_diffusion.sample import ClassifierFree
 from pyg_diffusion.sample.landscape import LandscapeDescent
 from pyg_diffusion.sde import GeometricTime, LinearSDE
 from pyg_diffusion.spectral import GridOperator, PowerSpectrum
@@ -83,3 +84,16 @@ def test_nan_is_an_error_and_so_is_a_network_without_energy():
     for wrong in ({"steps": 0}, {"size": 0.0}, {"grow": 0.5}, {"shrink": 1.0}):
         with pytest.raises(ValueError, match=next(iter(wrong))[:4]):
             LandscapeDescent(**wrong)
+
+
+def test_every_step_is_shown_and_a_guided_denoiser_hands_its_slope_on():
+    denoiser, operator, x_0 = closed(bend=0.4)
+    descent, seen = LandscapeDescent(3), []
+    out = descent.sample(denoiser, operator, GRID[:2], noise, x_0, watch=seen.append)
+    assert len(seen) == descent.moments(GRID[:2]) == 6
+    torch.testing.assert_close(operator.from_work(seen[-1].denoised), out)
+    torch.testing.assert_close(operator.apply(denoiser.sde.mean(seen[-1].t), out), operator.from_work(seen[-1].signal))
+    guided, t = ClassifierFree(denoiser, 2.0, unconditional=x_0), GRID[1:2].view(1, 1).double()
+    for got, own in zip(guided.slope(operator, out, t, x_0), denoiser.slope(operator, out, t, x_0), strict=True):
+        torch.testing.assert_close(got, own, rtol=0, atol=0)
+    assert repr(descent) == "LandscapeDescent(steps=3, size=1.0, grow=1.5, shrink=0.5)"

@@ -2,9 +2,10 @@
 
 import pytest
 import torch
+from scipy.integrate import RK45
 
 from pyg_diffusion.denoise import Denoiser
-from pyg_diffusion.sample import Counted, Exponential, PredictorCorrector, parse_sampler, time_grid
+from pyg_diffusion.sample import Counted, Exponential, PredictorCorrector, ode, parse_sampler, time_grid
 from pyg_diffusion.sample.ode import ODE
 from pyg_diffusion.sde import GeometricTime, LinearSDE
 from pyg_diffusion.spectral import ChebyshevOperator, DenseOperator, Laplacian, PowerSpectrum
@@ -101,3 +102,28 @@ def test_what_cannot_be_followed_is_said():
     assert parse_sampler("ode:1e-5").tolerance == 1e-5
     with pytest.raises(ValueError, match="tolerance is a float, got 'fine'"):
         parse_sampler("ode:fine")
+
+
+def test_a_flow_that_ends_nowhere_is_said_with_its_time(monkeypatch):
+    monkeypatch.setattr(ode, "MOST", 20)
+    with pytest.raises(ValueError, match=r"cannot be followed beyond t = 0\.\d+, after 21 evaluations"):
+        ODE(1e-9).sample(mixture(), path_of_4(), ENDS, lambda: NOISE[:4])
+
+    class Stuck(RK45):
+        def step(self):
+            self.status = "failed"
+
+    monkeypatch.setattr(ode, "RK45", Stuck)
+    with pytest.raises(ValueError, match="cannot be followed beyond t = 1, after "):
+        ODE().sample(mixture(), path_of_4(), ENDS, lambda: NOISE[:4])
+
+
+def test_single_precision_takes_no_evaluation_more():
+    """6 of a step and the two that choose the first; where a step ends is known from the last of them."""
+    spent = []
+    for kind in (torch.float32, torch.float64):
+        counted = Counted(gaussian_denoiser(SDE, SPECTRUM))
+        path = list(ODE(0.1).iterate(counted, OPERATOR.to(kind), ENDS.to(kind), lambda kind=kind: NOISE.to(kind)))
+        spent.append(counted.evaluations)
+        torch.testing.assert_close(path[-1].t, ENDS[-1].to(kind))
+    assert spent == [2 + 6 * (len(path) - 1)] * 2  # the first of the path is its start

@@ -6,7 +6,8 @@ import sys
 import pytest
 import torch
 
-from pyg_diffusion.sample import SAMPLERS, Sampler, parse_sampler, time_grid
+from pyg_diffusion import sample
+from pyg_diffusion.sample import SAMPLERS, ProbabilityFlow, Sampler, parse_sampler, time_grid
 from pyg_diffusion.sample.registry import sampler
 from pyg_diffusion.sde import GeometricTime, LinearSDE
 from pyg_diffusion.spectral import GridOperator, PowerSpectrum
@@ -84,3 +85,10 @@ def test_one_from_outside_samples_like_the_own():
     start = operator.apply(denoiser.parts(grid[0]).std, noise)
     after = 0.5 * operator.apply(denoiser.sde.mean(grid[1]), denoiser(operator, start, grid[0]))
     torch.testing.assert_close(made, denoiser(operator, after, grid[1]))
+
+
+def test_a_name_that_the_room_has_not_is_an_attribute_error():
+    with pytest.raises(AttributeError, match=r"module 'pyg_diffusion\.sample' has no attribute 'Sampelr'"):
+        _ = sample.Sampelr
+    with pytest.raises(ValueError, match="order must be 1 or 2, got 3"):
+        ProbabilityFlow(3)

@@ -6,7 +6,7 @@ import torch
 from pyg_diffusion.sample import Ancestral, Exponential, Recorder, Recording, time_grid
 from pyg_diffusion.sample import trajectory as module
 from pyg_diffusion.sde import GeometricTime, LinearSDE
-from pyg_diffusion.spectral import DenseOperator, PowerSpectrum
+from pyg_diffusion.spectral import ChebyshevOperator, DenseOperator, Laplacian, PowerSpectrum
 from pyg_diffusion.testing import gaussian_denoiser
 
 SDE = LinearSDE(GeometricTime(1e-3, 10.0), gamma=1.0, lambda0=0.05)
@@ -71,3 +71,14 @@ def test_what_does_not_fit_is_refused_with_the_limit(monkeypatch):
     monkeypatch.setattr(module, "MOST_FRAMES", 5)
     with pytest.raises(ValueError, match="at most 5 frames, and this one would have 6"):
         recorded(Recording(), moments=None)
+
+
+def test_a_path_on_a_polynomial_backend_has_no_modes_and_the_same_signal():
+    laplacian = Laplacian.from_edges(EDGES, 5, batch=torch.tensor([0, 0, 0, 1, 1]))
+    recorder = Recorder(Recording(3), DENOISER, ChebyshevOperator(laplacian), 10)
+    Exponential(2).sample(DENOISER, recorder.operator, GRID, draws(), watch=recorder)
+    known = Recorder(Recording(3), DENOISER, OPERATOR, 10)
+    Exponential(2).sample(DENOISER, OPERATOR, GRID, draws(), watch=known)
+    for one, other in zip(recorder.trajectories(), known.trajectories(), strict=True):
+        assert one.snr is None and one.eigenvalues is None and other.snr.shape[0] == 3
+        torch.testing.assert_close(one.signal, other.signal, rtol=1e-4, atol=1e-4)

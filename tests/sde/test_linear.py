@@ -252,3 +252,21 @@ def test_round_trip_loses_one_over_phi(graph, dtype):
 def test_bad_processes_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         LinearSDE(ConstantRate(), **arguments)
+
+
+@fast
+@given(processes(), st.floats(0.05, 1))
+def test_the_flow_has_the_variance_of_the_process(sde, time):
+    """For Gaussian data D = (φ p/V) S: dV/dτ = 2 (A + B φ p/V) V with V = φ² p + σ² is g² - a V."""
+    t, p = f64(time), 3.0
+    phi, (a, b) = sde.mean(t)(LAM), sde.flow(t)
+    total = phi**2 * p + sde.var(t)(LAM)
+    moved = 2 * (a(LAM) * total + b(LAM) * phi * p)
+    scale = float((sde.diffusion2(LAM) * total / sde.var(t)(LAM)).max())  # of the terms that cancel
+    torch.testing.assert_close(moved, sde.diffusion2(LAM) - sde.drift(LAM) * total, rtol=1e-9, atol=1e-13 * scale)
+
+
+def test_a_process_names_its_constants():
+    assert repr(LinearSDE(ConstantRate(2.0), gamma=1.5, noise="matched", lambda0=0.5)).endswith(
+        "gamma=1.5, lambda0=0.5, noise='matched')"
+    )

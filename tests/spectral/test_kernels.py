@@ -92,3 +92,11 @@ def test_spectrum_of_one_graph_with_its_null_mode():
     assert abs(float(ratio[0, 0]) - 1) < 1e-4 and float(fitted(lam[None])[0, 0, 1]) < 1e-6
     assert float((ratio[1:].log().abs()).max()) < 0.35
     assert bool(torch.isfinite(PowerSpectrum.fit_modes(torch.zeros(3), torch.ones(3, 2))(torch.zeros(1, 3))).all())
+
+
+def test_modes_in_one_bin_have_one_power_and_a_null_mode_that_was_seen_its_own():
+    flat = PowerSpectrum.fit_modes(torch.tensor([1.0, 2.0, 4.0]), torch.tensor([[1.0], [2.0], [6.0]]), knots=1)
+    torch.testing.assert_close(flat(torch.tensor([[0.0, 2.0, 9.0]]))[0, :, 0], torch.full((3,), 3.0))
+    lam = torch.linspace(0.5, 4, 400)
+    p = PowerSpectrum.fit(lam, 2 / lam, null=torch.tensor(70.0))(torch.tensor([[0.0, 1.0, 2.0]]))[0]
+    torch.testing.assert_close(p, torch.tensor([70.0, 2.0, 1.0]), rtol=2e-2, atol=0)

@@ -162,11 +162,27 @@ def test_bad_edges_are_named(edges, weight, message, normalized):
         ([[0, 2], [2, 0]], [0, 1, 0, 1, 1], "sorted vector of 5"),
         ([[0, 1], [1, 0]], [0, 0, 0, 0], "sorted vector of 5"),
         ([[0, 1], [1, 0]], [-1, -1, 0, 0, 0], "sorted vector of 5"),
+        ([[0, 1], [1, 0]], [0, 0, 1, 1, 3], "batch names graph 3, but num_graphs is 3"),
     ],
 )
 def test_bad_batches_are_named(edges, batch, message):
     with pytest.raises(ValueError, match=message):
-        Laplacian.from_edges(torch.tensor(edges), 5, batch=torch.tensor(batch))
+        Laplacian.from_edges(torch.tensor(edges), 5, batch=torch.tensor(batch), num_graphs=3)
+
+
+def test_what_is_no_real_tensor_is_refused():
+    with pytest.raises(TypeError, match=r"edge_weight must be a tensor, got list; see torch\.as_tensor"):
+        Laplacian.from_edges(path(2), 2, [1.0, 1.0])
+    with pytest.raises(ValueError, match=r"edge_weight must be real, got torch\.complex64"):
+        Laplacian.from_edges(path(2), 2, torch.ones(2, dtype=torch.complex64))
+
+
+def test_weights_that_differ_by_their_rounding_are_replaced_by_their_mean():
+    """1 and 1 + 4·2⁻²³ in float32."""
+    weights = torch.tensor([1.0, 1.0 + 2**-21])
+    matrix = Laplacian.from_edges(path(2), 2, weights).matrix.to_dense()
+    w = 1 + 2**-22
+    assert matrix.tolist() == [[w, -w], [-w, w]]
 
 
 def test_a_negative_number_of_nodes_is_refused():

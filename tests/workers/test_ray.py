@@ -1,6 +1,5 @@
 """A cluster of two raylets on this machine gives the bytes of one process, also where one of them is killed on the way."""
 
-import os
 from importlib.util import find_spec
 
 import psutil
@@ -17,9 +16,9 @@ QUICK = ["-n", "2", "--steps", "2", "--no-confidence", "--seed", "3", "--quiet"]
 
 
 @pytest.fixture(scope="module")
-def cluster():
-    if find_spec("ray") is None and os.environ.get("CI") != "true":  # there it is an error
-        pytest.skip("Ray is not installed")
+def cluster(lacking):
+    if find_spec("ray") is None:
+        lacking("Ray is not installed (pip install 'pyg_diffusion[ray]')")
     import ray
     from ray.cluster_utils import Cluster
 
