@@ -16,7 +16,7 @@ COPY pyproject.toml setup.cfg MANIFEST.in README.md LICENSE CHANGELOG.md CITATIO
 COPY pyg_diffusion pyg_diffusion
 # without what only builds and tests read: headers, static libraries, tests, pip
 RUN --mount=type=secret,id=pip,target=/etc/pip.conf pip install -c constraints.txt ".[$EXTRAS]" && \
-    cd /opt/venv/lib/python*/site-packages && rm -rf torch/include torch/share torch/bin && \
+    cd /opt/venv/lib/python*/site-packages && rm -rf torch/include torch/share && \
     find . -type d -name tests -prune -exec rm -rf {} + && find . -name '*.a' -delete && \
     pip uninstall --quiet --yes setuptools pip
 

@@ -265,7 +265,5 @@ def test_exact_targets_need_the_eigenbasis(conformers):
     candidates = Candidates.of(stars(1), x_0)
     denoiser, t = Denoiser(_Says("F", x_0), SDE, SPECTRUM, centered=True), torch.tensor([[0.5]], dtype=torch.float64)
     for operator in (GridOperator((len(x_0),), dtype=torch.float64), polynomial):
-        with pytest.raises(
-            TypeError, match=rf"exact targets need a DenseOperator .*, got {type(operator).__name__}"
-        ):
+        with pytest.raises(TypeError, match=rf"exact targets need a DenseOperator .*, got {type(operator).__name__}"):
             denoising_losses(denoiser, operator, x_0, torch.ones_like(x_0), t, candidates=candidates)
