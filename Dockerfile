@@ -17,6 +17,7 @@ COPY pyg_diffusion pyg_diffusion
 # without what only builds and tests read: headers, static libraries, tests, pip
 RUN --mount=type=secret,id=pip,target=/etc/pip.conf pip install -c constraints.txt ".[$EXTRAS]" && \
     cd /opt/venv/lib/python*/site-packages && rm -rf torch/include torch/share && \
+    find torch/bin -mindepth 1 ! -name torch_shm_manager -delete && \
     find . -type d -name tests -prune -exec rm -rf {} + && find . -name '*.a' -delete && \
     pip uninstall --quiet --yes setuptools pip
 
