@@ -160,15 +160,15 @@ def test_a_table_that_is_cut_is_whole_in_the_end(source, tmp_path, monkeypatch, 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("suffix", "workers"), [(".sdf", 1), (".sdf.gz", 2), (".csv", 2), (".parquet", 1)])
+@pytest.mark.parametrize(("suffix", "workers"), [(".sdf.gz", 2), (".csv", 2), (".parquet", 1)])
 def test_kill_minus_9(tmp_path, suffix, workers):
     """Killed at random moments, the whole job with its workers, until it is done: the bytes of one that never was."""
     source, moments = tmp_path / "in.smi", np.random.default_rng(workers)
-    source.write_text("".join(f"{'C' * (1 + k % 4)}O m{k}\n" for k in range(300)) + "C1CC bad\n")
+    source.write_text("".join(f"{'C' * (1 + k % 4)}O m{k}\n" for k in range(200)) + "C1CC bad\n")
     command = [sys.executable, "-m", "pyg_diffusion", "sample", str(source), *QUICK, "--preset", "screen", "-n", "2"]
     for name in ("whole", "cut"):
         files = ["-o", str(tmp_path / f"{name}{suffix}"), "--failed", str(tmp_path / f"{name}.smi")]
-        kills, journal = 3 * (name == "cut"), tmp_path / f"{name}{suffix}.progress"
+        kills, journal = 2 * (name == "cut"), tmp_path / f"{name}{suffix}.progress"
         while True:
             job = subprocess.Popen([*command, *files, "-j", str(workers), *["--resume"] * journal.exists()])
             begun = journal.stat().st_mtime_ns if journal.exists() else 0
@@ -182,4 +182,7 @@ def test_kill_minus_9(tmp_path, suffix, workers):
             kills -= 1
         assert job.wait() == 0
     for end in (suffix, ".smi"):
-        assert (tmp_path / f"cut{end}").read_bytes() == (tmp_path / f"whole{end}").read_bytes()
+        cut, whole = ((tmp_path / f"{name}{end}").read_bytes() for name in ("cut", "whole"))
+        if end == ".sdf.gz":  # whose members have their times
+            cut, whole = gzip.decompress(cut), gzip.decompress(whole)
+        assert cut == whole
