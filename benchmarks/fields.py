@@ -279,10 +279,11 @@ def main() -> None:
     parser.add_argument("--store", type=Path, default=Path("store/fields"), help="where the fields are kept")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--blocks", type=int, help="instead of the cases' own number")
+    parser.add_argument("--samples", type=int, help="of a block, instead of the cases' own number")
     parser.add_argument("--out", type=Path, help="results/fields.json if not given")
     args = parser.parse_args()
     args.cases = args.cases or (["5x5"] if args.quick else ALL)
-    args.out = args.out or results(args) / "fields.json"
+    args.out = args.out or results(args) / ("fields_compared.json" if args.minutes else "fields.json")
     torch.set_num_threads(args.threads)
     runs: dict[str, dict[str, str]] = {name: {} for name in args.cases}
     for text in args.run:
@@ -310,7 +311,7 @@ def main() -> None:
     before = json.loads(args.out.read_text())["cases"] if args.out.is_file() else {}  # cases that are not run now stay
     record: dict[str, Any] = {"machine": machine(), "earlier system (mean MSE, smoothness)": EARLIER, "cases": before}
     for name in args.cases:
-        case = replace(CASES[name], blocks=args.blocks or CASES[name].blocks)
+        case = replace(CASES[name], blocks=args.blocks or CASES[name].blocks, samples=args.samples or CASES[name].samples)
         if args.quick:
             case = replace(case, samples=20, train=200, blocks=1)
         record["cases"][name] = run_case(case, args.store, runs[name], unets.get(name, {}))

@@ -12,7 +12,12 @@ CHANGES: dict[str, tuple[str, ...]] = {
     RECIPE: (),
     "isotropic noise": ("process.gamma=0.0", "process.lambda0=1.0"),
     DDPM: (
-        "process={gamma: 0.0, lambda0: 1.0, noise: matched, tau_min: 1.0e-4, tau_max: 10.05, schedule: linear}",
+        "process.gamma=0.0",
+        "process.lambda0=1.0",
+        "process.noise=matched",
+        "process.tau_min=1.0e-4",
+        "process.tau_max=10.05",
+        "process.schedule=linear",
         "model.kind=eps",
         "train.time_sampling=schedule",
         "train.objectives={eps: 1.0}",
