@@ -32,7 +32,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from machine import core_time, machine
-from rivals import RECIPE, ROWS, UNET, trained
+from rivals import RECIPE, ROWS, TWO, UNET, trained
 from torch import Tensor
 from trained import CONFIGS, QUICK, add_weights, results, weights_of
 from unet import UNet
@@ -71,6 +71,12 @@ class Case:
     def facts(self) -> dict[str, Any]:
         """As a card has them."""
         return {"law": self.law, "shape": list(self.shape), "kinds": self.kinds, "parameters": self.parameters}
+
+    def takes(self, row: str) -> bool:
+        """Whether a row can be made of such a grid: blocks of 2, and for a U-Net a square that can be halved twice."""
+        if row == UNET:
+            return len(self.shape) == 2 and self.shape[0] == self.shape[1] and self.shape[0] % 4 == 0
+        return row != TWO or all(n % 2 == 0 for n in self.shape)
 
     def draw(self, store: Path, split: str, count: int) -> GridFields:
         return GridFields(store, self.law, self.shape, count, split=split, kinds=self.kinds, **self.parameters)
@@ -119,10 +125,21 @@ def trained_runs(args: argparse.Namespace, runs: dict[str, dict[str, str]]) -> d
         return {}
     else:
         few = (*QUICK, "data.num_samples=200", "data.val_samples=20")
-        weights = {name: weights_of(args, CONFIGS / RECIPES[name], SMALL, few) for name in args.cases}
+        weights = {
+            name: weights_of(args, CONFIGS / RECIPES[name], (*SMALL, f"data.shape={list(CASES[name].shape)}"), few)
+            for name in args.cases
+        }
     for name, found in weights.items():
         runs[name]["diffusion"] = str(found.path)
     return {name: found.about for name, found in weights.items()}
+
+
+def sized(name: str, args: argparse.Namespace) -> Case:
+    """A case at the size that is asked for."""
+    case = CASES[name]
+    if args.quick:
+        return replace(case, samples=20, train=200, blocks=1)
+    return replace(case, blocks=args.blocks or case.blocks, samples=args.samples or case.samples)
 
 
 def compared(
@@ -138,7 +155,7 @@ def compared(
     unets: dict[str, dict[str, UNet]] = {}
     told: dict[str, dict[str, Any]] = {}
     for name in args.cases:
-        case, told[name], unets[name] = CASES[name], {}, {}
+        case, told[name], unets[name] = sized(name, args), {}, {}
         few = (*QUICK, "data.num_samples=200", "data.val_samples=20") if args.quick else ()
         sizes = () if args.quick else (f"data.num_samples={case.train}",)
         shape = (f"data.shape={list(case.shape)}", f"data.root={args.store}", *sizes, *few)
@@ -147,7 +164,7 @@ def compared(
             length = () if args.quick else (f"train.max_minutes={minutes}", "train.max_steps=1000000")
             return load_recipe(CONFIGS / RECIPES[name], [*shape, *length, *more])
 
-        for row in names:
+        for row in filter(case.takes, names):
             print(f"{name}: {row}", flush=True)
             folder = Path(args.train_dir) / f"{name}_{row.replace(' ', '_')}"
             if row == UNET:
@@ -311,9 +328,7 @@ def main() -> None:
     before = json.loads(args.out.read_text())["cases"] if args.out.is_file() else {}  # cases that are not run now stay
     record: dict[str, Any] = {"machine": machine(), "earlier system (mean MSE, smoothness)": EARLIER, "cases": before}
     for name in args.cases:
-        case = replace(CASES[name], blocks=args.blocks or CASES[name].blocks, samples=args.samples or CASES[name].samples)
-        if args.quick:
-            case = replace(case, samples=20, train=200, blocks=1)
+        case = sized(name, args)
         record["cases"][name] = run_case(case, args.store, runs[name], unets.get(name, {}))
         record["cases"][name] |= {"weights": weights[name]} if name in weights else {}
         record["cases"][name] |= {"trained": told[name]} if name in told else {}

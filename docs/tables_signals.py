@@ -1,5 +1,8 @@
 """Tables of fields, matrices and the parts that tasks share: a function each, named as in the pages of docs/results."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from tables import TABLES, read, rendered, table
 
 ERRORS = ["spectrum", "covariance", "sliced_wasserstein", "marginal_wasserstein", "mmd", "smoothness_wasserstein"]
@@ -30,6 +33,40 @@ def fields_of(case: str) -> str:
         rows.append([*row, found["mean_mse"][0], found["smoothness"][0], None if ms is None else 1000 * ms])
     head = ["", "spectrum", "covariance", "sliced W₂", "marginal W₂", "MMD", "smoothness W₂", "mean MSE", "‖L S‖²", "ms"]
     return rendered(head, rows, "fields")
+
+
+COMPARED = {"spectrum": "spectrum", "covariance": "covariance", "sliced_wasserstein": "sliced W₂", "mmd": "MMD"}
+
+
+def compared(
+    file: str, methods: Mapping[str, Mapping[str, Any]], trained: Mapping[str, Mapping[str, Any]], more: Sequence[str]
+) -> str:
+    """Trainings of equal time: errors over the floor, what else there is, size, steps and ms of a draw."""
+    keys, floor = [*COMPARED, "smoothness_wasserstein"], methods["held out"]
+    rows = []
+    for name, found in methods.items():
+        told = trained.get(name, {})
+        if name in trained or name in ("held out", "Gaussian prior", "gaussian_cov"):
+            errors = [f"{_first(found[key]) / _first(floor[key]):.3g}" for key in keys]
+            ms = found.get("seconds", found.get("seconds_per_sample"))
+            title = {"diffusion": "**diffusion**", "gaussian_cov": "Gaussian, covariance"}.get(name, name)
+            size = [told.get("parameters"), told.get("steps"), _ms(ms)]
+            rows.append([title, *errors, *(_first(found.get(key)) for key in more), *size])
+    head = ["", *COMPARED.values(), "smoothness W₂", *more, "parameters", "steps", "ms"]
+    return rendered(head, rows, file)
+
+
+def _first(value: Any) -> Any:
+    """The mean of (mean, deviation)."""
+    return value[0] if isinstance(value, list) else value
+
+
+@table
+def digits_compared() -> str:
+    """Digits: trainings of equal time."""
+    rows = read("signals")["cases"]["digits"]["rows"]
+    trained = {name: row for name, row in rows.items() if "parameters" in row}
+    return compared("signals", rows, trained, ["agreement", "frechet"])
 
 
 for _name, _case in {

@@ -64,10 +64,13 @@ class Clusters(NamedTuple):
         Raises:
             ValueError: these do not lie in those.
         """
+        problem = "the clusters of one resolution do not lie in those of the other"
+        if len(coarser.of) != len(self.of):
+            raise ValueError(f"{problem}: they are of {len(self.of)} and of {len(coarser.of)} nodes")
         total = self.weight.new_zeros(self.number).index_add(0, self.of, self.weight)
         of = coarser.of.new_zeros(self.number).index_copy(0, self.of, coarser.of)
-        if len(coarser.of) != len(self.of) or not bool((of[self.of] == coarser.of).all()):
-            raise ValueError("the clusters of one resolution do not lie in those of the other")
+        if not bool((of[self.of] == coarser.of).all()):
+            raise ValueError(problem)
         return Clusters(of, total)
 
 

@@ -6,7 +6,8 @@ x - P R x and is told P R x; a draw is P y + (d - P R d), y the draw of the one 
 means are y.
 """
 
-from typing import NamedTuple, Self
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -48,8 +49,12 @@ def check_resolution(recipe: Recipe) -> None:
         raise RecipeError(f"data.coarse: {recipe.model.kind} cannot be told of coarser signals; take model.kind: graph")
 
 
-def coarser_of(options: ResolutionOptions, kind: str, conditions: list[str]) -> Coarser | None:
+def coarser_of(options: ResolutionOptions, kind: str, conditions: list[str], shared: Mapping[str, Any]) -> Coarser | None:
     """The weights that a recipe names.
+
+    Args:
+        kind: of the data.
+        shared: what must be the same in both trainings, and is here: what the signals are, and which are held out.
 
     Raises:
         RecipeError: there are none, or they do not go with it.
@@ -71,6 +76,11 @@ def coarser_of(options: ResolutionOptions, kind: str, conditions: list[str]) -> 
         )
     if list(asked) != list(conditions):
         raise RecipeError(f"data.coarse: {options.coarse} has model.conditions {asked}; give the same here")
+    for key, mine in shared.items():
+        if data.get(key) != mine:
+            raise RecipeError(
+                f"data.coarse: {options.coarse} was trained with data.{key}={data.get(key)}, and here it is {mine}"
+            )
     found.denoiser.requires_grad_(False).train()
     return found
 

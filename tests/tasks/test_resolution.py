@@ -160,6 +160,16 @@ def test_signals_on_a_graph(folder):
         assert main(["evaluate", str(made)]) == 0
 
 
+def test_signals_held_out_are_the_same_in_all_resolutions(folder):
+    pytest.importorskip("sklearn")
+    data = {"kind": "signals", "dataset": f"{__name__}:sensed", "batch_size": 8}
+    if not (folder / "coarse").exists():
+        assert run(folder, "coarse", data | {"coarsen": 6}, []) == 0
+    recipe = recipe_from({"data": data | {"coarse": str(folder / "coarse"), "seed": 1}, "model": MODEL})
+    with pytest.raises(RecipeError, match=r"was trained with data\.seed=0, and here it is 1"):
+        recipe.task.datamodule(recipe)
+
+
 def sensed() -> list:
     """Signals of mean 20 on 30 sensors."""
     graph, rng = sensor_graph(30), torch.Generator().manual_seed(0)
@@ -179,7 +189,7 @@ def sensed() -> list:
         ({"coarsen": 3}, {}, "has no blocks of 3"),
         ({"coarsen": 4, "coarse": "mid"}, {}, "trained with data.coarsen=2; here it must be a larger multiple of 4"),
         ({"coarse": "mid", "law": "direction", "parameters": {}}, {"conditions": []}, "has model.conditions"),
-        ({"coarse": "mid", "seed": 3}, {}, "was trained on another seed"),
+        ({"coarse": "mid", "seed": 3}, {}, "was trained with data.seed=0, and here it is 3"),
         ({"coarse": "mid", "shape": [16, 16]}, {}, r"is of a grid \[4, 4\]"),
         ({"coarse": "mid"}, {"conditions": []}, r"has model.conditions \['amplitude'\]; give the same"),
     ],

@@ -22,7 +22,7 @@ from ..resolution import Details, coarse_facts, coarser_of
 from .law import BlockMeans, fields_of, own_grid
 from .recipe import FieldsData
 
-LAW = ("law", "kinds", "parameters", "seed")
+LAW = {"law", "kinds", "parameters", "seed"}  # what a coarser resolution has as well
 FITTED_TO = 4000  # fields, at most, that a spectrum is fitted to
 
 
@@ -62,12 +62,9 @@ class FieldDataModule(SignalDataModule):
         self.translated = "translations" in exact
         grid = self.train[0]
         self.shape, self.periodic = grid.grid_shape[0].tolist(), (grid.grid_kind[0] == KINDS.index("cycle")).tolist()
-        self._coarser = coarser_of(config, config.kind, list(conditioned))
+        self._coarser = coarser_of(config, config.kind, list(conditioned), config.model_dump(include=LAW))
         if self._coarser is not None:
             theirs, factor = self._coarser.card.data, self._coarser.card.data["coarsen"]
-            mine = config.model_dump()
-            if wrong := [key for key in LAW if theirs[key] != mine[key]]:
-                raise RecipeError(f"data.coarse: {config.coarse} was trained on another {wrong[0]}: {theirs[wrong[0]]}")
             if theirs["shape"] != [n // factor for n in config.shape]:
                 raise RecipeError(f"data.coarse: {config.coarse} is of a grid {theirs['shape']}, a {factor}th of another")
             self.coarse = self._coarser.denoiser

@@ -21,6 +21,10 @@ from .prior import complete, fit_spectrum
 from .recipe import SignalsData
 from .source import coarsen, load, part
 
+SOURCE = {
+    "path", "dataset", "arguments", "signal", "weight", "normalized",
+    "split", "time", "seed", "val_fraction", "test_fraction",
+}  # fmt: skip  # what a coarser resolution has as well
 FITTED_TO = 1000  # signals, at most, that a spectrum of details is fitted to
 PAIRS = 1 << 24  # padded pairs of nodes in a batch of graphs that are decomposed
 
@@ -61,7 +65,7 @@ class SignalsDataModule(SignalDataModule):
         super().__init__(config, seed)
         self.names = list(conditions)
         try:
-            self._coarser = coarser_of(config, config.kind, self.names)
+            self._coarser = coarser_of(config, config.kind, self.names, config.model_dump(include=SOURCE))
             signals, members = coarsen(config, load(config, conditions))
             parts = part(config, signals)
             self.facts = Facts.of(parts.train, config.normalized, config.categories, members)
