@@ -85,6 +85,12 @@ dist: .venv/ready
 	$(BIN)/python -m build --no-isolation --outdir dist .
 	$(BIN)/twine check --strict dist/*
 
+# Wheel and sdist in a bare environment of each Python, with the newest and the lowest versions allowed: installed, measured, used. One Python alone, with
+# extras: CHECK="--python python3.12 --extras train plot".
+.PHONY: install-check
+install-check: dist
+	$(BIN)/python benchmarks/install.py dist $(CHECK)
+
 lint: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

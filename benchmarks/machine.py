@@ -5,8 +5,6 @@ import time
 from datetime import date
 from pathlib import Path
 
-import torch
-
 
 def cpu_model() -> str:
     """The processor's name."""
@@ -17,6 +15,8 @@ def cpu_model() -> str:
 
 def machine() -> dict[str, str | int]:
     """Processor, threads, versions, and the day."""
+    import torch  # here, as who wants the processor alone has no need of it
+
     return {
         "cpu": cpu_model(),
         "threads": torch.get_num_threads(),
@@ -32,5 +32,7 @@ def core_time() -> None:
     For scripts on one thread that compare trainings of equal minutes; `train.max_minutes` and the seconds of draws then are
     minutes and seconds of a core.
     """
+    import torch
+
     torch.set_num_threads(1)
     time.monotonic = time.perf_counter = time.process_time

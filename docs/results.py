@@ -1,7 +1,7 @@
-"""Renders every table of docs/results and docs/cluster.md from benchmarks/results/*.json: `python docs/results.py`.
+"""Renders the tables of the site from benchmarks/results/*.json: `python docs/results.py`.
 
-A table stands between `<!-- table NAME -->` and `<!-- end -->` in a page; NAME is a function of tables_molecules.py,
-tables_signals.py or tables_workers.py. Below each stands what it was measured on, and when.
+They are those of docs/results, docs/cluster.md and docs/start/install.md. A table stands between `<!-- table NAME -->` and
+`<!-- end -->` in a page; NAME is a function of one of the tables_*.py. Below each stands what it was measured on, and when.
 """
 
 import re
@@ -11,12 +11,18 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path.append(str(HERE))
 
+import tables_install  # noqa: E402, F401
 import tables_molecules  # noqa: E402, F401
 import tables_signals  # noqa: E402, F401
 import tables_workers  # noqa: E402, F401
 from tables import TABLES  # noqa: E402
 
-PAGES = [HERE.parent / "README.md", *sorted((HERE / "results").glob("*.md")), HERE / "cluster.md"]
+PAGES = [
+    HERE.parent / "README.md",
+    *sorted((HERE / "results").glob("*.md")),
+    HERE / "cluster.md",
+    HERE / "start" / "install.md",
+]
 PLACE = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 

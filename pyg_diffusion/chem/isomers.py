@@ -10,7 +10,7 @@ from rdkit.Chem.EnumerateStereoisomers import EnumerateStereoisomers, GetStereoi
 from .axial import axes, axial_key, label, labelled, open_axes, sign
 from .heavy import plain_graph
 
-_NONE = Chem.Atom.NOATOM
+_NONE = 2**32 - 1  # of `controllingAtoms`: NOATOM, which stands in another class of RDKit from version to version
 
 
 def stereoisomers(mol: Chem.Mol, limit: int = 32) -> list[Chem.Mol]:
