@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from tables import read, rendered, source, table
+from tables import number, read, rendered, source, table
 
 METHODS = {
     "ours ancestral:8:oversample=2": "**ours (default)**",
@@ -233,3 +233,22 @@ def guidance() -> str:
             spread = [f"{row[key][0]:.3f} ± {row[key][1]:.3f}" for key in ("mean_error", "slope", "correlation")]
             rows.append([f"{asked}, w = {row['guidance']:g}", *spread, f"{row['bonds']:.3f}"])
     return rendered(["asked, guidance", "error, Å", "slope", "correlation", "bond lengths off by, Å"], rows, "guidance")
+
+
+@table
+def dynamics() -> str:
+    """Ramachandran distributions of alanine dipeptide."""
+    found = read("dynamics")
+    simulation, training = found["simulation"], found["training"]
+    ns = dict(zip(("first simulation", "second simulation"), simulation["ns"], strict=True))
+    keys = ("F_alpha_R", "F_alpha_L", "divergence, first simulation", "divergence, second simulation")
+    rows = []
+    for name, row in found["rows"].items():
+        said = f"{name}, {ns[name]:g} ns" if name in ns else name
+        said = f"**diffusion**, {training['minutes']:.1f} min of training" if name == "diffusion" else said
+        values = [row.get(key) or [None, None] for key in keys]
+        cells = ["-" if v is None else f"{number(v)}{'' if e is None else f' ± {number(e, 2)}'}" for v, e in values]
+        rows.append([said, row["samples"], *cells])
+    head = ["", "samples", "F(αR)", "F(αL)", "JS divergence, first", "JS divergence, second"]
+    left = f"Of each simulation {simulation['burn_in_ns']:g} ns before these are left out."
+    return rendered(head, rows, "dynamics") + f"\n{left}\n"
