@@ -91,6 +91,18 @@ dist: .venv/ready
 install-check: dist
 	$(BIN)/python benchmarks/install.py dist $(CHECK)
 
+# torch-scatter, compiled for the torch of .venv into runs/scatter, where nothing else sees it; layers with and without it: results, gradients, times.
+.PHONY: scatter
+SCATTER := runs/scatter
+$(SCATTER)/torch_scatter: .venv/ready
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation --no-deps --upgrade --target $(SCATTER) torch-scatter
+scatter: export PYTHONPATH := $(SCATTER)
+scatter: export OMP_NUM_THREADS := 1
+scatter: $(SCATTER)/torch_scatter
+	$(BIN)/python -c "import torch_scatter"
+	$(BIN)/python -m pytest tests/nn/test_torch_scatter.py
+	$(BIN)/python benchmarks/scatter.py
+
 lint: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

@@ -7,7 +7,7 @@ For each Python `pip install` of the wheel into a bare venv is measured, with th
 samples in a folder where nothing of the checkout is, and again from the sdist. Then everything that the package asks for
 goes down to the lowest version allowed (`uv pip compile --resolution lowest-direct`), and the command samples and prepares a
 store. Extras go one by one into venvs that see the first of those, before it goes down, so that what is counted is what each
-adds; `scatter` compiles, and is left out.
+adds; `scatter`, which compiles, has `make scatter`.
 
 MB are 10⁶ bytes on the disk, byte code included; seconds are of pip's processor time. Writes results/install.json, in which
 rows of other Pythons and extras stay.

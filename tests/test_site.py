@@ -21,7 +21,7 @@ def module(name: str):
 
 def test_tables_are_those_of_the_results():
     results = module("results")
-    assert len(results.PAGES) == 8
+    assert len(results.PAGES) == 9
     shown: set[str] = set()
     for page in results.PAGES:
         text = page.read_text(encoding="utf-8")
@@ -75,7 +75,7 @@ def test_workflows_call_what_the_makefile_has():
         jobs = yaml.safe_load(path.read_text(encoding="utf-8"))["jobs"]
         steps = [step.get("run", "") for job in jobs.values() for step in job.get("steps", [])]
         called |= {target for step in steps for target in re.findall(r"\bmake ([\w-]+)", step)}
-    assert called == {"lint", "test", "slow", "docs", "dist", "browser", "coverage", "install-check"}
+    assert called == {"lint", "test", "slow", "docs", "dist", "browser", "coverage", "install-check", "scatter"}
     assert called <= targets
 
 
