@@ -24,6 +24,7 @@ from .geometry_formats import (
     split_xyz,
     xyz_text,
 )
+from .mol2 import mol2_text
 from .parquet import read_parquet
 from .records import Record, RecordError, guarded
 from .sdf import record_from_block, split_sdf
@@ -106,7 +107,7 @@ TSV = _written_as_rows("TSV", (".tsv", ".tab"), "\t")
 PARQUET = _written_as_rows("Parquet", (".parquet",), "", read_parquet)
 XYZ = Format("XYZ", (".xyz", ".extxyz"), split_xyz, parse_xyz, is_xyz, xyz_text)
 PDB = Format("PDB", (".pdb", ".ent"), split_pdb, parse_pdb, is_pdb, pdb_text, pdb_texts)
-MOL2 = Format("mol2", (".mol2",), split_mol2, parse_mol2, is_mol2)
+MOL2 = Format("mol2", (".mol2",), split_mol2, parse_mol2, is_mol2, mol2_text)
 # The first that recognises a file without a suffix reads it; entry point group `pyg_diffusion.formats`.
 FORMATS: Registry[Format] = Registry(
     "formats",
@@ -156,8 +157,7 @@ def format_to_write(path: str) -> Format:
     kind = format_of(path) or (None if _FOREIGN_SUFFIX.search(_unpacked_name(path)) else SDF)
     if kind is None or kind.write is None:
         written = "; ".join(f"{k.name} ({', '.join(k.suffixes)})" for k in FORMATS.values() if k.write is not None)
-        instead = "; of SDF another program, such as Open Babel, makes it" if kind is MOL2 else ""
-        raise ValueError(f"{path}: conformers are not written so{instead}; what is written: {written}")
+        raise ValueError(f"{path}: conformers are not written so; what is written: {written}")
     return kind
 
 
@@ -183,9 +183,10 @@ def _kind(path: str, wanted: Format | None, head: list[str]) -> Format:
     name = "stdin" if path == "-" else path
     if not any(line.strip() for line in head):
         return wanted or SDF  # which calls it empty, or damaged
-    kinds = sorted(FORMATS.values(), key=lambda kind: kind is SMILES)  # many texts could be a table of SMILES
+    # The wanted one first, as a name or a remark in it may read like another kind; many texts could be a table of SMILES.
+    kinds = sorted(FORMATS.values(), key=lambda kind: (kind is SMILES, kind is not wanted))
     found = next((kind for kind in kinds if kind.recognises(head)), None)
-    if found is not SDF:  # which may hold anything in its data fields
+    if found is not SDF and found is not MOL2:  # which may hold anything in their data fields and comments
         text = "".join(head[:200])
         if foreign := next((what for what, pattern in _FOREIGN if pattern.search(text)), None):
             raise RecordError(f"{name}: {foreign}, which is not read; what is: {read()}")

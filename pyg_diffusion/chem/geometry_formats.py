@@ -173,6 +173,7 @@ def parse_mol2(index: int, raw: str, need_3d: bool) -> Record:
                 f"C{atom.GetIdx() + 1} lacks hydrogens: a mol2 record must have all of its own; give SDF, which need not"
             )
             return Record(index, name or f"record {index + 1}", None, reason)
+    Chem.DetectBondStereochemistry(mol)  # or the mol block would say that its double bonds are open
     return record_from_placed(index, mol, name if name != "*****" else "", need_3d, [])
 
 

@@ -54,7 +54,7 @@ def test_it_is_read_written_and_recognised(lines, tmp_path, capsys):
 
 
 def test_what_is_not_written_is_said(tmp_path, capsys):
-    for name in ("a.cif", "a.mol2"):
+    for name in ("a.cif", "a.mae"):
         assert main(["sample", "CCO", "-o", str(tmp_path / name), "--quiet"]) == 2
         assert "what is written: SDF" in capsys.readouterr().err and not (tmp_path / name).exists()
     assert writer_of("-") is writer_of("somewhere") is writer_of("a.sdf.gz") is FORMATS["SDF"].write
