@@ -228,7 +228,7 @@ def test_finetune_then_sample_like_the_own_data(store_path, tmp_path, capsys):
     assert main(sample) == 0
     own = out.read_text()
     assert main([*sample, "--level", "own"]) == 0 and out.read_text() == own
-    assert main([*sample, "--level", "AM1"]) == 1 and "it knows own, GFN2-xTB" in capsys.readouterr().err
+    assert main([*sample, "--level", "AM1"]) == 2 and "it knows own, GFN2-xTB" in capsys.readouterr().err
 
 
 def test_relaxed_and_pruned_conformers_say_so(tmp_path, capsys):
