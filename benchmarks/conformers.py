@@ -1,6 +1,6 @@
 """Conformers of the shipped weights (or others) beside other methods, by sampler and number of network evaluations.
 
-    python benchmarks/conformers.py [REFERENCE.sdf.gz] [--weights FILE | --train RECIPE] [--quick]
+    python benchmarks/conformers.py [REFERENCE.sdf.gz | STORE.h5] [--weights FILE | --train RECIPE] [--quick]
         [--runs ancestral:10 ancestral:20:MMFF94s ddim:0.5:8:diversity=10 ...]
         [--compare etkdg mmff mmff4 etkdg2 mmff2 openconf --openconf-python PYTHON]
 
@@ -20,7 +20,7 @@ import math
 import re
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import fields
 from functools import lru_cache
@@ -31,6 +31,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
+from held_out import mol_of
 from machine import machine
 from trained import add_weights, results, weights_of
 
@@ -39,7 +40,9 @@ from pyg_diffusion import ConformerGenerator
 from pyg_diffusion.chem import molecule_from_mol, read_sdf, with_positions
 from pyg_diffusion.chem.acceptance import Acceptance
 from pyg_diffusion.chem.finish import Finish
+from pyg_diffusion.chem.records import Record
 from pyg_diffusion.chem.similarity import representatives
+from pyg_diffusion.data import MoleculeStore
 from pyg_diffusion.metrics import (
     BASELINES,
     Evaluation,
@@ -212,11 +215,21 @@ def arguments() -> argparse.Namespace:
     return args
 
 
+def records(reference: str) -> Iterator[Record]:
+    """Reference conformers of an SDF file or of a store."""
+    if not reference.endswith(".h5"):
+        yield from read_sdf(reference)
+        return
+    store = MoleculeStore(reference)
+    for k in range(len(store)):
+        yield from records_of(mol_of(store[k]), store[k].name or store[k].smiles)
+
+
 def main() -> None:
     args = arguments()
     judged, begun = weights_of(args), time.monotonic()
     args.weights = judged.path
-    ensembles, skipped = group_records(read_sdf(args.reference))
+    ensembles, skipped = group_records(records(args.reference))
     for row in skipped:
         print(f"skipped {row.name}: {row.reason}")
     order = np.random.default_rng(args.molecules_seed).permutation(len(ensembles))[: args.molecules or None]
