@@ -19,7 +19,7 @@ from ...spectral import LaplacianOperator
 
 # The median RMSD in Å between a pose and what it becomes once it was noised up to τ and denoised (benchmarks/spread.py).
 SPREAD_OF_TAU = {
-    0.01: 0.053, 0.0259: 0.073, 0.0669: 0.099, 0.173: 0.13, 0.447: 0.2, 1.16: 0.28, 2.99: 0.64, 7.73: 1.04, 20.0: 1.48,
+    0.01: 0.076, 0.0259: 0.108, 0.0669: 0.15, 0.173: 0.249, 0.447: 0.383, 1.16: 0.673, 2.99: 1.063, 7.73: 1.362, 20.0: 1.544,
 }  # fmt: skip
 LEAST, MOST = min(SPREAD_OF_TAU.values()), max(SPREAD_OF_TAU.values())  # Å
 LIGHT = 1e-3  # of a hydrogen beside a heavy atom where geometries are superposed: it tells where these lie in a line
