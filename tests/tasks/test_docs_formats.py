@@ -27,9 +27,11 @@ def test_its_commands_run(tmp_path, monkeypatch):
         pytest.importorskip(package)
     (tmp_path / "datasets").mkdir()
     shutil.copy(ROOT / "datasets" / "zinc_100.smi", tmp_path / "datasets")
+    (tmp_path / "mine.csv").write_text('id;smiles;activity;remark\nM1;CC(=O)Nc1ccc(O)cc1;6.2;"known; sold"\nM2;OCCO;5.1;\n')
     monkeypatch.chdir(tmp_path)
     commands = [line for block in re.findall(r"```\n(.*?)```", PAGE, re.DOTALL) for line in block.splitlines()]
-    assert len(commands) == 6
+    assert len(commands) == 8
     for command in commands:
-        assert main(shlex.split(command)[1:]) == 0, command
+        assert main(shlex.split(command, comments=True)[1:]) == 0, command
+    assert (tmp_path / "mine.sdf").read_text().count("known; sold") == 10
     assert len((tmp_path / "runs" / "table.csv").read_text().splitlines()) == 4
