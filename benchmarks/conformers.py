@@ -215,7 +215,7 @@ def arguments() -> argparse.Namespace:
     return args
 
 
-def records(reference: str) -> Iterator[Record]:
+def references(reference: str) -> Iterator[Record]:
     """Reference conformers of an SDF file or of a store."""
     if not reference.endswith(".h5"):
         yield from read_sdf(reference)
@@ -229,7 +229,7 @@ def main() -> None:
     args = arguments()
     judged, begun = weights_of(args), time.monotonic()
     args.weights = judged.path
-    ensembles, skipped = group_records(records(args.reference))
+    ensembles, skipped = group_records(references(args.reference))
     for row in skipped:
         print(f"skipped {row.name}: {row.reason}")
     order = np.random.default_rng(args.molecules_seed).permutation(len(ensembles))[: args.molecules or None]
