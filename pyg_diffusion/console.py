@@ -1,12 +1,13 @@
 """What commands share: messages to the user, outputs, exit status."""
 
 import gzip
+import io
 import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO, cast
+from typing import Any, BinaryIO, TextIO, cast
 
 from tqdm import tqdm
 
@@ -46,6 +47,13 @@ class UsageError(Exception):
     """The command line asks for something impossible: exit status 2."""
 
 
+def _opened(path: str, mode: str) -> TextIO:
+    if path.endswith(".gz"):  # without the time in it, so that the same job gives the same bytes
+        packed = cast(BinaryIO, gzip.GzipFile(path, mode.replace("t", "b"), mtime=0))
+        return io.TextIOWrapper(packed, "utf-8", "backslashreplace")
+    return cast(TextIO, open(path, mode, encoding="utf-8", errors="backslashreplace"))
+
+
 class Output:
     """A text file in UTF-8, gzipped if its name says so, or stdout for "-".
 
@@ -59,9 +67,9 @@ class Output:
         if path == "-":
             return
         target = Path(path)
-        if target.exists() and any(Path(name).exists() and target.samefile(name) for name in inputs):
+        if os.path.exists(path) and any(os.path.exists(name) and target.samefile(name) for name in inputs):
             raise UsageError(f"{path} is also an input")
-        new = not target.exists()
+        new = not os.path.exists(path)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             with open(target, "ab"):
@@ -74,8 +82,7 @@ class Output:
     def write(self, text: str) -> None:
         with self._named():
             if self._stream is None:
-                opened = gzip.open if self.path.endswith(".gz") else open
-                self._stream = cast(TextIO, opened(self.path, self._mode, encoding="utf-8", errors="backslashreplace"))
+                self._stream = _opened(self.path, self._mode)
             self._stream.write(text)
 
     def flush(self) -> None:

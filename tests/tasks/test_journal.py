@@ -134,8 +134,14 @@ def test_only_a_cut_job_of_the_same_options_goes_on(source, tmp_path, monkeypatc
     assert run(source, tmp_path, "--resume") == 2 and "is damaged" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("suffix", "calls"), [(".csv", (2, 9)), (".parquet", (13,))])
-def test_a_table_that_is_cut_is_whole_in_the_end(source, tmp_path, monkeypatch, capsys, suffix, calls):
+OTHERS = [
+    pytest.param(suffix, (9,), marks=pytest.mark.slow)
+    for suffix in (".mol2", ".pdb", ".xyz.gz", ".cxsmiles", ".tsv", ".mol")
+]
+
+
+@pytest.mark.parametrize(("suffix", "calls"), [(".csv", (2, 9)), (".parquet", (13,)), *OTHERS])
+def test_what_is_cut_is_whole_in_the_end(source, tmp_path, monkeypatch, capsys, suffix, calls):
     (tmp_path / "whole").mkdir()
     assert run(source, tmp_path / "whole", suffix=suffix) == 0
     original, count = Output.write, 0

@@ -94,8 +94,8 @@ def test_two_processes_one_of_them_killed_give_the_bytes_of_one(source, tmp_path
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("places", ["--core", "--around", "--keep"])
-def test_places_are_kept_by_workers_as_by_one(places, tmp_path):
+@pytest.mark.parametrize("places", ["--core", "--around", "--keep", "--tautomers"])
+def test_places_and_forms_are_as_by_one(places, tmp_path):
     poses, inputs = tmp_path / "poses.sdf", tmp_path / "in.smi"
     smiles = ["CCOc1ccccc1", "CC(C)CN", "C[C@H](N)C(=O)NC", "OCCC1CCCC1", "CCOC(=O)CC", "NCCc1ccncc1", "CCCCO"]
     assert main(["sample", *smiles, "-n", "1", "--quiet", "-o", str(poses)]) == 0
@@ -104,6 +104,7 @@ def test_places_are_kept_by_workers_as_by_one(places, tmp_path):
         "--core": [str(inputs), "--core", str(poses), "--relax", "MMFF94s"],
         "--around": ["--around", str(poses), "--spread", "0.8", "--lock", "[#6][CX4]-[CX4,O]~[#6,#7,#8]", "--strict"],
         "--keep": [str(poses), "--keep", "C"],
+        "--tautomers": [str(inputs), "--tautomers", "all", "--ph", "7.4", "--parent", "--stereo", "enumerate"],
     }[places]
     made = []
     for workers in ("1", "2"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import pickle
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -219,6 +220,7 @@ def _request(args: argparse.Namespace, terms: Sequence[str]) -> Request:
     """What is asked of every molecule."""
     from .embed import OVERSAMPLE
     from .sample import Request
+    from .sharing import largest
 
     if args.max_isomers and args.stereo == "sample":
         raise UsageError("--max-isomers goes with --stereo enumerate")
@@ -228,6 +230,7 @@ def _request(args: argparse.Namespace, terms: Sequence[str]) -> Request:
         per_record=args.n[1],
         columns=columns_of(args),
         forms=_forms(args),
+        most_atoms=largest(),
         time_limit=math.inf if args.time_limit is None else args.time_limit,
         seed=args.seed,
         attempts=args.attempts,
@@ -261,7 +264,7 @@ def _journal(args: argparse.Namespace, card: Card) -> Journal | None:
         return None
     settings: dict[str, object] = {name: repr(value) for name, value in vars(args).items() if name not in _FREE}
     files = [*args.inputs, *([args.core] if args.core else [])]
-    sizes = [Path(name).stat().st_size for name in files if Path(name).is_file()]
+    sizes = [os.path.getsize(name) for name in files if os.path.isfile(name)]  # long SMILES are no names
     return Journal(
         args.output, settings | {"weights": crc32(card.model_dump_json().encode()), "size of the inputs": sizes}, args.resume
     )

@@ -82,6 +82,16 @@ def _guarded(record: Record, fail: Fail) -> AbstractContextManager[None]:
     return guarded(record.name, lambda _, reason: fail(record, reason))
 
 
+def fitting(records: Iterable[Record], most: int, fail: Fail) -> Iterator[Record]:
+    """Records without the molecules of more than `most` atoms other than hydrogen, which are refused before any work."""
+    for record in records:
+        size = 0 if record.mol is None else record.mol.GetNumHeavyAtoms()
+        if size > most:
+            fail(record, f"{size} atoms other than hydrogen, and the memory has room for {most}")
+        else:
+            yield record
+
+
 def unique_molecules(
     records: Iterable[Record], fail: Fail, say: Callable[[str], object], merged: bool = True
 ) -> Iterator[Entry]:

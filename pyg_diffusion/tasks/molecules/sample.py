@@ -30,7 +30,7 @@ from .blocks import BATCHES, Bench, Block, Made, blocks_of, price
 from .conformers import Conformers
 from .embed import OVERSAMPLE
 from .generator import ConformerGenerator
-from .inputs import Entry, Fail, as_drawn, enumerated, in_forms, input_records, unique_molecules
+from .inputs import Entry, Fail, as_drawn, enumerated, fitting, in_forms, input_records, unique_molecules
 from .places import Lock, with_core, with_kept, with_pose
 from .presets import conformers_for
 from .sharing import Sharing
@@ -136,6 +136,7 @@ class Request:
             (`presets.conformers_for`).
         columns: of tables in the input.
         forms: of its molecules that are made: without salts, tautomers, states of protonation.
+        most_atoms: other than hydrogen; a molecule that has more yields nothing.
         time_limit: seconds for a molecule; one that takes longer yields nothing.
         seed, attempts, condition, guidance, level, diversity: as for `ConformerGenerator.sample`.
         terms: weights in kT of regularizers to steer by (`terms.bind`).
@@ -154,6 +155,7 @@ class Request:
     per_record: bool = False
     columns: Columns = FOUND
     forms: Forms = GIVEN
+    most_atoms: int = sys.maxsize
     time_limit: float = math.inf
     seed: int = 0
     attempts: int = 10
@@ -191,7 +193,8 @@ class Request:
 
     def entries_of(self, records: Iterable[Record], fail: Fail, say: Callable[[str], object]) -> Iterator[Entry]:
         """The molecules of records as they are to be made."""
-        entries: Iterable[Entry] = unique_molecules(records, fail, say, merged=self.spread is None)
+        small = fitting(records, self.most_atoms, fail)
+        entries: Iterable[Entry] = unique_molecules(small, fail, say, merged=self.spread is None)
         if self.forms:
             entries = in_forms(entries, self.forms, fail, say, self.allowance())
         if self.keep is not None:

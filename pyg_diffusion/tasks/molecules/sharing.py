@@ -1,6 +1,8 @@
 """Who draws the blocks of a sampling job: this process, several, or a cluster."""
 
 import math
+import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -77,6 +79,20 @@ def _threads(number: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def largest(memory: float | None = None) -> int:
+    """Atoms other than hydrogen of the largest molecule that so many bytes have room for; those of the machine if None.
+    Linux gives more than there is and kills who takes it, so what is larger must not be begun.
+
+    Example:
+        >>> from pyg_diffusion.tasks.molecules.sharing import largest
+        >>> largest(8e9)
+        1917
+    """
+    if memory is None:
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else math.inf
+    return sys.maxsize if memory == math.inf else math.isqrt(int(max(0, memory - PROCESS) // PAIR))
 
 
 def room(memory: float, pairs: int, gpu: bool) -> tuple[int, int]:
