@@ -62,7 +62,7 @@ def recipe(miner: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
         "data": {
             "kind": "fields", "root": str(args.work), **GRID, "num_samples": 20_000, "val_samples": 64, "batch_size": 64,
         },
-        "process": {"gamma": 0.5, "lambda0": 0.5, "noise": "matched", "tau_min": 1e-4, "tau_max": 12.0},
+        "process": {"gamma": 0.0, "lambda0": 0.0, "noise": "white", "tau_min": 1e-4, "tau_max": 100.0},
         "model": {"kind": "energy", "width": 8 if args.quick else 32, "depth": 2},
         "optimizer": {"lr": 2e-3, "warmup": 50},
         "train": {

@@ -13,6 +13,7 @@ sys.path.append(str(HERE))
 
 import tables_install  # noqa: E402, F401
 import tables_molecules  # noqa: E402, F401
+import tables_networks  # noqa: E402, F401
 import tables_signals  # noqa: E402, F401
 import tables_workers  # noqa: E402, F401
 from tables import TABLES  # noqa: E402

@@ -71,9 +71,11 @@ def test_sampling_says_so_or_makes_both():
     names = []
     for most in (None, 8):
         out, said = io.StringIO(), []
-        inputs = ["C[C@H](F)O |&1:1| mixture", "C[C@H](F)O one", "C[C@H](F)O"]
+        inputs = ["C[C@H](F)O |&1:1| mixture", "C[C@H](F)O one", "C[C@H](F)O", "CC(F)O open"]
         sink = Sink(out, pytest.fail, said.append)
         sample_records(generator, inputs, Request(n=1, max_isomers=most), sink, progress=False)
         names.append(out.getvalue().split("\n")[0::1])
         assert any("mixture: AND group at 2: made as drawn" in text for text in said) == (most is None)
+        left_open = "1 molecules leave stereo open and come in any hand: open (--stereo enumerate: each apart)"
+        assert (left_open in said) == (most is None)
     assert [sum(line.startswith("mixture") for line in lines) for lines in names] == [1, 2]

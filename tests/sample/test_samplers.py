@@ -151,8 +151,7 @@ def test_network_calls_and_draws_are_what_a_sampler_says(sampler, operator):
     starter = isinstance(sampler, Exponential) and sampler.order == 3
     assert len(recorder.times) == 7 * sampler.calls + 1 + starter
     assert sampler.calls > 1 or starter or recorder.times == path
-    stochastic = isinstance(sampler, Ancestral) or getattr(sampler, "eta", 0) > 0
-    assert draws.count == (8 if stochastic else 1)  # the start, and each step of a stochastic sampler
+    assert draws.count == (1 if sampler.deterministic else 8)  # the start, and each step of a stochastic sampler
 
 
 @pytest.mark.parametrize("sampler", [DDIM(0.0), Exponential(1), Exponential(2)], ids=repr)

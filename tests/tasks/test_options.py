@@ -60,6 +60,7 @@ def test_evaluate_of_fields_refuses_what_is_of_conformers(option):
         (["sample", "CCO", "--guidance", "2"], "--guidance goes with --ask"),
         (["sample", "CCO", "--eta", "0.5"], "--eta belongs to --sampler ddim"),
         (["sample", "CCO", "--max-isomers", "3"], "--max-isomers goes with --stereo enumerate"),
+        (["sample", "CCO", "-o", "w.sdf", "--failed", "./w.sdf"], "--failed and --output are one file, ./w.sdf: give two"),
         (["evaluate", "a.sdf", "b.sdf", "--openconf-python", "python"], "--openconf-python goes with --compare openconf"),
         (["evaluate", "a.sdf", "b.sdf", "--xtb", "--busters", "0"], "--xtb needs conformers to work on"),
         (["evaluate", "made.h5", "b.sdf", "--baselines", "--etkdg"], "--etkdg is for conformers"),

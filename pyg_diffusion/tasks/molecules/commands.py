@@ -216,6 +216,15 @@ def _locks(args: argparse.Namespace) -> list[Lock]:
         raise UsageError(f"--lock: {error}") from error
 
 
+def _check_outputs(args: argparse.Namespace) -> None:
+    """No two of the files that are written are one."""
+    taken: dict[str, str] = {}
+    for option in ("--output", "--failed", "--report", "--trajectory"):
+        path = getattr(args, option[2:])
+        if path not in (None, "-") and (other := taken.setdefault(os.path.realpath(path), option)) != option:
+            raise UsageError(f"{option} and {other} are one file, {path}: give two")
+
+
 def _request(args: argparse.Namespace, terms: Sequence[str]) -> Request:
     """What is asked of every molecule."""
     from .embed import OVERSAMPLE
@@ -225,6 +234,7 @@ def _request(args: argparse.Namespace, terms: Sequence[str]) -> Request:
     if args.max_isomers and args.stereo == "sample":
         raise UsageError("--max-isomers goes with --stereo enumerate")
     _check_places(args)
+    _check_outputs(args)
     return Request(
         n=args.n[0],
         per_record=args.n[1],

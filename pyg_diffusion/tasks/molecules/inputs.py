@@ -31,6 +31,7 @@ from ...data import Molecule
 from ...deadline import UNLIMITED, Allowance, deadline
 from .kept import Pose
 
+NAMED = 5  # molecules of unspecified stereo that a remark names
 INPUT = "input_smiles"  # the data field of what was made in another form than it was given
 
 
@@ -118,6 +119,11 @@ def unique_molecules(
         say(f"{repeated} records repeat a molecule already named; each molecule is sampled once")
 
 
+def _placed(record: Record) -> bool:
+    """Whether coordinates decide its stereo."""
+    return is_3d(record.mol) and not record.fault and not stereo_groups(record.mol)
+
+
 def _settled(mol: Chem.Mol, isomer: Chem.Mol) -> bool:
     """Whether coordinates say what is left open in 3D: the side of a nitrogen with a hydrogen, which turns over.
 
@@ -132,11 +138,17 @@ def _settled(mol: Chem.Mol, isomer: Chem.Mol) -> bool:
 
 def as_drawn(entries: Iterable[Entry], say: Callable[[str], object]) -> Iterator[Entry]:
     """The entries, those named that stand for more than the one stereoisomer that is made of them."""
+    left_open: list[str] = []
     for entry in entries:
         assert entry.record.mol is not None
         if groups := stereo_groups(entry.record.mol):
             say(f"{entry.record.name}: {groups}: made as drawn; --stereo enumerate makes both hands")
+        elif not _placed(entry.record) and most_stereoisomers(entry.record.mol) > 1:
+            left_open.append(entry.record.name)
         yield entry
+    if left_open:
+        names = ", ".join(left_open[:NAMED]) + ", ..." * (len(left_open) > NAMED)
+        say(f"{len(left_open)} molecules leave stereo open and come in any hand: {names} (--stereo enumerate: each apart)")
 
 
 def in_forms(
@@ -246,8 +258,7 @@ def enumerated(entries: Iterable[Entry], limit: int, fail: Fail, say: Callable[[
         isomers: list[Chem.Mol] = []
         with _guarded(record, fail):
             isomers = stereoisomers(record.mol, limit + 1)
-            settled = is_3d(record.mol) and not record.fault and not stereo_groups(record.mol)
-            if len(isomers) == 1 or (settled and _settled(record.mol, isomers[0])):
+            if len(isomers) == 1 or (_placed(record) and _settled(record.mol, isomers[0])):
                 isomers = [record.mol]
         if len(isomers) == 1:
             yield entry
