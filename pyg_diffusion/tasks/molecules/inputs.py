@@ -121,6 +121,7 @@ def unique_molecules(
 
 def _placed(record: Record) -> bool:
     """Whether coordinates decide its stereo."""
+    assert record.mol is not None
     return is_3d(record.mol) and not record.fault and not stereo_groups(record.mol)
 
 
