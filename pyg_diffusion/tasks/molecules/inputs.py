@@ -137,16 +137,21 @@ def _settled(mol: Chem.Mol, isomer: Chem.Mol) -> bool:
     return bool((np.abs(signed_volume(new, mol.GetConformer().GetPositions())) > MIN_VOLUME).all())
 
 
-def as_drawn(entries: Iterable[Entry], say: Callable[[str], object]) -> Iterator[Entry]:
+def as_drawn(entries: Iterable[Entry], fail: Fail, say: Callable[[str], object]) -> Iterator[Entry]:
     """The entries, those named that stand for more than the one stereoisomer that is made of them."""
     left_open: list[str] = []
     for entry in entries:
-        assert entry.record.mol is not None
-        if groups := stereo_groups(entry.record.mol):
-            say(f"{entry.record.name}: {groups}: made as drawn; --stereo enumerate makes both hands")
-        elif not _placed(entry.record) and most_stereoisomers(entry.record.mol) > 1:
-            left_open.append(entry.record.name)
-        yield entry
+        record, groups, count = entry.record, "", 0
+        assert record.mol is not None
+        with _guarded(record, fail):
+            groups = stereo_groups(record.mol)
+            count = 1 if groups or _placed(record) else most_stereoisomers(record.mol)
+        if groups:
+            say(f"{record.name}: {groups}: made as drawn; --stereo enumerate makes both hands")
+        if count > 1:
+            left_open.append(record.name)
+        if count:
+            yield entry
     if left_open:
         names = ", ".join(left_open[:NAMED]) + ", ..." * (len(left_open) > NAMED)
         say(f"{len(left_open)} molecules leave stereo open and come in any hand: {names} (--stereo enumerate: each apart)")

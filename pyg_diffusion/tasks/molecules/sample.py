@@ -203,7 +203,9 @@ class Request:
             entries = with_pose(entries, self.spread, self.locks, fail)
         if self.per_record:
             entries = list(entries)  # the copies of a molecule are known at the end of the input
-        entries = as_drawn(entries, say) if self.max_isomers is None else enumerated(entries, self.max_isomers, fail, say)
+        entries = (
+            as_drawn(entries, fail, say) if self.max_isomers is None else enumerated(entries, self.max_isomers, fail, say)
+        )
         return entries if self.core is None else with_core(entries, self.core, fail, say)
 
 
