@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..spectral import LaplacianOperator
+from . import known_values
 from .fields import (
     covariance_error,
     marginal_wasserstein,
@@ -99,7 +100,12 @@ def nearest(sets: FieldSets) -> float:
 
 
 def compare_fields(
-    generated: Tensor, reference: Tensor, operator: LaplacianOperator, projections: int = 512, seed: int = 0
+    generated: Tensor,
+    reference: Tensor,
+    operator: LaplacianOperator,
+    projections: int = 512,
+    seed: int = 0,
+    gaps: bool = False,
 ) -> dict[str, float]:
     """Every measure of generated `[S, N, C]` against held-out `[R, N, C]` samples.
 
@@ -109,11 +115,17 @@ def compare_fields(
     Args:
         operator: of one graph, such as `laplacian_operator(dataset[0], dtype=torch.float64)`.
         projections, seed: of the sliced Wasserstein distance.
+        gaps: whether NaN is a value that nobody knows. The measures of `known_values` are then of all that is known, the
+            others of the fields that are whole, and left out where a set has fewer than two of those.
 
     Raises:
         ValueError: shapes that do not fit, fields that are not finite.
         TypeError: a measure that gives no number.
     """
+    if gaps:
+        rows = {name: found(generated, reference) for name, found in known_values.BY_NAME.items()}
+        few = known_values.whole(generated), known_values.whole(reference)
+        return (compare_fields(*few, operator, projections, seed) if min(map(len, few)) > 1 else {}) | rows
     generated, reference = same_shape(generated, reference)
     sets = FieldSets(generated, reference, operator, projections, seed)
     values = {}
@@ -125,16 +137,23 @@ def compare_fields(
 
 
 def sampling_floor(
-    held_out: Tensor, reference: Tensor, operator: LaplacianOperator, projections: int = 512, seed: int = 0
+    held_out: Tensor,
+    reference: Tensor,
+    operator: LaplacianOperator,
+    projections: int = 512,
+    seed: int = 0,
+    gaps: bool = False,
 ) -> dict[str, float]:
     """`compare_fields` of fresh samples of the law against the reference: the mean over blocks of the reference's size.
 
     Args:
         held_out: at least as many samples as the reference, and none of its own.
+        projections, seed, gaps: as of `compare_fields`.
     """
     size = len(reference)
     if len(held_out) < size or not size:
         raise ValueError(f"the floor needs as many held-out samples as there are references, {size}; got {len(held_out)}")
     blocks = held_out[: len(held_out) // size * size].split(size)
-    rows = [compare_fields(block, reference, operator, projections, seed) for block in blocks]
-    return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+    rows = [compare_fields(block, reference, operator, projections, seed, gaps) for block in blocks]
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {name: float(np.mean([row[name] for row in rows if name in row])) for name in names}

@@ -23,9 +23,9 @@ class GraphSignals:
     """Signals on graphs that may differ, as far as they compare.
 
     Attributes:
-        values: of all nodes, `[ΣN, C]`.
-        rough: mean over nodes of |L S|² of each signal, `[S]`.
-        eigenvalues, power: λ `[M]` and |Ŝ|² `[M, C]` of all modes of graphs of up to 2,048 nodes.
+        values: of all nodes, `[ΣN, C]`; NaN where nobody knows it.
+        rough: mean over nodes of |L S|² of each signal that is whole, `[S]`.
+        eigenvalues, power: λ `[M]` and |Ŝ|² `[M, C]` of all modes of these on graphs of up to 2,048 nodes.
     """
 
     values: Tensor
@@ -35,7 +35,7 @@ class GraphSignals:
 
     @classmethod
     def of(cls, signals: Sequence[tuple[Data, Tensor]], normalized: bool = False) -> Self:
-        """Of graphs and signals `[N, C]`.
+        """Of graphs and signals `[N, C]`; NaN is a value that nobody knows.
 
         Example:
             >>> import torch
@@ -47,7 +47,7 @@ class GraphSignals:
             (tensor([4.], dtype=torch.float64), tensor([0., 2.], dtype=torch.float64))
         """
         rough, lam, power = [], [], []
-        for piece in _pieces(signals):
+        for piece in _pieces([(graph, x) for graph, x in signals if not bool(x.isnan().any())]):
             batch = Batch.from_data_list([graph for graph, _ in piece])
             x = torch.cat([x for _, x in piece]).double()
             small = max(int(graph.num_nodes or 0) for graph, _ in piece) <= NODES
@@ -60,7 +60,12 @@ class GraphSignals:
                 power.append(operator.to_modes(x)[operator.mode_mask].square())
         values = torch.cat([x for _, x in signals]).double()
         nothing = values.new_zeros(0, values.size(1))
-        return cls(values, torch.cat(rough), torch.cat([values.new_zeros(0), *lam]), torch.cat([nothing, *power]))
+        return cls(
+            values,
+            torch.cat([values.new_zeros(0), *rough]),
+            torch.cat([values.new_zeros(0), *lam]),
+            torch.cat([nothing, *power]),
+        )
 
     def bins(self) -> tuple[Tensor, Tensor]:
         """(mean λ of each bin, their inner edges), with equally many of these modes in each."""
@@ -95,10 +100,17 @@ class SignalSets:
     generated: GraphSignals
     reference: GraphSignals
 
+    @property
+    def whole(self) -> bool:
+        """Whether both sets have signals of which all is known."""
+        return bool(len(self.generated.rough) and len(self.reference.rough))
+
 
 @measure("signals", error=True)
-def binned_spectrum(sets: SignalSets) -> float:
-    """Mean over bins of λ and channels of |p_gen - p_ref| / max(p_ref, `SMALL` · mean p_ref)."""
+def binned_spectrum(sets: SignalSets) -> float | None:
+    """Mean over bins of λ and channels of |p_gen - p_ref| / max(p_ref, `SMALL` · mean p_ref); of whole signals."""
+    if not sets.whole:
+        return None
     if len(sets.reference.eigenvalues) < 2:
         return 0.0
     _, edges = sets.reference.bins()
@@ -107,38 +119,43 @@ def binned_spectrum(sets: SignalSets) -> float:
 
 
 @measure("signals", error=True)
-def values_wasserstein(sets: SignalSets) -> float:
-    """√ of the mean over channels of W₂² between the values of all nodes, in units of the signal."""
-    return float(wasserstein(sets.generated.values, sets.reference.values).mean().sqrt())
+def values_wasserstein(sets: SignalSets) -> float | None:
+    """√ of the mean over channels of W₂² between the known values of all nodes, in units of the signal."""
+    pairs = zip(sets.generated.values.T, sets.reference.values.T, strict=True)
+    known = [[x[~x.isnan()][:, None] for x in pair] for pair in pairs]
+    squares = [wasserstein(a, b) for a, b in known if len(a) and len(b)]
+    return float(torch.cat(squares).mean().sqrt()) if squares else None
 
 
 @measure("signals", error=True)
-def roughness_wasserstein(sets: SignalSets) -> float:
-    """W₂ between the distributions of the mean |L S|² per node, relative to the reference's mean."""
+def roughness_wasserstein(sets: SignalSets) -> float | None:
+    """W₂ between the distributions of the mean |L S|² per node, relative to the reference's mean; of whole signals."""
+    if not sets.whole:
+        return None
     gap = wasserstein(sets.generated.rough[:, None], sets.reference.rough[:, None]).sqrt()
     return float(gap / sets.reference.rough.mean().clamp_min(torch.finfo(torch.float64).tiny))
 
 
 @measure("signals")
-def roughness(sets: SignalSets) -> float:
-    """Mean |L S|² per node, to agree with the reference's own."""
-    return float(sets.generated.rough.mean())
+def roughness(sets: SignalSets) -> float | None:
+    """Mean |L S|² per node of whole signals, to agree with the reference's own."""
+    return float(sets.generated.rough.mean()) if sets.whole else None
 
 
 @measure("signals")
 def power(sets: SignalSets) -> float:
-    """Mean |S|² per node and channel, likewise."""
-    return float(sets.generated.values.square().mean())
+    """Mean |S|² per node and channel that is known, likewise."""
+    return float(sets.generated.values.square().nanmean())
 
 
 def compare_signals(generated: GraphSignals, reference: GraphSignals) -> dict[str, float]:
-    """Every measure of generated against held-out signals; errors are 0 at best.
+    """Every measure of generated against held-out signals that has something to measure; errors are 0 at best.
 
     Raises:
         TypeError: a measure that gives no number.
     """
     rows = measured("signals", SignalSets(generated, reference))
     for name, row in rows.items():
-        if not isinstance(row.value, float | int):
+        if not isinstance(row.value, float | int | None):
             raise TypeError(f"the measure {name!r} of signals gives {row.value!r}, which is no number")
     return {name: float(row.value) for name, row in rows.items() if isinstance(row.value, float | int)}

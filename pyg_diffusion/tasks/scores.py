@@ -43,4 +43,6 @@ def evaluate_to(args: argparse.Namespace, score: Callable[[], Mapping[str, Any]]
         with out:
             out.write(json.dumps(result, indent=1) + "\n")
     print(table(result))
+    for note in result.get("notes", []):
+        print(note)
     return 0

@@ -161,6 +161,37 @@ def test_failures_do_not_go_uncounted():
         sampling_floor(torch.zeros(3, 12, 1), torch.zeros(4, 12, 1), GRID)
 
 
+def test_what_is_not_known_counts_in_no_measure(sets):
+    """Whole fields: as without gaps. Gaps: closed values of each measure that takes them, all others of whole fields."""
+    x, y = sets
+    bare, found = compare_fields(x, y, GRID), compare_fields(x, y, GRID, gaps=True)
+    assert found == pytest.approx(bare, rel=1e-9) and bare.keys() == found.keys()
+    holes = y.clone()
+    holes[5:, 3, 1] = holes[2, 7, 0] = math.nan  # an entry that five know, one that all but one know; 4 are whole
+    found = compare_fields(x, holes, GRID, gaps=True)
+    whole = compare_fields(x, holes[[0, 1, 3, 4]], GRID)
+    for name in whole.keys() - {"covariance", "marginal_wasserstein", "mean_mse"}:
+        assert found[name] == whole[name]
+    columns = [(x[:, n, c], holes[:, n, c][~holes[:, n, c].isnan()]) for n in range(12) for c in range(2)]
+    squares = [wasserstein(a[:, None], b[:, None]) for a, b in columns]
+    assert found["marginal_wasserstein"] == pytest.approx(float(torch.cat(squares).mean().sqrt()))
+    errors = [(a - b.mean()).square().mean() for a, b in columns]
+    assert found["mean_mse"] == pytest.approx(float(torch.stack(errors).mean()))
+    flat, seen = holes.flatten(1), ~holes.flatten(1).isnan()
+    cov = torch.empty(24, 24, dtype=torch.float64)
+    for i in range(24):
+        for j in range(24):
+            cov[i, j] = flat[seen[:, i] & seen[:, j]][:, [i, j]].mT.cov()[0, 1]
+    wanted = (x.flatten(1).mT.cov() - cov).norm() / cov.norm()
+    assert found["covariance"] == pytest.approx(float(wanted))
+    holes[:, 0, 0] = math.nan  # of which nothing is known
+    none = compare_fields(x, holes, GRID, gaps=True)
+    assert set(none) == {"covariance", "marginal_wasserstein", "mean_mse"} and all(map(math.isfinite, none.values()))
+    floor = sampling_floor(x, holes[:20], GRID, gaps=True)
+    blocks = [compare_fields(block, holes[:20], GRID, gaps=True) for block in x.split(20)]
+    assert floor == pytest.approx({name: (blocks[0][name] + blocks[1][name]) / 2 for name in floor})
+
+
 def test_a_measure_from_outside_is_a_row(sets):
     @measure("fields", error=True)
     def largest(given):

@@ -13,9 +13,11 @@ from torch_geometric.utils import to_undirected
 
 from pyg_diffusion.cli import main
 from pyg_diffusion.data import laplacian_operator
-from pyg_diffusion.data.signal_file import read_signals
+from pyg_diffusion.data.signal_file import arrays_of, read_signals, write_signals
 from pyg_diffusion.data.signals import Names, SignalSet, from_items
 from pyg_diffusion.generate import Steering
+from pyg_diffusion.metrics.field_measures import compare_fields
+from pyg_diffusion.metrics.fields import wasserstein
 from pyg_diffusion.spectral import ChebyshevOperator, ExactOperator, LowRankOperator, PowerSpectrum
 from pyg_diffusion.tasks import TASKS, owner, recipe_from
 from pyg_diffusion.tasks.backend import BackendOptions
@@ -292,6 +294,66 @@ def test_missing_values_are_filled_in_with_their_spread(runs, holes, tmp_path, c
     np.testing.assert_allclose(read_signals(made).stacked()[::2].numpy()[mask[:5]], whole[:5][mask[:5]], atol=5e-3)
     assert main(["evaluate", str(few), str(few)]) == 1
     assert "name a mask of known values" in capsys.readouterr().err
+
+
+def test_held_out_signals_with_gaps_are_scored(runs, holes, tmp_path, capsys):
+    """Those of the data and those of a file: by what is known, and by the whole ones; how many there were is said."""
+    path, mask, whole = holes
+    x, seen = torch.from_numpy(whole[:40]).float(), mask.copy()
+    seen[:30], seen[30:, 1:] = True, True  # the first half is whole, node 0 is missing in some of the others
+    arrays = {**dict(np.load(path)), "seen": seen}
+    np.savez(tmp_path / "some.npz", **arrays | {"x": np.where(seen, whole, np.nan)})
+    data = {"kind": "signals", "path": str(tmp_path / "some.npz"), "mask": "seen", "val_fraction": 0.3, "test_fraction": 0.3}
+    graph = read_signals(runs / "one.npz").graphs[0]
+    made, result = tmp_path / "made.h5", tmp_path / "made.json"
+    write_signals(made, copies(graph, x), data)
+    assert main(["evaluate", str(made), "--baselines", "-o", str(result)]) == 0
+    scores = json.loads(result.read_text())
+    signals = read_signals(tmp_path / "some.npz", Names(mask="seen"))
+    config = recipe_from({"data": data}).data
+    test = part(config, signals).test
+    full = torch.stack(list(test.known)).all((1, 2))
+    note = f"{int((~full).sum())} of 18 reference signals"
+    assert 1 < int(full.sum()) < 18 and scores["notes"][0].startswith(f"values are missing in {note}, ")
+    assert note in capsys.readouterr().out and "gaussian_cov" in scores["methods"]
+    operator = laplacian_operator(graph, dtype=torch.float64)
+    rows, wanted = scores["methods"]["pyg_diffusion"], compare_fields(x, test.stacked()[full], operator)
+    assert rows["spectrum"] == pytest.approx(wanted["spectrum"], rel=1e-4)
+    columns = [test.stacked()[torch.stack(list(test.known))[:, n, 0], n, 0] for n in range(20)]
+    squares = [float(wasserstein(x[:, n].double(), column[:, None].double())) for n, column in enumerate(columns)]
+    assert rows["marginal_wasserstein"] == pytest.approx(np.mean(squares) ** 0.5, rel=1e-5)
+    np.savez(tmp_path / "file.npz", edge_index=arrays["edge_index"], pos=arrays["pos"], x=np.where(mask, whole, np.nan))
+    write_signals(made, copies(graph, x), {})
+    assert main(["evaluate", str(made), str(tmp_path / "file.npz")]) == 0  # none of which is whole
+    said = capsys.readouterr().out
+    count = int((~mask.all((1, 2))).sum())
+    assert f"{count} of 60 reference signals" in said and ("spectrum" in said) == (count < 59)
+    assert main(["plot", str(tmp_path / "file.npz"), "-o", str(tmp_path / "a.png")]) == 0
+
+
+def test_signals_with_gaps_on_many_graphs(tmp_path, capsys):
+    """values_wasserstein and power of all known values, the others of whole signals."""
+    found = from_items(items(), Names("y"))
+    values = [x.clone() for x in found.x]
+    values[0][0, 0] = values[3][2, 0] = float("nan")
+    arrays = arrays_of(SignalSet(found.graphs, found.graph, values))
+    np.savez(tmp_path / "some.npz", **arrays)
+    made, result = tmp_path / "made.h5", tmp_path / "made.json"
+    write_signals(made, SignalSet(found.graphs, found.graph, [x + 0.5 for x in found.x]), {})
+    assert main(["evaluate", str(made), str(tmp_path / "some.npz"), "-o", str(result)]) == 0
+    assert "values are missing in 2 of 24 reference signals" in capsys.readouterr().out
+    rows = json.loads(result.read_text())["methods"]["pyg_diffusion"]
+    known = torch.cat(values)[~torch.cat(values).isnan()][:, None].double()
+    squared = wasserstein(torch.cat(list(found.x)).double() + 0.5, known)
+    assert rows["values_wasserstein"] == pytest.approx(float(squared) ** 0.5, rel=1e-5)
+    assert 0 < rows["roughness_wasserstein"] < 0.2  # a constant has no roughness: 22 against 24
+    np.savez(
+        tmp_path / "some.npz", **arrays | {"x": np.where(np.arange(len(arrays["x"]))[:, None] % 5, arrays["x"], np.nan)}
+    )
+    assert main(["evaluate", str(made), str(tmp_path / "some.npz"), "-o", str(result)]) == 0
+    assert json.loads(result.read_text())["methods"]["pyg_diffusion"].keys() == {"values_wasserstein", "power"}
+    assert "all else needs two whole signals of each set" in capsys.readouterr().out
+    assert main(["plot", str(result), "-o", str(tmp_path / "b.png")]) == 0
 
 
 def test_training_completes_what_is_missing_by_its_gaussian_law(holes):

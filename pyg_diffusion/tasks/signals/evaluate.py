@@ -10,11 +10,12 @@ from torch_geometric.data import Data
 
 from ...data import laplacian_operator
 from ...data.signal_file import facts_in, read_signals
-from ...data.signals import Names, SignalError, SignalSet, graph_key
+from ...data.signals import Names, SignalError, SignalSet, Values, graph_key
 from ...metrics.classes import Judge, frechet_distance, has_judge
 from ...metrics.field_measures import compare_fields, sampling_floor
 from ...metrics.fields import BASELINES, nearest_mse, power_spectrum, spectrum_at
 from ...metrics.graph_signals import GraphSignals, compare_signals
+from ...metrics.known_values import BY_NAME
 from ...sections import RecipeError
 from ...spectral import ChebyshevOperator, DenseOperator, Laplacian, LaplacianOperator
 from ..scores import FLOOR, OURS, evaluate_to
@@ -35,20 +36,39 @@ def operator_of(graph: Data, normalized: bool = False) -> LaplacianOperator:
     return laplacian_operator(graph, None if grid else backend, torch.float64, normalized)
 
 
-def _whole(signals: SignalSet, what: str) -> SignalSet:
-    if signals.known is not None:
-        raise SignalError(f"{what}: values are missing, and signals are compared whole; fill them in with sample --keep")
-    return signals
+KNOWN = (*BY_NAME, "values_wasserstein", "power")  # measures that need no whole signal
+
+
+def _whole(signals: SignalSet) -> SignalSet:
+    """Those of which all is known."""
+    if signals.known is None:
+        return signals
+    kept = signals.take([k for k, known in enumerate(signals.known) if bool(known.all())])
+    kept.known = None
+    return kept
+
+
+def _has_gaps(signals: SignalSet | None) -> bool:
+    return signals is not None and len(_whole(signals)) < len(signals)
+
+
+def _with_gaps(signals: SignalSet) -> Values:
+    """Its values, NaN where nobody knows them."""
+    if signals.known is None:
+        return signals.x
+    x = [torch.where(known, x, torch.nan) for known, x in zip(signals.known, signals.x, strict=True)]
+    return torch.stack(x) if len(signals.graphs) == 1 else x
 
 
 def _reference(path: str | None, data: Mapping[str, Any], parts: Parts | None) -> SignalSet:
     if path is None:
         if parts is None:
             raise SignalError("nothing is said of what they were trained on, so give a file of reference signals")
-        return _whole(parts.test, "the held-out signals")
-    own = bool(facts_in(path))
-    names = Names() if own else Names(data.get("signal", "x"), data.get("weight", "edge_weight"))
-    return _whole(read_signals(path, names), path)
+        return parts.test
+    if facts_in(path):
+        return read_signals(path)
+    signal, weight = data.get("signal", "x"), data.get("weight", "edge_weight")
+    return read_signals(path, Names(signal, weight, data.get("mask", ""), gaps=True))
 
 
 def _parts(data: Mapping[str, Any]) -> Parts | None:
@@ -63,18 +83,20 @@ def evaluate_signals(generated: str, reference: str | None = None, baselines: bo
     """Score a file of generated signals.
 
     Args:
-        reference: a file of held-out signals; None takes the part of the data that was held out of all training.
+        reference: a file of held-out signals; None takes the part of the data that was held out of all training. Where
+            values are missing (a mask, NaN in a file), measures that need whole signals are of those that are whole.
         baselines: score `metrics.fields.BASELINES`, made of training signals, beside it; of signals of one graph.
 
     Returns:
-        {"kind": "signals", "methods": {name: metrics}, "spectrum": {name: p}, "eigenvalues": λ}, JSON-able. The method
-        "held-out samples", the floor, are the signals that weights were chosen by, against the reference.
+        {"kind": "signals", "methods": {name: metrics}, "spectrum": {name: p}, "eigenvalues": λ, "notes": [text]}, JSON-able.
+        The method "held-out samples", the floor, are the signals that weights were chosen by, against the reference. Notes
+        say what was left out.
 
     Raises:
         SignalError: signals that cannot be compared, and why.
     """
     data = facts_in(generated)
-    made = _whole(read_signals(generated, Names(scalars=tuple(data.get("told", [])))), generated)
+    made = read_signals(generated, Names(scalars=tuple(data.get("told", []))))
     parts = _parts(data)
     truth = _reference(reference, data, parts)
     if truth.channels != made.channels:
@@ -85,17 +107,40 @@ def evaluate_signals(generated: str, reference: str | None = None, baselines: bo
     found = _on_one_graph if one else _on_many_graphs
     if baselines and not (one and parts is not None):
         raise SignalError("baselines are made of training signals of one graph, and there are none")
-    held = None if parts is None or parts.val.known is not None else parts.val
+    held = None if parts is None else parts.val
     result = found(made, truth, held, bool(data.get("normalized")), seed)
     if baselines and parts is not None:
-        operator = operator_of(truth.graphs[0], bool(data.get("normalized")))
-        train = _whole(parts.train, "the training signals").stacked()
-        for name, make in BASELINES.items():
-            result["methods"][name] = compare_fields(make(train, len(made), seed), truth.stacked(), operator, seed=seed)
-    if one and parts is not None and parts.train.known is None:
+        result["methods"] |= _baselines(_whole(parts.train), truth, len(made), bool(data.get("normalized")), seed)
+    if one and parts is not None:
         for row in data.get("categories", [])[:1]:
-            _judge(row, result["methods"], made, truth, parts)
-    return {"kind": "signals", "signals": len(made), **result}
+            _judge(row, result["methods"], made, _whole(truth), parts)
+    named = {"reference": truth, FLOOR: held, **({"training": parts.train} if parts is not None and baselines else {})}
+    return {"kind": "signals", "signals": len(made), **result, "notes": _notes(named, result["methods"][OURS])}
+
+
+def _notes(named: Mapping[str, SignalSet | None], rows: Mapping[str, float]) -> list[str]:
+    """What gaps left out of the table, in words."""
+    counts = [
+        f"{len(signals) - len(_whole(signals))} of {len(signals)} {name.replace(' samples', '')} signals"
+        for name, signals in named.items()
+        if signals is not None and _has_gaps(signals)
+    ]
+    if not counts:
+        return []
+    known, others = ([row for row in rows if (row in KNOWN) == need] for need in (True, False))
+    rest = f"; left out of {', '.join(others)}" if others else "; all else needs two whole signals of each set"
+    return [f"values are missing in {', '.join(counts)}: counted as far as known in {', '.join(known)}{rest}"]
+
+
+def _baselines(train: SignalSet, truth: SignalSet, count: int, normalized: bool, seed: int) -> dict[str, dict[str, float]]:
+    """Rows of simple generators, made of training signals."""
+    if len(train) < 2:
+        raise SignalError(f"baselines need 2 training signals without missing values, and there are {len(train)}")
+    operator, x, y, gaps = operator_of(truth.graphs[0], normalized), train.stacked(), _with_gaps(truth), _has_gaps(truth)
+    assert isinstance(y, Tensor)
+    return {
+        name: compare_fields(make(x, count, seed), y, operator, seed=seed, gaps=gaps) for name, make in BASELINES.items()
+    }
 
 
 def _judge(name: str, methods: dict[str, dict[str, float]], made: SignalSet, truth: SignalSet, parts: Parts) -> None:
@@ -104,12 +149,12 @@ def _judge(name: str, methods: dict[str, dict[str, float]], made: SignalSet, tru
     `NAME_agreement`: the share whose class it takes for the one that was asked; `frechet`: distance in its features to the
     reference; `nearest_training`: mean squared error to the nearest training signal, which shows copies.
     """
-    train = parts.train
-    if not has_judge():
+    train = _whole(parts.train)
+    if not has_judge() or len(truth) < 2 or len(train.scalars[name].unique()) < 2:
         return
     judge = Judge(train.stacked(), train.scalars[name])
-    for method, signals in ((OURS, made), (FLOOR, parts.val)):
-        if method in methods:
+    for method, signals in ((OURS, made), (FLOOR, _whole(parts.val))):
+        if method in methods and len(signals) > 1:
             rows = {"frechet": frechet_distance(judge.features(signals.stacked()), judge.features(truth.stacked()))}
             if name in signals.scalars:
                 rows = {f"{name}_agreement": judge.agreement(signals.stacked(), signals.scalars[name]), **rows}
@@ -119,15 +164,19 @@ def _judge(name: str, methods: dict[str, dict[str, float]], made: SignalSet, tru
 def _on_one_graph(made: SignalSet, truth: SignalSet, held: SignalSet | None, normalized: bool, seed: int) -> dict[str, Any]:
     """By the measures of fields."""
     operator = operator_of(truth.graphs[0], normalized)
-    x, y = made.stacked(), truth.stacked()
+    x, y, gaps = made.stacked(), _with_gaps(truth), _has_gaps(truth) or _has_gaps(held)
+    assert isinstance(y, Tensor)
     if min(len(x), len(y)) < 2:
         raise SignalError("at least 2 generated and 2 reference signals are needed")
-    methods = {OURS: compare_fields(x, y, operator, seed=seed)}
+    methods = {OURS: compare_fields(x, y, operator, seed=seed, gaps=gaps)}
     if held is not None and len(held) > 1:
-        z = held.stacked()
+        z = _with_gaps(held)
+        assert isinstance(z, Tensor)
         few = y[: len(z)] if len(z) < len(y) else y
-        methods[FLOOR] = sampling_floor(z, few, operator, seed=seed)
-    spectra = {name: power_spectrum(v, operator).mean(1).tolist() for name, v in ((OURS, x), ("reference", y))}
+        methods[FLOOR] = sampling_floor(z, few, operator, seed=seed, gaps=gaps)
+    full = _whole(truth)
+    sets = {OURS: x, **({"reference": full.stacked()} if len(full) else {})}
+    spectra = {name: power_spectrum(v, operator).mean(1).tolist() for name, v in sets.items()}
     return {"methods": methods, "spectrum": spectra, "eigenvalues": spectrum_at(operator).tolist()}
 
 
@@ -139,13 +188,15 @@ def _on_many_graphs(
     seen = {name: GraphSignals.of(_pairs(signals), normalized) for name, signals in sets.items()}
     truth_seen = seen["reference"]
     methods = {name: compare_signals(seen[name], truth_seen) for name in sets if name != "reference"}
+    if not len(truth_seen.eigenvalues):
+        return {"methods": methods, "spectrum": {}, "eigenvalues": []}
     lam, there = truth_seen.bins()
     spectra = {name: seen[name].binned(there).mean(1).tolist() for name in (OURS, "reference")}
     return {"methods": methods, "spectrum": spectra, "eigenvalues": lam.tolist()}
 
 
 def _pairs(signals: SignalSet) -> list[tuple[Data, Tensor]]:
-    return [(signals.data(k), torch.as_tensor(signals.x[k])) for k in range(len(signals))]
+    return [(signals.data(k), x) for k, x in enumerate(_with_gaps(signals))]
 
 
 def evaluate(args: argparse.Namespace) -> int:

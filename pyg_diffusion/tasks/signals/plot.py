@@ -39,7 +39,8 @@ def plot_signals(source: Path, target: Path, count: int = 6) -> None:
         for axis in line[len(signals) :]:
             axis.axis("off")
         for k, axis in zip(range(len(signals)), line, strict=False):
-            draw_signal(axis, signals.data(k), signals.x[k].numpy(), limit, _title(signals, k))
+            x = signals.x[k] if signals.known is None else torch.where(signals.known[k], signals.x[k], torch.nan)
+            draw_signal(axis, signals.data(k), x.numpy(), limit, _title(signals, k))
         line[0].set_title(name, fontsize=9, loc="left")
     figure.savefig(target, dpi=120)
     plt.close(figure)
