@@ -6,10 +6,15 @@ from typing import Any
 
 from rdkit import Chem, rdBase
 from rdkit.Chem.EnumerateStereoisomers import EnumerateStereoisomers, GetStereoisomerCount, StereoEnumerationOptions
+from rdkit.Chem.rdDistGeom import EmbedMolecule, EmbedParameters
+from rdkit.Chem.rdMolDescriptors import CalcNumBridgeheadAtoms
 
 from .axial import axes, axial_key, label, labelled, open_axes, sign
 from .heavy import plain_graph
 
+LOOKED_AT = 4096  # ways to specify a molecule, many of which may be one isomer
+TRIED = 256  # isomers of a cage that are looked at
+TRIES = 10  # to embed one of them
 _NONE = 2**32 - 1  # of `controllingAtoms`: NOATOM, which stands in another class of RDKit from version to version
 
 
@@ -17,8 +22,9 @@ def stereoisomers(mol: Chem.Mol, limit: int = 32) -> list[Chem.Mol]:
     """The different molecules, `limit` at most, that specifying every unspecified stereocentre, double bond and axis gives.
 
     What is specified stays, but for AND and OR groups, of which both hands are made. Explicit hydrogens may be there and
-    make no difference: stereo that RDKit would not see without them, as at C=N-H, is left open. Isomers that the rings of
-    the molecule forbid are among them.
+    make no difference: stereo that RDKit would not see without them, as at C=N-H, is left open. Of a cage whose corners
+    are open (of adamantane, tropine) there are those that RDKit can embed, since rings forbid most of them; all, if it can
+    embed none.
 
     Args:
         mol: sanitized; its conformers are not looked at.
@@ -29,7 +35,7 @@ def stereoisomers(mol: Chem.Mol, limit: int = 32) -> list[Chem.Mol]:
     if limit < 1:
         raise ValueError(f"limit must be at least 1, got {limit}")
     with rdBase.BlockLogs():
-        found = list(islice(_isomers(mol), max(limit, 2)))
+        found = list(islice(_possible(mol), max(limit, 2)))
     return found[:limit] if len(found) > 1 else [mol]
 
 
@@ -37,6 +43,16 @@ def most_stereoisomers(mol: Chem.Mol) -> int:
     """2^(unspecified centres, double bonds and axes): how many stereoisomers there are unless some of them are alike."""
     with rdBase.BlockLogs():
         return GetStereoisomerCount(plain_graph(mol)) * 2 ** len(open_axes(mol))
+
+
+def leaves_stereo_open(mol: Chem.Mol) -> bool:
+    """Whether there are several stereoisomers of what is not specified; those of a cage are only made where all that is open
+    are its corners."""
+    if most_stereoisomers(mol) == 1:
+        return False
+    with rdBase.BlockLogs():
+        isomers = _possible(mol) if _open_corners(mol, alone=True) else _isomers(mol)
+        return len(list(islice(isomers, 2))) > 1
 
 
 def stereo_groups(mol: Chem.Mol) -> str:
@@ -52,10 +68,28 @@ def stereo_groups(mol: Chem.Mol) -> str:
     return "; ".join(texts)
 
 
+def _possible(mol: Chem.Mol) -> Iterator[Chem.Mol]:
+    """The isomers, of a cage those that can be embedded."""
+    isomers = _isomers(mol)
+    if not _open_corners(mol):
+        yield from isomers
+        return
+    refused, possible = [], False
+    for isomer in islice(isomers, TRIED):
+        if not _embeds(isomer):
+            refused.append(isomer)
+            continue
+        possible = True
+        yield isomer
+    if not possible:
+        yield from refused
+
+
 def _isomers(mol: Chem.Mol) -> Iterator[Chem.Mol]:
-    work, numbered = Chem.Mol(mol), Chem.Mol(mol)
+    numbered = Chem.Mol(mol)
     for atom in numbered.GetAtoms():
         atom.SetIntProp("_index", atom.GetIdx())
+    work = Chem.Mol(numbered)
     seen_without_hydrogens = _unspecified(plain_graph(numbered))
     left_open = [info for place, info in _unspecified(numbered).items() if place not in seen_without_hydrogens]
     for info in left_open:  # specified for as long as the others are enumerated
@@ -66,14 +100,14 @@ def _isomers(mol: Chem.Mol) -> Iterator[Chem.Mol]:
     for axis in handed:  # RDKit would drop some
         label(work, axis, None)
     seen = set()
-    for isomer in EnumerateStereoisomers(work, StereoEnumerationOptions(maxIsomers=0)):
+    for isomer in islice(EnumerateStereoisomers(work, StereoEnumerationOptions(maxIsomers=0, unique=False)), LOOKED_AT):
         for info in left_open:
             _set(isomer, info, False)
         if left_open:  # the directions of single bonds tell of double bonds as well
             for bond in isomer.GetBonds():
                 bond.SetBondDir(Chem.BondDir.NONE)
             Chem.SetDoubleBondNeighborDirections(isomer)
-        text = Chem.MolToSmiles(isomer)
+        text = _settled(isomer)
         for chosen in product(*hands):
             one = Chem.Mol(isomer)
             for axis, positive in zip(handed, chosen, strict=True):
@@ -81,6 +115,37 @@ def _isomers(mol: Chem.Mol) -> Iterator[Chem.Mol]:
             if (key := (text, axial_key(one))) not in seen:
                 seen.add(key)
                 yield one
+
+
+def _settled(isomer: Chem.Mol) -> str:
+    """Its SMILES without hydrogens; labels that tell nothing there, as at the corners of cubane, are taken off."""
+    plain = plain_graph(isomer)
+    Chem.AssignStereochemistry(plain, cleanIt=True, force=True)
+    for atom in plain.GetAtoms():
+        if atom.GetChiralTag() == Chem.ChiralType.CHI_UNSPECIFIED:
+            isomer.GetAtomWithIdx(atom.GetIntProp("_index")).SetChiralTag(Chem.ChiralType.CHI_UNSPECIFIED)
+    for atom in isomer.GetAtoms():
+        atom.ClearProp("_index")
+    return Chem.MolToSmiles(plain)
+
+
+def _open_corners(mol: Chem.Mol, alone: bool = False) -> bool:
+    """Whether stereo is open at an atom of three rings or at one that a bridge ends at; `alone`: and nowhere else."""
+    plain = plain_graph(mol)
+    corners: list[int] = []
+    CalcNumBridgeheadAtoms(plain, corners)
+    rings = plain.GetRingInfo()
+    corners += [k for k in range(plain.GetNumAtoms()) if rings.NumAtomRings(k) > 2]
+    found = [i for i in Chem.FindPotentialStereo(plain) if i.specified != Chem.StereoSpecified.Specified]
+    cornered = [i.type == Chem.StereoType.Atom_Tetrahedral and i.centeredOn in corners for i in found]
+    return any(cornered) and not (alone and (open_axes(mol) or not all(cornered)))
+
+
+def _embeds(isomer: Chem.Mol) -> bool:
+    """Whether RDKit finds a geometry: without the preferences of ETKDG, which refuse one of cocaine's."""
+    full, options = Chem.AddHs(isomer), EmbedParameters()
+    options.randomSeed, options.maxIterations, options.useRandomCoords = 1, TRIES, True
+    return EmbedMolecule(full, options) >= 0
 
 
 def _unspecified(mol: Chem.Mol) -> dict[frozenset[int], Any]:

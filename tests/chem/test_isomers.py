@@ -8,7 +8,7 @@ from rdkit.Chem import rdDepictor
 
 from pyg_diffusion.chem import stereo_of, stereoisomers
 from pyg_diffusion.chem.axial import axial_key
-from pyg_diffusion.chem.isomers import most_stereoisomers
+from pyg_diffusion.chem.isomers import leaves_stereo_open, most_stereoisomers
 from pyg_diffusion.chem.smiles import record_from_smiles
 from pyg_diffusion.cli import main
 
@@ -37,6 +37,12 @@ COUNTS = {
     "CC=C=CCC=C=CC": 3,  # one is meso
     "Oc1ccc2ccccc2c1-c1c(O)ccc2ccccc12": 2,  # BINOL
     "Cc1ccccc1-c1ccccc1C": 1,  # turns over
+    "C12C3C4C1C5C2C3C45": 1,  # cubane
+    "C1CC2CCC1C2": 1,  # norbornane: in and out is none
+    "OC1CC2CCC1C2": 4,  # endo and exo
+    "CN1C2CCC1CC(O)C2": 2,  # tropine and pseudotropine
+    "CC1(C)C2CCC1(C)C(=O)C2": 2,  # camphor
+    "C1CCCCC2CCCCCCCCC1CCCCCCCC2": 2,  # wide enough for in and out
 }
 
 
@@ -52,6 +58,7 @@ def test_isomers_are_all_different_specified_and_the_molecule(smiles):
     assert len(set(texts)) == len(isomers) == COUNTS[smiles] <= most_stereoisomers(mol)
     if "@]=" not in smiles:  # which RDKit would forget
         assert sorted(texts) == sorted(f"{bare(m)} {axial_key(m)}" for m in stereoisomers(Chem.MolFromSmiles(smiles)))
+    assert leaves_stereo_open(mol) == (len(isomers) > 1)
     if len(isomers) == 1:
         assert isomers[0] is mol
         return
@@ -130,8 +137,8 @@ def test_the_command_makes_every_isomer_and_says_so(tmp_path, capsys):
 
 
 def test_coordinates_settle_what_rdkit_leaves_open(tmp_path):
-    """A bridgehead nitrogen has no label from 3D, but has its side; a flat centre has none."""
-    sided, flat = embed("C#C[C@@H]1N2C[C@@]1(C=O)C2"), embed("[CH3]C(F)Cl")
+    """A bridgehead nitrogen has no label from 3D, but has its side, in rings wide enough for both; a flat centre has none."""
+    sided, flat = embed("FC1CCCCCN2CCCCCC[C@@H]1CCCCCC2"), embed("[CH3]C(F)Cl")
     Chem.AssignStereochemistryFrom3D(sided)
     assert len(stereoisomers(sided)) == 2
     pos = flat.GetConformer().GetPositions()

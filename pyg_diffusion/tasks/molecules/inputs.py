@@ -20,7 +20,7 @@ from ...chem.finish import OWN
 from ...chem.formats import is_file
 from ...chem.forms import Forms, taken_off
 from ...chem.heavy import identity_smiles
-from ...chem.isomers import most_stereoisomers, stereo_groups, stereoisomers
+from ...chem.isomers import leaves_stereo_open, most_stereoisomers, stereo_groups, stereoisomers
 from ...chem.records import guarded
 from ...chem.sdf import is_3d
 from ...chem.smiles import record_from_line, split_smiles
@@ -141,16 +141,16 @@ def as_drawn(entries: Iterable[Entry], fail: Fail, say: Callable[[str], object])
     """The entries, those named that stand for more than the one stereoisomer that is made of them."""
     left_open: list[str] = []
     for entry in entries:
-        record, groups, count = entry.record, "", 0
+        record, groups, several = entry.record, "", None
         assert record.mol is not None
         with _guarded(record, fail):
             groups = stereo_groups(record.mol)
-            count = 1 if groups or _placed(record) else most_stereoisomers(record.mol)
+            several = not groups and not _placed(record) and leaves_stereo_open(record.mol)
         if groups:
             say(f"{record.name}: {groups}: made as drawn; --stereo enumerate makes both hands")
-        if count > 1:
+        if several:
             left_open.append(record.name)
-        if count:
+        if several is not None:
             yield entry
     if left_open:
         names = ", ".join(left_open[:NAMED]) + ", ..." * (len(left_open) > NAMED)
