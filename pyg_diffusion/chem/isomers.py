@@ -144,7 +144,9 @@ def _open_corners(mol: Chem.Mol, alone: bool = False) -> bool:
 def _embeds(isomer: Chem.Mol) -> bool:
     """Whether RDKit finds a geometry: without the preferences of ETKDG, which refuse one of cocaine's."""
     full, options = Chem.AddHs(isomer), EmbedParameters()
-    options.randomSeed, options.maxIterations, options.useRandomCoords = 1, TRIES, True
+    options.randomSeed = 1  # type: ignore[assignment]
+    options.maxIterations = TRIES  # type: ignore[assignment]
+    options.useRandomCoords = True  # type: ignore[assignment]
     return EmbedMolecule(full, options) >= 0
 
 

@@ -137,7 +137,7 @@ def test_the_command_makes_every_isomer_and_says_so(tmp_path, capsys):
 
 
 def test_coordinates_settle_what_rdkit_leaves_open(tmp_path):
-    """A bridgehead nitrogen has no label from 3D, but has its side, in rings wide enough for both; a flat centre has none."""
+    """A bridgehead nitrogen has no label from 3D, but has its side where rings are wide; a flat centre has none."""
     sided, flat = embed("FC1CCCCCN2CCCCCC[C@@H]1CCCCCC2"), embed("[CH3]C(F)Cl")
     Chem.AssignStereochemistryFrom3D(sided)
     assert len(stereoisomers(sided)) == 2
