@@ -133,7 +133,7 @@ def _open_corners(mol: Chem.Mol, alone: bool = False) -> bool:
     """Whether stereo is open at an atom of three rings or at one that a bridge ends at; `alone`: and nowhere else."""
     plain = plain_graph(mol)
     corners: list[int] = []
-    CalcNumBridgeheadAtoms(plain, corners)
+    CalcNumBridgeheadAtoms(plain, corners)  # type: ignore[arg-type]
     rings = plain.GetRingInfo()
     corners += [k for k in range(plain.GetNumAtoms()) if rings.NumAtomRings(k) > 2]
     found = [i for i in Chem.FindPotentialStereo(plain) if i.specified != Chem.StereoSpecified.Specified]
